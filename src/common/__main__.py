@@ -1,0 +1,311 @@
+"""Command line: python -m common train | sample | results."""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from datetime import date
+from hashlib import sha256
+from pathlib import Path
+from string import ascii_lowercase
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from . import names as names_module
+from .evaluate import LECTURE, RESULTS, markdown_table, mean_loss, spread, stored_results
+from .models import MODELS, count_parameters
+from .sample import sample
+from .train import Config, device, machine, replace_file, seeded, train
+from .vocabulary import Vocabulary
+
+SPLITS = ("train", "val", "test")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status. Bad input ends in one line, without a traceback."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command resumes from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m common", description="Train and sample the book's models."
+    )
+    commands = parser.add_subparsers(required=True)
+
+    command = commands.add_parser(
+        "train", help="train one model for several seeds and write a run folder"
+    )
+    command.add_argument("--model", choices=MODELS, required=True)
+    command.add_argument(
+        "--names", type=Path, help="a list of your own, one name a line (default: the shipped list)"
+    )
+    command.add_argument(
+        "--alphabet", help='characters that a name may contain, or "any" (default: a to z)'
+    )
+    command.add_argument("--distinct", action="store_true", help="use each name once")
+    command.add_argument("--steps", type=int, default=Config.steps)
+    command.add_argument("--seeds", type=int, default=1, help="how many seeds, counted from 0")
+    command.add_argument(
+        "--device", help="cuda, mps or cpu (default: the first of these that is there)"
+    )
+    command.add_argument("--no-compile", action="store_true", help="run the plain loop")
+    command.add_argument(
+        "--out", type=Path, required=True, help="folder of the run; an unfinished one is resumed"
+    )
+    command.set_defaults(run=_train)
+
+    command = commands.add_parser("sample", help="print names drawn from a trained run")
+    command.add_argument(
+        "--run", dest="folder", type=Path, required=True, help="folder that train wrote"
+    )
+    command.add_argument("--prefix", default="")
+    command.add_argument("--temperature", type=float, default=1.0)
+    command.add_argument("-n", "--count", type=int, default=20)
+    command.add_argument("--seed", type=int, default=0, help="of the draws")
+    command.add_argument("--model-seed", type=int, default=0, help="which of the run's models")
+    command.set_defaults(run=_sample)
+
+    command = commands.add_parser(
+        "results", help="collect runs into data/results and refresh the tables"
+    )
+    command.add_argument(
+        "--collect", nargs="+", type=Path, metavar="RUN", default=[], help="run folders of one list"
+    )
+    command.add_argument(
+        "--name", choices=("shipped", "lecture", "distinct"), help="which list they were run on"
+    )
+    command.add_argument(
+        "--check", action="store_true", help="fail where a table is out of date; write nothing"
+    )
+    command.set_defaults(run=_results)
+    return parser
+
+
+def _train(options) -> None:
+    if options.seeds < 1:
+        raise ValueError(f"expected at least 1 seed, got {options.seeds}")
+    config, place = Config(steps=options.steps), device(options.device)
+    path = options.names or names_module.path_in_use()
+    alphabet = None if options.alphabet == "any" else options.alphabet or ascii_lowercase
+    names = names_module.load(path, alphabet)
+    vocabulary = Vocabulary("".join(names) if alphabet is None else alphabet)
+    if options.distinct:
+        names = names_module.distinct(names)
+    recipe = MODELS[options.model]
+    splits = names_module.split(names)
+    data = {
+        name: [t.to(place) for t in names_module.windows(part, vocabulary, recipe.block_size)]
+        for name, part in zip(SPLITS, splits, strict=True)
+    }
+    settings = {
+        "model": options.model,
+        "seeds": options.seeds,
+        "training": asdict(config),
+        "names": {
+            "file": path.name,
+            "sha256": sha256(path.read_bytes()).hexdigest(),
+            "rows": len(names),
+            "distinct_only": options.distinct,
+            "windows": {name: len(data[name][1]) for name in SPLITS},
+        },
+        "vocabulary": "".join(vocabulary.characters[1:]),
+    }
+    out = options.out
+    if (out / "config.json").exists():
+        before = _read(out / "config.json")
+        if before != settings:
+            changed = sorted(key for key in settings if before.get(key) != settings[key])
+            raise ValueError(
+                f"{out} holds another run, which differs in {', '.join(changed)}; choose another --out"
+            )
+    _write(out / "config.json", settings)
+
+    models, generators = seeded(
+        lambda generator: recipe.build(len(vocabulary), generator=generator).to(place),
+        range(options.seeds),
+    )
+    began = time.perf_counter()
+    losses = train(
+        models, *data["train"], generators, config,
+        compile=not options.no_compile, checkpoint=out / "checkpoint.pt", progress=options.model,
+    )  # fmt: skip
+    seconds = time.perf_counter() - began
+    runs = []
+    for seed, model in enumerate(models):
+        run = {"seed": seed, "parameters": count_parameters(model)}
+        run |= {name: mean_loss(model, *data[name]) for name in SPLITS}
+        runs.append(run)
+        tensors = {name: t.cpu().contiguous() for name, t in model.tensors().items()}
+        replace_file(
+            out / f"model-{seed}.safetensors",
+            lambda partial, tensors=tensors: save_file(tensors, partial),
+        )
+        print(
+            _line(f"seed {seed}", run["parameters"], {name: f"{run[name]:.4f}" for name in SPLITS})
+        )
+    replace_file(
+        out / "history.safetensors", lambda partial: save_file({"losses": losses}, partial)
+    )
+    summary = {name: spread(run[name] for run in runs) for name in SPLITS}
+    print(_line("mean ± sd", runs[0]["parameters"], summary))
+    report = {
+        "runs": runs,
+        "mean": {name: value.mean for name, value in summary.items()},
+        "sd": {name: value.sd for name, value in summary.items()} if options.seeds > 1 else None,
+        "provenance": {
+            "commit": _commit(), "date": date.today().isoformat(), "machine": machine(), "device": place.type,
+            "torch": torch.__version__.split("+")[0], "seconds_of_last_start": round(seconds, 1),
+        },
+    }  # fmt: skip
+    _write(out / "results.json", settings | report)
+
+
+def _line(label, parameters, losses) -> str:
+    return f"{label:>9}  {parameters:,} parameters  " + "  ".join(
+        f"{name} {value}" for name, value in losses.items()
+    )
+
+
+def _sample(options) -> None:
+    settings = _read(options.folder / "config.json")
+    recipe, vocabulary = MODELS[settings["model"]], Vocabulary(settings["vocabulary"])
+    path = options.folder / f"model-{options.model_seed}.safetensors"
+    if not path.exists():
+        raise ValueError(
+            f"{path}: no such file; expected a finished run with a model for seed {options.model_seed}"
+        )
+    model = recipe.build(len(vocabulary)).load(load_file(path))
+    generator = torch.Generator().manual_seed(options.seed)
+    for name in sample(
+        model, vocabulary, recipe.block_size, options.count,
+        generator=generator, prefix=options.prefix, temperature=options.temperature,
+    ):  # fmt: skip
+        print(name)
+
+
+def _results(options) -> None:
+    if options.collect:
+        if not options.name:
+            raise ValueError("--collect needs --name, the list that the runs were made on")
+        _write(RESULTS / f"{options.name}.json", _collect(options.collect))
+    for path, text in _pages().items():
+        if path.read_text(encoding="utf-8") == text:
+            continue
+        if options.check:
+            raise ValueError(
+                f"{path.name}: its table is out of date; run `python -m common results`"
+            )
+        replace_file(path, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))
+        print(f"refreshed {path.name}")
+
+
+def _collect(folders) -> dict:
+    reports = [_read(folder / "results.json") for folder in folders]
+    shared = {key: reports[0][key] for key in ("names", "training", "vocabulary")}
+    for folder, report in zip(folders, reports, strict=True):
+        for key, value in shared.items():
+            if report[key] != value:
+                raise ValueError(
+                    f"{folder}: expected the same {key} as {folders[0]}, got {report[key]}"
+                )
+    models = {
+        report["model"]: {"runs": report["runs"], "provenance": report["provenance"]}
+        for report in reports
+    }
+    return shared | {"models": {name: models[name] for name in MODELS if name in models}}
+
+
+def _pages() -> dict[Path, str]:
+    """Pages that show stored results, as they ought to be: the text between two markers is made here."""
+    pages = {}
+    for path in (ROOT / "README.md", ROOT / "book" / "results.md"):
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        for stored in sorted(RESULTS.glob("*.json")):
+            begin, end = f"<!-- results {stored.stem} -->", "<!-- end of results -->"
+            if begin in text:
+                head, rest = text.split(begin, 1)
+                text = f"{head}{begin}\n{_table(stored.stem)}\n{end}{rest.split(end, 1)[1]}"
+        if text:
+            pages[path] = text
+    return pages
+
+
+def _table(name: str) -> str:
+    stored = stored_results(name)
+    rows, provenance = [], []
+    for key, entry in stored["models"].items():
+        losses = {split: spread(run[split] for run in entry["runs"]) for split in SPLITS}
+        lecture = "{:.3f} / {:.3f}".format(*LECTURE[key])
+        rows.append(
+            [MODELS[key].title, f"{entry['runs'][0]['parameters']:,}", lecture, *losses.values()]
+        )
+        provenance.append(entry["provenance"])
+    header = ["model", "parameters", "lecture: train / val", "train", "validation", "test"]
+    runs = {len(entry["runs"]) for entry in stored["models"].values()}
+    listed, training = stored["names"], stored["training"]
+    note = (
+        f"Mean ± standard deviation over {'/'.join(map(str, sorted(runs)))} seeds, in nats per character. "
+        f"{training['steps']:,} steps of batch {training['batch_size']}, learning rate {training['lr']:g}, "
+        f"times {training['drop_factor']:g} from step {int(training['drop_at'] * training['steps']):,}. "
+        f"List `{listed['file']}`, {listed['rows']:,} {'distinct names' if listed['distinct_only'] else 'rows'}, "
+        f"SHA-256 `{listed['sha256'][:12]}`. "
+        + "Measured on "
+        + "; ".join(
+            sorted(
+                {
+                    f"{p['date']}, commit `{p['commit']}`, {p['machine']}, torch {p['torch']}"
+                    for p in provenance
+                }
+            )
+        )
+        + "."
+    )
+    return f"\n{markdown_table(header, rows, 'lrrrrr')}\n\n{note}\n"
+
+
+def _commit() -> str:
+    """The commit that ran, with a + where the module differed from it."""
+    try:
+        git = ["git", "-C", str(ROOT)]
+        commit = subprocess.run(
+            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
+        )
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "src"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def _read(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(
+            f"{path}: no such file; expected a folder that `python -m common train` wrote"
+        ) from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from None
+
+
+def _write(path: Path, value: dict) -> None:
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""Checkpoints that a reader sees and the regression holds.
+
+`expect` stands after a cell whose numbers depend on training: it raises where the page no longer
+tells the truth, and prints a line that is the same on every machine. `grade` marks an exercise.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+
+
+def expect(what: str, value: float, target: float, tolerance: float) -> None:
+    """Hold a measured value to within a tolerance of what the page says.
+
+    Raises AssertionError outside. With a list of the reader's own (the variable NAMES) there is
+    nothing to hold it to: the value is printed beside the book's.
+    """
+    if os.environ.get("NAMES"):
+        print(f"your list: {what} {value:.3f} (this book's list: {target:g} ± {tolerance:g})")
+    elif abs(value - target) <= tolerance:
+        print(f"held: {what} is within {tolerance:g} of {target:g}")
+    else:
+        raise AssertionError(f"{what}: expected {target:g} ± {tolerance:g}, got {value:g}")
+
+
+def expect_true(what: str, condition: bool) -> None:
+    """Hold a statement of the page. Raises AssertionError where it is false."""
+    if os.environ.get("NAMES") and not condition:
+        print(f"your list: not so here: {what}")
+    elif condition:
+        print(f"held: {what}")
+    else:
+        raise AssertionError(f"no longer true: {what}")
+
+
+def grade(
+    exercise: str, answer: Callable, cases: Iterable[tuple[tuple, object]], tolerance: float = 1e-6
+) -> bool:
+    """Try an answer on cases ((arguments), expected); print what came of it; return whether all are right.
+
+    A function that returns None counts as not answered yet. Numbers may be off by `tolerance`.
+    """
+    cases = list(cases)
+    for number, (arguments, expected) in enumerate(cases, start=1):
+        shown = ", ".join(repr(a) if len(repr(a)) < 60 else "..." for a in arguments)
+        try:
+            got = answer(*arguments)
+        except Exception as error:
+            print(
+                f"exercise {exercise}: your function raised {type(error).__name__} on ({shown}): {error}"
+            )
+            return False
+        if got is None:
+            print(f"exercise {exercise}: not answered yet")
+            return False
+        if not _same(got, expected, tolerance):
+            print(
+                f"exercise {exercise}: case {number} of {len(cases)}: for ({shown}) expected {expected!r}, got {got!r}"
+            )
+            return False
+    print(f"exercise {exercise}: correct ({len(cases)} cases)")
+    return True
+
+
+def _same(got, expected, tolerance) -> bool:
+    if isinstance(expected, (list, tuple)):
+        try:
+            return len(got) == len(expected) and all(
+                _same(g, e, tolerance) for g, e in zip(got, expected, strict=True)
+            )
+        except TypeError:
+            return False
+    if isinstance(expected, float):
+        try:
+            return abs(got - expected) <= tolerance
+        except TypeError:
+            return False
+    try:
+        return bool(got == expected)
+    except (RuntimeError, ValueError, TypeError):
+        return False

@@ -1,0 +1,88 @@
+"""Losses by split, their mean and spread over seeds, and the tables made of them."""
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from .layers import evaluating
+
+RESULTS = Path(__file__).resolve().parents[2] / "data" / "results"
+
+# The lecture's own figures: training and validation loss of single runs, on the first release of the list.
+LECTURE = {
+    "mlp": (2.058, 2.105),
+    "flat": (1.918, 2.027),
+    "hierarchical-bug": (1.941, 2.029),
+    "hierarchical": (1.912, 2.022),
+    "scaled": (1.769, 1.993),
+}
+
+
+def token_losses(
+    model, contexts: torch.Tensor, targets: torch.Tensor, chunk: int = 8_192
+) -> torch.Tensor:
+    """The loss of every window in evaluation mode, in nats: contexts (N, T), targets (N,) -> (N,), on the CPU."""
+    with evaluating(model):
+        parts = [
+            F.cross_entropy(model(x), y, reduction="none").cpu()
+            for x, y in zip(contexts.split(chunk), targets.split(chunk), strict=True)
+        ]
+    return torch.cat(parts)
+
+
+def mean_loss(model, contexts: torch.Tensor, targets: torch.Tensor) -> float:
+    """The mean cross-entropy per character over all windows, in nats, in evaluation mode."""
+    return token_losses(model, contexts, targets).double().mean().item()
+
+
+class Spread(NamedTuple):
+    """Mean and sample standard deviation over seeds; the latter is NaN for a single one."""
+
+    mean: float
+    sd: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f}" if math.isnan(self.sd) else f"{self.mean:.3f} ± {self.sd:.3f}"
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """Mean and sample standard deviation (n - 1) of one value a seed. ValueError for none."""
+    values = list(values)
+    if not values:
+        raise ValueError("expected at least one value, got none")
+    return Spread(
+        statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan
+    )
+
+
+def stored_results(name: str = "shipped") -> dict:
+    """The measured results that the book was published with, with their provenance.
+
+    name: "shipped" (the book's list), "lecture" (the lecture's list) or "distinct" (the shipped
+    list with each name once). ValueError for a list that was not measured.
+    """
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        known = sorted(p.stem for p in RESULTS.glob("*.json"))
+        raise ValueError(f"no stored results for {name!r}; expected one of {known}")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def stored_spread(model: str, split: str = "val", name: str = "shipped") -> Spread:
+    """Mean and standard deviation over seeds of one stored loss, in nats."""
+    return spread(run[split] for run in stored_results(name)["models"][model]["runs"])
+
+
+def markdown_table(
+    header: Sequence[str], rows: Iterable[Sequence], align: str | None = None
+) -> str:
+    """A table in Markdown; `align` has one of "l", "r", "c" a column."""
+    marks = {"l": ":---", "r": "---:", "c": ":---:"}
+    lines = [header, [marks[a] for a in align or "l" * len(header)], *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

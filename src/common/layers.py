@@ -1,0 +1,249 @@
+"""Layers from scratch, on plain tensors, with the names and arguments of torch.nn.
+
+Two conventions differ from torch.nn, and the chapters say why:
+
+* ``Linear.weight`` has the shape (in_features, out_features), so that ``x @ weight`` reads from
+  left to right, and starts as a normal with standard deviation 1 / sqrt(in_features).
+* Sequences are laid out (B, T, C). torch's ``BatchNorm1d`` wants (B, C, T).
+
+Random numbers come from the CPU generator that is passed in, so that every device starts from
+the same weights. Introduced in chapter 2; ``FlattenConsecutive`` in chapter 4.
+"""
+
+from contextlib import contextmanager
+
+import torch
+
+
+class Layer:
+    """What all layers share: a mode, and tensors that move together."""
+
+    training = True
+
+    def parameters(self) -> list[torch.Tensor]:
+        """The tensors that gradient descent changes."""
+        return []
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Every tensor of the layer by attribute name: parameters, then running statistics."""
+        return {
+            name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)
+        }
+
+    def load(self, tensors: dict[str, torch.Tensor]):
+        """Put tensors as from `tensors()` in place. ValueError where the names do not match."""
+        if tensors.keys() != self.tensors().keys():
+            raise ValueError(f"expected tensors {sorted(self.tensors())}, got {sorted(tensors)}")
+        for name, tensor in tensors.items():
+            setattr(self, name, tensor)
+        return self
+
+    def train(self, mode=True):
+        """Switch to training mode, or to evaluation mode; returns the layer."""
+        self.training = mode
+        return self
+
+    def eval(self):
+        return self.train(False)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class Embedding(Layer):
+    """A table of learned vectors, one row a character.
+
+    x: (...) integers in [0, num_embeddings) -> (..., embedding_dim)
+    """
+
+    def __init__(self, num_embeddings, embedding_dim, *, generator=None):
+        self.weight = torch.randn((num_embeddings, embedding_dim), generator=generator)
+
+    def __call__(self, x):
+        return self.weight[x]
+
+    def parameters(self):
+        return [self.weight]
+
+    def __repr__(self):
+        return f"Embedding({self.weight.shape[0]}, {self.weight.shape[1]})"
+
+
+class Flatten(Layer):
+    """Concatenate the vectors of all positions. x: (B, T, C) -> (B, T * C)"""
+
+    def __call__(self, x):
+        return x.flatten(1)
+
+
+class FlattenConsecutive(Layer):
+    """Concatenate the vectors of every n neighbours; a single remaining group loses its dimension.
+
+    x: (B, T, C) -> (B, T // n, C * n), or (B, C * n) where T = n
+    ValueError where n does not divide T.
+    """
+
+    def __init__(self, n):
+        if n < 1:
+            raise ValueError(f"expected n of at least 1, got {n}")
+        self.n = n
+
+    def __call__(self, x):
+        if x.ndim != 3:
+            raise ValueError(f"expected (B, T, C), got a tensor of shape {tuple(x.shape)}")
+        B, T, C = x.shape
+        if T % self.n:
+            raise ValueError(f"T = {T} is not a multiple of n = {self.n}")
+        x = x.reshape(B, T // self.n, C * self.n)
+        return x.squeeze(1) if T == self.n else x
+
+    def __repr__(self):
+        return f"FlattenConsecutive({self.n})"
+
+
+class Linear(Layer):
+    """An affine map of the last dimension: y = x W + b.
+
+    x: (..., in_features) -> (..., out_features)
+    """
+
+    def __init__(self, in_features, out_features, bias=True, *, generator=None):
+        self.weight = (
+            torch.randn((in_features, out_features), generator=generator) / in_features**0.5
+        )
+        self.bias = torch.zeros(out_features) if bias else None
+
+    def __call__(self, x):
+        if x.shape[-1] != self.weight.shape[0]:
+            raise ValueError(
+                f"expected a last dimension of {self.weight.shape[0]}, got shape {tuple(x.shape)}"
+            )
+        y = x @ self.weight
+        return y if self.bias is None else y + self.bias
+
+    def parameters(self):
+        return [self.weight] if self.bias is None else [self.weight, self.bias]
+
+    def __repr__(self):
+        in_features, out_features = self.weight.shape
+        return f"Linear({in_features}, {out_features}{'' if self.bias is not None else ', bias=False'})"
+
+
+class BatchNorm1d(Layer):
+    """Normalise every channel over the batch (Ioffe and Szegedy, 2015, algorithm 1).
+
+    x: (B, C) -> (B, C), statistics over B; x: (B, T, C) -> (B, T, C), statistics over B and T
+
+    Training mode uses the batch's mean and its biased variance, and moves the running statistics
+    towards them (the variance in its unbiased form), as torch.nn does. Evaluation mode uses the
+    running statistics. ValueError in training mode for a single value a channel.
+    """
+
+    def __init__(self, num_features, eps=1e-5, momentum=0.1):
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = torch.ones(num_features), torch.zeros(num_features)
+        self.running_mean, self.running_var = torch.zeros(num_features), torch.ones(num_features)
+
+    def __call__(self, x):
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            dims = self.reduced_dims(x)
+            mean = x.mean(dims)
+            count = x.numel() // mean.numel()
+            if count < 2:
+                raise ValueError(
+                    f"expected more than 1 value per channel in training mode, got {tuple(x.shape)}"
+                )
+            var = x.var(dims, unbiased=False)
+            self._track(mean.detach(), var.detach() * count / (count - 1))
+        return self.weight * (x - mean) / torch.sqrt(var + self.eps) + self.bias
+
+    def reduced_dims(self, x):
+        """The dimensions that are averaged away: every one but the channels'."""
+        if x.ndim not in (2, 3) or x.shape[-1] != self.weight.shape[0]:
+            C = self.weight.shape[0]
+            raise ValueError(
+                f"expected (B, {C}) or (B, T, {C}), got a tensor of shape {tuple(x.shape)}"
+            )
+        return tuple(range(x.ndim - 1))
+
+    def _track(self, mean, var):
+        # assigned, not changed in place: the stacked training of common.train relies on it
+        self.running_mean = (1 - self.momentum) * self.running_mean + self.momentum * mean
+        self.running_var = (1 - self.momentum) * self.running_var + self.momentum * var
+
+    def parameters(self):
+        return [self.weight, self.bias]
+
+    def __repr__(self):
+        return f"BatchNorm1d({self.weight.shape[0]})"
+
+
+class Tanh(Layer):
+    """The hyperbolic tangent of every element. x: (...) -> (...)"""
+
+    def __call__(self, x):
+        return torch.tanh(x)
+
+
+class Sequential(Layer):
+    """Layers called one after the other.
+
+    Like torch.nn.Sequential, but it takes one list, and `train()` and `eval()` set the mode of
+    every layer inside.
+    """
+
+    def __init__(self, layers):
+        self.layers = list(layers)
+
+    def __call__(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def parameters(self):
+        return [p for layer in self.layers for p in layer.parameters()]
+
+    def tensors(self):
+        """Every tensor inside as {"position.attribute": tensor}, the form in which it is stored."""
+        return {
+            f"{i}.{name}": t
+            for i, layer in enumerate(self.layers)
+            for name, t in layer.tensors().items()
+        }
+
+    def load(self, tensors):
+        """Put tensors as from `tensors()` in place. ValueError where the names do not match."""
+        if tensors.keys() != self.tensors().keys():
+            raise ValueError(f"expected tensors {sorted(self.tensors())}, got {sorted(tensors)}")
+        for i, layer in enumerate(self.layers):
+            layer.load({name: tensors[f"{i}.{name}"] for name in layer.tensors()})
+        return self
+
+    def to(self, device=None, dtype=None):
+        """Move every tensor inside to a device or a floating-point type, in place; returns self."""
+        return self.load(
+            {key: t.to(device=device, dtype=dtype) for key, t in self.tensors().items()}
+        )
+
+    def train(self, mode=True):
+        for layer in self.layers:
+            layer.train(mode)
+        return super().train(mode)
+
+    def __repr__(self):
+        return "Sequential([\n" + "".join(f"    {layer!r},\n" for layer in self.layers) + "])"
+
+
+@contextmanager
+def evaluating(model):
+    """Evaluation mode and no gradients inside a `with` block; afterwards every layer's own mode again."""
+    layers = [model, *getattr(model, "layers", [])]
+    modes = [layer.training for layer in layers]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield model
+    finally:
+        for layer, mode in zip(layers, modes, strict=True):
+            layer.training = mode

@@ -1,0 +1,91 @@
+"""The book's models: functions that return a Sequential of the layers in `common.layers`.
+
+Each takes contexts (B, T) of character indices and returns logits (B, V). Sizes default to the
+lecture's; `MODELS` names them as the command line and the tables do.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from .layers import BatchNorm1d, Embedding, Flatten, FlattenConsecutive, Linear, Sequential, Tanh
+
+OUTPUT_SCALE = 0.1  # the lecture's: a less confident last layer at the start
+
+
+def _with_soft_output(layers) -> Sequential:
+    layers[-1].weight *= OUTPUT_SCALE
+    return Sequential(layers)
+
+
+def flat(vocab_size=27, block_size=8, n_embd=10, n_hidden=200, *, generator=None) -> Sequential:
+    """All characters into one hidden layer at once (Bengio et al., 2003). Introduced in chapter 3.
+
+    With three characters of context it is the model of chapters 1 and 2.
+    """
+    g = generator
+    return _with_soft_output([
+        Embedding(vocab_size, n_embd, generator=g), Flatten(),
+        Linear(block_size * n_embd, n_hidden, bias=False, generator=g), BatchNorm1d(n_hidden), Tanh(),
+        Linear(n_hidden, vocab_size, generator=g),
+    ])  # fmt: skip
+
+
+def hierarchical(
+    vocab_size=27, n_embd=10, n_hidden=68, levels=3, norm=BatchNorm1d, *, generator=None
+) -> Sequential:
+    """A tree that fuses two neighbours a level: 2**levels characters of context. Introduced in chapter 4."""
+    g = generator
+    layers, width = [Embedding(vocab_size, n_embd, generator=g)], n_embd
+    for _ in range(levels):
+        layers += [
+            FlattenConsecutive(2),
+            Linear(2 * width, n_hidden, bias=False, generator=g), norm(n_hidden), Tanh(),
+        ]  # fmt: skip
+        width = n_hidden
+    return _with_soft_output([*layers, Linear(n_hidden, vocab_size, generator=g)])
+
+
+class BatchOnlyBatchNorm1d(BatchNorm1d):
+    """The bug of chapter 5, kept so that its cost can be measured: statistics over B alone.
+
+    x: (B, T, C) -> (B, T, C), every position normalised by its own mean and variance; the running
+    statistics grow from (C,) to (1, T, C) by broadcasting, and nothing complains.
+    """
+
+    def reduced_dims(self, x):
+        super().reduced_dims(x)
+        return 0
+
+    def _track(self, mean, var):
+        # the lecture's version keeps the reduced dimension: (1, C), or (1, T, C)
+        super()._track(mean[None], var[None])
+
+
+class Recipe(NamedTuple):
+    """How to build a model: ``build(vocab_size=..., generator=...)``, and its context length."""
+
+    build: Callable[..., Sequential]
+    block_size: int
+    title: str
+
+
+def _sized(function, **sizes):
+    return lambda vocab_size=27, *, generator=None: function(
+        vocab_size, **sizes, generator=generator
+    )
+
+
+MODELS = {
+    "mlp": Recipe(_sized(flat, block_size=3), 3, "3 characters, flat"),
+    "flat": Recipe(_sized(flat), 8, "8 characters, flat"),
+    "hierarchical-bug": Recipe(
+        _sized(hierarchical, norm=BatchOnlyBatchNorm1d), 8, "tree, BatchNorm bug"
+    ),
+    "hierarchical": Recipe(_sized(hierarchical), 8, "tree, fixed"),
+    "scaled": Recipe(_sized(hierarchical, n_embd=24, n_hidden=128), 8, "tree, scaled up"),
+}
+
+
+def count_parameters(model: Sequential) -> int:
+    """How many numbers gradient descent changes."""
+    return sum(p.numel() for p in model.parameters())

@@ -1,0 +1,123 @@
+"""Read and check a list of names, split it, cut it into windows."""
+
+import os
+import random
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from string import ascii_lowercase
+from typing import NamedTuple
+
+import torch
+
+from .vocabulary import Vocabulary
+
+SHIPPED = Path(__file__).resolve().parents[2] / "data" / "names.txt"
+END = "."
+
+
+class Splits(NamedTuple):
+    """Three lists of names (or three pairs of tensors), in the order in which they are used."""
+
+    train: object
+    val: object
+    test: object
+
+
+def path_in_use() -> Path:
+    """The list that `load()` reads: the file that the variable NAMES names, else the shipped one."""
+    return Path(os.environ.get("NAMES") or SHIPPED)
+
+
+def load(path: str | Path | None = None, alphabet: str | None = ascii_lowercase) -> list[str]:
+    """Read a list of names, one a line, and check every character of it.
+
+    path: a text file in UTF-8; None reads the file named by the environment variable NAMES,
+        or else the list shipped with the book.
+    alphabet: the characters that a name may contain. None accepts whatever the file holds
+        (accents, capitals, hyphens) but for control characters and the end token ".".
+
+    A byte-order mark and CRLF line ends are accepted. ValueError names the file, and the line
+    and character where there is one, for a missing or empty file, text that is not UTF-8, an
+    empty line, or a character outside the alphabet. Introduced in chapter 1.
+    """
+    path = path_in_use() if path is None else Path(path)
+    if alphabet is not None and END in alphabet:
+        raise ValueError(f"{END!r} marks the end of a name and cannot be part of the alphabet")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ValueError(
+            f"{path}: no such file; expected a text file with one name a line"
+        ) from None
+    except IsADirectoryError:
+        raise ValueError(
+            f"{path}: is a folder; expected a text file with one name a line"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text (byte {error.start}: {error.reason})") from None
+    names = text.split("\n")  # universal newlines: "\r\n" has become "\n"
+    if names[-1] == "":
+        names.pop()  # the newline that ends the last line
+    if not names:
+        raise ValueError(f"{path}: the file is empty; expected one name a line")
+    for number, name in enumerate(names, start=1):
+        if not name:
+            raise ValueError(f"{path}, line {number}: empty line; expected a name")
+        for character in name:
+            if alphabet is None:
+                bad = character == END or not character.isprintable()
+            else:
+                bad = character not in alphabet
+            if bad:
+                expected = (
+                    f"one of {alphabet!r}"
+                    if alphabet is not None
+                    else f"printable text without {END!r}"
+                )
+                raise ValueError(
+                    f"{path}, line {number}: character {character!r} in {name!r}; expected {expected}"
+                )
+    return names
+
+
+def split(names: Sequence[str], seed: int = 42) -> Splits:
+    """Shuffle a copy, then cut it 80 / 10 / 10 into training, validation and test names.
+
+    With seed 42 on the lecture's list this is the lecture's split. ValueError for a list too
+    short to leave a name in each part. Introduced in chapter 1.
+    """
+    shuffled = list(names)
+    random.Random(seed).shuffle(shuffled)
+    first, second = int(0.8 * len(shuffled)), int(0.9 * len(shuffled))
+    parts = Splits(shuffled[:first], shuffled[first:second], shuffled[second:])
+    if not all(parts):
+        raise ValueError(f"expected at least 10 names to split 80/10/10, got {len(shuffled)}")
+    return parts
+
+
+def distinct(names: Iterable[str]) -> list[str]:
+    """Each name once, in the order of its first appearance."""
+    return list(dict.fromkeys(names))
+
+
+def windows(
+    names: Iterable[str], vocabulary: Vocabulary, block_size: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cut names into (context, next character) pairs.
+
+    A name of n characters gives n + 1 windows: one for each character and one for the end.
+    Returns contexts (N, T = block_size) and targets (N,), both int64, on the CPU.
+    Introduced in chapter 1.
+    """
+    if block_size < 1:
+        raise ValueError(f"expected block_size of at least 1, got {block_size}")
+    stream, targets, starts = [], [], []
+    for name in names:
+        padded = [0] * block_size + vocabulary.encode(name) + [0]
+        for i in range(len(padded) - block_size):
+            starts.append(len(stream) + i)
+            targets.append(padded[i + block_size])
+        stream.extend(padded)
+    offsets = torch.arange(block_size)
+    contexts = torch.tensor(stream)[torch.tensor(starts)[:, None] + offsets]
+    return contexts, torch.tensor(targets)

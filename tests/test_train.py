@@ -1,0 +1,188 @@
+"""The stacked, compiled loop computes what the plain loop computes; checkpoints resume to the same end."""
+
+import warnings
+
+import pytest
+import torch
+
+from common import names as names_module
+from common import train as train_module
+from common.models import MODELS
+from common.train import Config, draw_batches, plain_steps, seeded, train
+from common.vocabulary import Vocabulary
+
+NAMES = names_module.load()[:2_000]
+VOCABULARY = Vocabulary("abcdefghijklmnopqrstuvwxyz")
+
+
+def data(block_size):
+    return names_module.windows(NAMES, VOCABULARY, block_size)
+
+
+def built(model, seeds):
+    return seeded(
+        lambda generator: MODELS[model].build(generator=generator).to(dtype=torch.float64), seeds
+    )
+
+
+def largest_difference(a, b):
+    return max((a.tensors()[name] - b.tensors()[name]).abs().max().item() for name in a.tensors())
+
+
+@pytest.mark.parametrize("compile", [True, False])
+@pytest.mark.parametrize("model", MODELS)
+def test_stacked_equals_plain(model, compile):
+    contexts, targets = data(MODELS[model].block_size)
+    config = Config(steps=200)  # includes the drop of the learning rate
+    plain, generators = built(model, [0, 3])
+    expected = torch.stack(
+        [
+            plain_steps(m, contexts, targets, g, config, 0, 200)
+            for m, g in zip(plain, generators, strict=True)
+        ]
+    )
+    stacked, generators = built(model, [0, 3])
+    loop = train_module.StackedLoop(stacked, contexts, targets, generators, config, compile=compile)
+    losses = loop.steps(0, 200)
+    for m, state in zip(stacked, loop.states(), strict=True):
+        m.load(state)
+    assert torch.allclose(losses, expected, atol=1e-8, rtol=0)
+    assert all(largest_difference(a, b) < 1e-8 for a, b in zip(plain, stacked, strict=True))
+
+
+def test_chunked_draws_equal_separate_draws():
+    a, b = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5)
+    together = draw_batches(182_625, 40, 32, a)
+    assert torch.equal(
+        together, torch.stack([torch.randint(0, 182_625, (32,), generator=b) for _ in range(40)])
+    )
+
+
+def test_learning_rate_drops_once():
+    config = Config(steps=200_000)
+    assert config.lr_at(0) == config.lr_at(149_999) == 0.1
+    assert config.lr_at(150_000) == config.lr_at(199_999) == pytest.approx(0.01)
+
+
+def test_one_step_is_gradient_descent():
+    contexts, targets = data(3)
+    (model,), (generator,) = built("mlp", [0])
+    (before,), (again,) = built("mlp", [0])
+    plain_steps(model, contexts, targets, generator, Config(steps=1), 0, 1)
+    batch = torch.randint(0, len(contexts), (32,), generator=again)
+    for p in before.parameters():
+        p.requires_grad_(True)
+    torch.nn.functional.cross_entropy(before(contexts[batch]), targets[batch]).backward()
+    for new, old in zip(model.parameters(), before.parameters(), strict=True):
+        assert torch.allclose(new, old.detach() - 0.1 * old.grad, atol=1e-12)
+
+
+def test_training_leaves_evaluation_mode_and_no_gradients():
+    models, generators = built("mlp", [0])
+    train(models, *data(3), generators, Config(steps=3), compile=False)
+    assert not models[0].training and not any(layer.training for layer in models[0].layers)
+    assert not any(p.requires_grad for p in models[0].parameters())
+
+
+@pytest.mark.parametrize("compile", [True, False])
+def test_a_killed_run_resumes_to_the_same_end(tmp_path, monkeypatch, compile):
+    monkeypatch.setattr(train_module, "CHUNK", 10)
+    contexts, targets = data(8)
+    whole, generators = built("hierarchical-bug", [0, 1])
+    expected = train(whole, contexts, targets, generators, Config(steps=60), compile=compile)
+
+    kind = train_module.StackedLoop if compile else train_module.PlainLoop
+    steps = kind.steps
+
+    def stopped(self, start, stop):
+        if start == 40:
+            raise KeyboardInterrupt
+        return steps(self, start, stop)
+
+    path = tmp_path / "checkpoint.pt"
+    arguments = {"config": Config(steps=60), "compile": compile, "checkpoint": path, "every": 30}
+    models, generators = built("hierarchical-bug", [0, 1])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(kind, "steps", stopped)
+        train(models, contexts, targets, generators, **arguments)
+    assert torch.load(path, weights_only=True)["done"] == 30
+
+    models, generators = built("hierarchical-bug", [0, 1])
+    losses = train(models, contexts, targets, generators, **arguments)
+    assert torch.equal(losses, expected)
+    assert all(largest_difference(a, b) == 0 for a, b in zip(models, whole, strict=True))
+
+
+def test_half_written_checkpoints_are_never_loaded(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(b"the whole of the old one")
+
+    def dies(partial):
+        partial.write_bytes(b"half of the n")
+        raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        train_module.replace_file(path, dies)
+    assert path.read_bytes() == b"the whole of the old one"
+    assert list(tmp_path.iterdir()) == [path]
+    models, generators = built("mlp", [0])
+    with pytest.raises(ValueError, match="not a checkpoint"):
+        train(models, *data(3), generators, Config(steps=3), compile=False, checkpoint=path)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"config": Config(steps=30, lr=0.2)}, {"model": "flat"}, {"seeds": [0, 1]}], ids=str
+)
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, changed):
+    path = tmp_path / "checkpoint.pt"
+    arguments = {"compile": False, "checkpoint": path}
+    models, generators = built("mlp", [0])
+    train(models, *data(3), generators, Config(steps=30), **arguments)
+    model = changed.get("model", "mlp")
+    models, generators = built(model, changed.get("seeds", [0]))
+    with pytest.raises(ValueError, match="belongs to another run"):
+        train(
+            models,
+            *data(MODELS[model].block_size),
+            generators,
+            changed.get("config", Config(steps=30)),
+            **arguments,
+        )
+
+
+def test_without_a_compiler_the_same_graph_runs(monkeypatch):
+    contexts, targets = data(3)
+    models, generators = built("mlp", [0])
+    expected = train(models, contexts, targets, generators, Config(steps=20))
+
+    def no_compiler(*arguments, **options):
+        raise RuntimeError("no C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    models, generators = built("mlp", [0])
+    with pytest.warns(RuntimeWarning, match="uncompiled.*no C.. compiler found"):
+        losses = train(models, contexts, targets, generators, Config(steps=20))
+    assert torch.allclose(losses, expected, atol=1e-10)
+
+
+def test_bad_input_is_refused():
+    contexts, targets = data(3)
+    models, generators = built("mlp", [0])
+    with pytest.raises(ValueError, match="one generator a model"):
+        train(models, contexts, targets, [])
+    with pytest.raises(ValueError, match="as many contexts as targets"):
+        train(models, contexts, targets[1:], generators)
+    for wrong in (
+        {"steps": 0},
+        {"batch_size": 0},
+        {"lr": 0.0},
+        {"lr": float("nan")},
+        {"drop_at": 2.0},
+    ):
+        with pytest.raises(ValueError, match="expected steps"):
+            Config(**wrong)
+    with pytest.raises(ValueError, match="device 'abacus' cannot be used"):
+        train_module.device("abacus")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert train_module.device("cpu").type == "cpu"
