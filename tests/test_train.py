@@ -20,9 +20,7 @@ def data(block_size):
 
 
 def built(model, seeds):
-    return seeded(
-        lambda generator: MODELS[model].build(generator=generator).to(dtype=torch.float64), seeds
-    )
+    return seeded(lambda generator: MODELS[model].build(generator=generator).to(dtype=torch.float64), seeds)
 
 
 def largest_difference(a, b):
@@ -36,10 +34,7 @@ def test_stacked_equals_plain(model, compile):
     config = Config(steps=200)  # includes the drop of the learning rate
     plain, generators = built(model, [0, 3])
     expected = torch.stack(
-        [
-            plain_steps(m, contexts, targets, g, config, 0, 200)
-            for m, g in zip(plain, generators, strict=True)
-        ]
+        [plain_steps(m, contexts, targets, g, config, 0, 200) for m, g in zip(plain, generators, strict=True)]
     )
     stacked, generators = built(model, [0, 3])
     loop = train_module.StackedLoop(stacked, contexts, targets, generators, config, compile=compile)

@@ -45,22 +45,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True)
 
-    command = commands.add_parser(
-        "train", help="train one model for several seeds and write a run folder"
-    )
+    command = commands.add_parser("train", help="train one model for several seeds and write a run folder")
     command.add_argument("--model", choices=MODELS, required=True)
     command.add_argument(
         "--names", type=Path, help="a list of your own, one name a line (default: the shipped list)"
     )
-    command.add_argument(
-        "--alphabet", help='characters that a name may contain, or "any" (default: a to z)'
-    )
+    command.add_argument("--alphabet", help='characters that a name may contain, or "any" (default: a to z)')
     command.add_argument("--distinct", action="store_true", help="use each name once")
     command.add_argument("--steps", type=int, default=Config.steps)
     command.add_argument("--seeds", type=int, default=1, help="how many seeds, counted from 0")
-    command.add_argument(
-        "--device", help="cuda, mps or cpu (default: the first of these that is there)"
-    )
+    command.add_argument("--device", help="cuda, mps or cpu (default: the first of these that is there)")
     command.add_argument("--no-compile", action="store_true", help="run the plain loop")
     command.add_argument(
         "--out", type=Path, required=True, help="folder of the run; an unfinished one is resumed"
@@ -68,9 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_train)
 
     command = commands.add_parser("sample", help="print names drawn from a trained run")
-    command.add_argument(
-        "--run", dest="folder", type=Path, required=True, help="folder that train wrote"
-    )
+    command.add_argument("--run", dest="folder", type=Path, required=True, help="folder that train wrote")
     command.add_argument("--prefix", default="")
     command.add_argument("--temperature", type=float, default=1.0)
     command.add_argument("-n", "--count", type=int, default=20)
@@ -78,9 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--model-seed", type=int, default=0, help="which of the run's models")
     command.set_defaults(run=_sample)
 
-    command = commands.add_parser(
-        "results", help="collect runs into data/results and refresh the tables"
-    )
+    command = commands.add_parser("results", help="collect runs into data/results and refresh the tables")
     command.add_argument(
         "--collect", nargs="+", type=Path, metavar="RUN", default=[], help="run folders of one list"
     )
@@ -153,12 +143,8 @@ def _train(options) -> None:
             out / f"model-{seed}.safetensors",
             lambda partial, tensors=tensors: save_file(tensors, partial),
         )
-        print(
-            _line(f"seed {seed}", run["parameters"], {name: f"{run[name]:.4f}" for name in SPLITS})
-        )
-    replace_file(
-        out / "history.safetensors", lambda partial: save_file({"losses": losses}, partial)
-    )
+        print(_line(f"seed {seed}", run["parameters"], {name: f"{run[name]:.4f}" for name in SPLITS}))
+    replace_file(out / "history.safetensors", lambda partial: save_file({"losses": losses}, partial))
     summary = {name: spread(run[name] for run in runs) for name in SPLITS}
     print(_line("mean ± sd", runs[0]["parameters"], summary))
     report = {
@@ -205,9 +191,7 @@ def _results(options) -> None:
         if path.read_text(encoding="utf-8") == text:
             continue
         if options.check:
-            raise ValueError(
-                f"{path.name}: its table is out of date; run `python -m common results`"
-            )
+            raise ValueError(f"{path.name}: its table is out of date; run `python -m common results`")
         replace_file(path, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))
         print(f"refreshed {path.name}")
 
@@ -218,12 +202,9 @@ def _collect(folders) -> dict:
     for folder, report in zip(folders, reports, strict=True):
         for key, value in shared.items():
             if report[key] != value:
-                raise ValueError(
-                    f"{folder}: expected the same {key} as {folders[0]}, got {report[key]}"
-                )
+                raise ValueError(f"{folder}: expected the same {key} as {folders[0]}, got {report[key]}")
     models = {
-        report["model"]: {"runs": report["runs"], "provenance": report["provenance"]}
-        for report in reports
+        report["model"]: {"runs": report["runs"], "provenance": report["provenance"]} for report in reports
     }
     return shared | {"models": {name: models[name] for name in MODELS if name in models}}
 
@@ -249,29 +230,21 @@ def _table(name: str) -> str:
     for key, entry in stored["models"].items():
         losses = {split: spread(run[split] for run in entry["runs"]) for split in SPLITS}
         lecture = "{:.3f} / {:.3f}".format(*LECTURE[key])
-        rows.append(
-            [MODELS[key].title, f"{entry['runs'][0]['parameters']:,}", lecture, *losses.values()]
-        )
+        rows.append([MODELS[key].title, f"{entry['runs'][0]['parameters']:,}", lecture, *losses.values()])
         provenance.append(entry["provenance"])
     header = ["model", "parameters", "lecture: train / val", "train", "validation", "test"]
     runs = {len(entry["runs"]) for entry in stored["models"].values()}
     listed, training = stored["names"], stored["training"]
+    measured = {
+        f"{p['date']}, commit `{p['commit']}`, {p['machine']}, torch {p['torch']}" for p in provenance
+    }
     note = (
         f"Mean ± standard deviation over {'/'.join(map(str, sorted(runs)))} seeds, in nats per character. "
         f"{training['steps']:,} steps of batch {training['batch_size']}, learning rate {training['lr']:g}, "
         f"times {training['drop_factor']:g} from step {int(training['drop_at'] * training['steps']):,}. "
-        f"List `{listed['file']}`, {listed['rows']:,} {'distinct names' if listed['distinct_only'] else 'rows'}, "
-        f"SHA-256 `{listed['sha256'][:12]}`. "
-        + "Measured on "
-        + "; ".join(
-            sorted(
-                {
-                    f"{p['date']}, commit `{p['commit']}`, {p['machine']}, torch {p['torch']}"
-                    for p in provenance
-                }
-            )
-        )
-        + "."
+        f"List `{listed['file']}`, {listed['rows']:,} "
+        f"{'distinct names' if listed['distinct_only'] else 'rows'}, SHA-256 `{listed['sha256'][:12]}`. "
+        f"Measured on {'; '.join(sorted(measured))}."
     )
     return f"\n{markdown_table(header, rows, 'lrrrrr')}\n\n{note}\n"
 

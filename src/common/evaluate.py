@@ -24,10 +24,11 @@ LECTURE = {
 }
 
 
-def token_losses(
-    model, contexts: torch.Tensor, targets: torch.Tensor, chunk: int = 8_192
-) -> torch.Tensor:
-    """The loss of every window in evaluation mode, in nats: contexts (N, T), targets (N,) -> (N,), on the CPU."""
+def token_losses(model, contexts: torch.Tensor, targets: torch.Tensor, chunk: int = 8_192) -> torch.Tensor:
+    """The loss of every window in evaluation mode, in nats, on the CPU.
+
+    contexts: (N, T), targets: (N,) -> (N,)
+    """
     with evaluating(model):
         parts = [
             F.cross_entropy(model(x), y, reduction="none").cpu()
@@ -39,6 +40,32 @@ def token_losses(
 def mean_loss(model, contexts: torch.Tensor, targets: torch.Tensor) -> float:
     """The mean cross-entropy per character over all windows, in nats, in evaluation mode."""
     return token_losses(model, contexts, targets).double().mean().item()
+
+
+def smooth(losses: torch.Tensor, window: int) -> torch.Tensor:
+    """Means of consecutive stretches: (..., steps) -> (..., steps // window); a remainder is dropped.
+
+    ValueError for a window that is not between 1 and the number of steps. Introduced in chapter 1.
+    """
+    steps = losses.shape[-1]
+    if not 1 <= window <= steps:
+        raise ValueError(f"expected a window of 1 to {steps} steps, got {window}")
+    kept = losses[..., : steps - steps % window]
+    return kept.reshape(*losses.shape[:-1], -1, window).mean(-1)
+
+
+def loss_by_position(losses: torch.Tensor, names: Iterable[str]) -> list[float]:
+    """The mean loss of the first, second, ... prediction of a name, from `token_losses` of its windows.
+
+    losses: (N,), in the order in which `names.windows` cut `names`; N is the sum of len(name) + 1.
+    """
+    names = list(names)
+    if len(losses) != sum(len(name) + 1 for name in names):
+        raise ValueError(f"expected one loss a window of {len(names)} names, got {len(losses)} losses")
+    position = torch.cat([torch.arange(len(name) + 1) for name in names])
+    totals = torch.zeros(int(position.max()) + 1, dtype=torch.float64)
+    totals.index_add_(0, position, losses.double())
+    return (totals / position.bincount()).tolist()
 
 
 class Spread(NamedTuple):
@@ -56,9 +83,7 @@ def spread(values: Iterable[float]) -> Spread:
     values = list(values)
     if not values:
         raise ValueError("expected at least one value, got none")
-    return Spread(
-        statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan
-    )
+    return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan)
 
 
 def stored_results(name: str = "shipped") -> dict:
@@ -79,9 +104,7 @@ def stored_spread(model: str, split: str = "val", name: str = "shipped") -> Spre
     return spread(run[split] for run in stored_results(name)["models"][model]["runs"])
 
 
-def markdown_table(
-    header: Sequence[str], rows: Iterable[Sequence], align: str | None = None
-) -> str:
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence], align: str | None = None) -> str:
     """A table in Markdown; `align` has one of "l", "r", "c" a column."""
     marks = {"l": ":---", "r": "---:", "c": ":---:"}
     lines = [header, [marks[a] for a in align or "l" * len(header)], *rows]

