@@ -8,6 +8,8 @@ SHELL := /bin/sh
 PYTHON ?= python3
 WORKERS ?= 2
 PORT ?= 8000
+LIST ?= shipped
+SEEDS ?= 8
 NB ?=
 NBVAL_FLAGS ?=
 RESULTS_FLAGS ?=
@@ -88,8 +90,13 @@ normalise: .venv/.project ## normalise notebooks without running them (NB="path 
 	@$(PY) tools/notebooks.py --normalise-only $(NB)
 
 .PHONY: results
-results: .venv/.project ## measure the tables of book/results.md (hours; RESULTS_FLAGS="..." for a part)
-	@$(PY) tools/results.py $(RESULTS_FLAGS)
+results: .venv/.project ## train the five models and refresh the tables (LIST=shipped, or lecture or distinct with NAMES=path; SEEDS=8)
+	@for model in mlp flat hierarchical-bug hierarchical scaled; do \
+		$(PY) -m common train --model $$model --seeds $(SEEDS) --out runs/$(LIST)/$$model \
+			$(if $(NAMES),--names "$(NAMES)") $(if $(filter distinct,$(LIST)),--distinct) || exit 1; \
+	done
+	@$(PY) -m common results --name $(LIST) $(if $(NAMES),--names "$(NAMES)") \
+		--collect $(foreach model,mlp flat hierarchical-bug hierarchical scaled,runs/$(LIST)/$(model))
 
 .PHONY: lab
 lab: .venv/.project ## open JupyterLab on the book

@@ -19,12 +19,20 @@ def notebook_of(nodeid: str) -> str | None:
     return path if path.endswith(".ipynb") else None
 
 
+WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+
+
 def stated_seconds(path: Path) -> float:
-    """The minutes that a notebook states in its first text cells, in seconds; 0 if none."""
+    """How long the notebook tells its reader that its cells run, in seconds; 0 if it does not."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"][:4]
     text = " ".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
-    found = re.search(r"(\d+(?:\.\d+)?)\s+minutes?", text)
-    return 60 * float(found.group(1)) if found else 0.0
+    found = re.search(r"\brun in (?:about |under )?(\w+) (minute|second)", text)
+    if not found:
+        found = re.search(r"(\d+) (minute|second)", text)
+    if not found:
+        return 0.0
+    count = WORDS.index(found[1]) if found[1] in WORDS else found[1]
+    return float(count if str(count).isdigit() else 1) * (60 if found[2] == "minute" else 1)
 
 
 def pytest_collection_modifyitems(config, items):

@@ -163,15 +163,35 @@ def test_chapter_has_its_closing_sections(path):
 
 
 @every_chapter
-def test_chapter_has_a_quiz_and_solved_exercises(path):
+def test_chapter_has_a_quiz(path):
     assert any("display_quiz(" in cell.source for cell in code_cells(path))
-    source = text(path)
-    exercises = set(re.findall(r"\{exercise(?:-start)?\}.*?^:label: (\S+)", source, re.M | re.S))
-    solutions = re.findall(r"\{solution(?:-start)?\} (\S+)\n((?:^:.*\n)*)", source, re.M)
-    assert exercises, "no exercise"
-    assert exercises == {name for name, _ in solutions}, "an exercise and its solution go together"
-    for name, options in solutions:
-        assert re.search(r"^:class:.*\bdropdown\b", options, re.M), f"{name}: not hidden"
+
+
+def exercises(path: Path) -> dict[str, list]:
+    """Label of every exercise -> the cells from its own to the next exercise or section."""
+    found, current = {}, None
+    for cell in read(path).cells:
+        label_line = re.search(r"\{exercise(?:-start)?\}.*?^:label: (\S+)", cell.source, re.M | re.S)
+        if cell.cell_type == "markdown" and label_line:
+            current = found.setdefault(label_line.group(1), [])
+        elif cell.cell_type == "markdown" and re.match(r"## ", cell.source):
+            current = None
+        if current is not None:
+            current.append(cell)
+    return found
+
+
+@every_chapter
+def test_exercises_have_hidden_solutions(path):
+    assert exercises(path), "no exercise"
+    directive = re.compile(r"\{solution(?:-start)?\} \S+\n((?:^:.*\n)*)", re.M)
+    for name, cells in exercises(path).items():
+        options = [o for c in cells if c.cell_type == "markdown" for o in directive.findall(c.source)]
+        assert all("dropdown" in o for o in options), f"{name}: its solution is not hidden"
+        folded = any({"hide-cell", "hide-input"} & tags(c) for c in cells)
+        assert options or folded, (
+            f"{name}: no solution; add a code cell with the tag hide-cell, or a solution directive"
+        )
 
 
 # ---- the table of contents ---------------------------------------------------------

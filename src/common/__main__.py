@@ -11,11 +11,23 @@ from hashlib import sha256
 from pathlib import Path
 from string import ascii_lowercase
 
+import matplotlib.pyplot as plt
 import torch
 from safetensors.torch import load_file, save_file
 
 from . import names as names_module
-from .evaluate import LECTURE, RESULTS, markdown_table, mean_loss, spread, stored_results
+from . import plots
+from .evaluate import (
+    LECTURE,
+    RESULTS,
+    loss_by_position,
+    markdown_table,
+    mean_loss,
+    spread,
+    stored_results,
+    stored_spread,
+    token_losses,
+)
 from .models import MODELS, count_parameters
 from .sample import sample
 from .train import Config, device, machine, replace_file, seeded, train
@@ -95,11 +107,7 @@ def _train(options) -> None:
     if options.distinct:
         names = names_module.distinct(names)
     recipe = MODELS[options.model]
-    splits = names_module.split(names)
-    data = {
-        name: [t.to(place) for t in names_module.windows(part, vocabulary, recipe.block_size)]
-        for name, part in zip(SPLITS, splits, strict=True)
-    }
+    data = _windows(names, vocabulary, recipe.block_size, place)
     settings = {
         "model": options.model,
         "seeds": options.seeds,
@@ -159,6 +167,14 @@ def _train(options) -> None:
     _write(out / "results.json", settings | report)
 
 
+def _windows(names, vocabulary, block_size, place) -> dict:
+    """Contexts and targets of the three parts of a list, on a device."""
+    return {
+        name: [t.to(place) for t in names_module.windows(part, vocabulary, block_size)]
+        for name, part in names_module.split(names)._asdict().items()
+    }
+
+
 def _line(label, parameters, losses) -> str:
     return f"{label:>9}  {parameters:,} parameters  " + "  ".join(
         f"{name} {value}" for name, value in losses.items()
@@ -168,12 +184,7 @@ def _line(label, parameters, losses) -> str:
 def _sample(options) -> None:
     settings = _read(options.folder / "config.json")
     recipe, vocabulary = MODELS[settings["model"]], Vocabulary(settings["vocabulary"])
-    path = options.folder / f"model-{options.model_seed}.safetensors"
-    if not path.exists():
-        raise ValueError(
-            f"{path}: no such file; expected a finished run with a model for seed {options.model_seed}"
-        )
-    model = recipe.build(len(vocabulary)).load(load_file(path))
+    model = _load_model(options.folder, settings, options.model_seed)
     generator = torch.Generator().manual_seed(options.seed)
     for name in sample(
         model, vocabulary, recipe.block_size, options.count,
@@ -186,7 +197,9 @@ def _results(options) -> None:
     if options.collect:
         if not options.name:
             raise ValueError("--collect needs --name, the list that the runs were made on")
-        _write(RESULTS / f"{options.name}.json", _collect(options.collect))
+        _write(RESULTS / f"{options.name}.json", _collect(options.collect, options.names))
+        if options.name == "shipped":
+            _draw_road(ROOT / "book" / "images" / "road.png")
     for path, text in _pages().items():
         if path.read_text(encoding="utf-8") == text:
             continue
@@ -196,17 +209,57 @@ def _results(options) -> None:
         print(f"refreshed {path.name}")
 
 
-def _collect(folders) -> dict:
+def _collect(folders, path) -> dict:
     reports = [_read(folder / "results.json") for folder in folders]
     shared = {key: reports[0][key] for key in ("names", "training", "vocabulary")}
+    path, vocabulary = path or names_module.SHIPPED, Vocabulary(shared["vocabulary"])
+    if sha256(path.read_bytes()).hexdigest() != shared["names"]["sha256"]:
+        raise ValueError(
+            f"{path} is not the list of these runs ({shared['names']['file']}); name it with --names"
+        )
+    names = names_module.load(path, shared["vocabulary"])
+    if shared["names"]["distinct_only"]:
+        names = names_module.distinct(names)
+    models = {}
     for folder, report in zip(folders, reports, strict=True):
         for key, value in shared.items():
             if report[key] != value:
                 raise ValueError(f"{folder}: expected the same {key} as {folders[0]}, got {report[key]}")
-    models = {
-        report["model"]: {"runs": report["runs"], "provenance": report["provenance"]} for report in reports
-    }
+        trained = [_load_model(folder, report, run["seed"]) for run in report["runs"]]
+        models[report["model"]] = {
+            "runs": report["runs"],
+            "provenance": report["provenance"],
+            **_looks(trained, MODELS[report["model"]].block_size, names, vocabulary),
+        }
     return shared | {"models": {name: models[name] for name in MODELS if name in models}}
+
+
+def _looks(models, block_size, names, vocabulary) -> dict:
+    """What the chapters show of trained models besides their losses."""
+    val_words = names_module.split(names).val
+    x, y = names_module.windows(val_words, vocabulary, block_size)
+    losses = torch.stack([token_losses(model, x, y) for model in models]).mean(0)
+    drawn = sample(models[0], vocabulary, block_size, 20, generator=torch.Generator().manual_seed(1))
+    return {"val_by_position": [round(v, 4) for v in loss_by_position(losses, val_words)], "samples": drawn}
+
+
+def _load_model(folder, settings, seed):
+    """A trained model of a run, on the CPU, in evaluation mode."""
+    path = folder / f"model-{seed}.safetensors"
+    if not path.exists():
+        raise ValueError(f"{path}: no such file; expected a finished run with a model for seed {seed}")
+    return MODELS[settings["model"]].build(len(settings["vocabulary"]) + 1).load(load_file(path)).eval()
+
+
+def _draw_road(path) -> None:
+    """The cover: how the validation loss goes down from chapter to chapter."""
+    plots.use_style()
+    figure, ax = plt.subplots(figsize=(6.4, 3.4))
+    labels = [recipe.title.replace(", ", ",\n") for recipe in MODELS.values()]
+    plots.road(ax, labels, [stored_spread(name) for name in MODELS], [val for _, val in LECTURE.values()])
+    ax.tick_params(axis="x", labelsize=9)
+    replace_file(path, lambda partial: figure.savefig(partial, format="png", dpi=200))
+    plt.close(figure)
 
 
 def _pages() -> dict[Path, str]:

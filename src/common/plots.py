@@ -62,8 +62,14 @@ def loss_curve(ax, losses: torch.Tensor, window: int = 1_000, label: str | None 
     if averaged.ndim == 2 and len(averaged) > 1:
         spread = averaged.std(0)
         ax.fill_between(steps, middle - spread, middle + spread, color=line.get_color(), alpha=0.25, lw=0)
-    ax.set(xlabel="step", ylabel="training loss (nats)")
-    ax.xaxis.set_major_formatter(lambda x, _: f"{x / 1_000:g}k" if x else "0")
+    ax.set(ylabel="training loss (nats)")
+    return steps_axis(ax)
+
+
+def steps_axis(ax):
+    """Label the x axis as steps, in thousands."""
+    ax.set(xlabel="step (thousands)")
+    ax.xaxis.set_major_formatter(lambda x, _: f"{x / 1_000:g}")
     return ax
 
 
@@ -179,4 +185,25 @@ def tree(ax, characters: str, shapes: Sequence[str], *, upto: int | None = None,
         below = xs
     ax.set(xlim=(-0.8, len(characters) + 1.9), ylim=(-0.5, len(levels) - 0.5))
     ax.axis("off")
+    return ax
+
+
+def road(ax, labels: Sequence[str], measured: Sequence[Spread], lecture: Sequence[float]):
+    """The way down: validation loss stage by stage, measured with its spread, and the lecture's."""
+    x = range(len(labels))
+    means, errors = [m.mean for m in measured], [m.sd for m in measured]
+    ax.axhline(2.0, color=SOFT, ls=":", lw=1.2)
+    ax.errorbar(
+        x, means, yerr=errors, fmt="o-", color=BLUE, capsize=4, markersize=8, label="this book, mean ± sd"
+    )
+    ax.plot(x, lecture, "D", color=RED, markersize=6, label="the lecture, one run")
+    for i, mean in enumerate(means):
+        offset = (0, 10) if i else (12, 6)
+        ax.annotate(
+            f"{mean:.3f}", (i, mean), xytext=offset, textcoords="offset points", ha="center" if i else "left"
+        )
+    ax.set_xticks(x, labels)
+    ax.set(ylabel="validation loss (nats)")
+    ax.grid(axis="x", visible=False)
+    ax.legend(loc="upper right")
     return ax

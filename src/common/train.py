@@ -9,6 +9,7 @@ import copy
 import hashlib
 import os
 import platform
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch.fx.experimental.proxy_tensor import make_fx
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .layers import Sequential
 
@@ -232,7 +233,9 @@ def train(
     done, losses = 0, []
     if checkpoint is not None and Path(checkpoint).exists():
         done, losses = _resume(Path(checkpoint), identity, loop, generators)
-    bar = tqdm(total=config.steps, initial=done, desc=progress, unit="step", leave=False)
+    # in a notebook the bar is shown, elsewhere only on a terminal
+    quiet = {} if "ipykernel" in sys.modules else {"disable": None}
+    bar = tqdm(total=config.steps, initial=done, desc=progress, unit="step", leave=False, **quiet)
     try:
         for start in range(done, config.steps, CHUNK):
             stop = min(start + CHUNK, config.steps)

@@ -1,5 +1,7 @@
 """Small things to play with, which work in a live notebook and in the static page alike."""
 
+import base64
+import html
 import io
 from collections.abc import Sequence
 
@@ -9,6 +11,8 @@ import matplotlib.pyplot as plt
 
 def flipbook(figures: Sequence, labels: Sequence[str], description: str, start: int = 0) -> ipywidgets.VBox:
     """A slider that turns the pages of a stack of figures; closes the figures.
+
+    labels: what each page shows, written below it; also its alternative text.
 
     The link between slider and pages runs in the browser, so that it needs no kernel.
     ValueError where figures and labels differ in number.
@@ -20,8 +24,10 @@ def flipbook(figures: Sequence, labels: Sequence[str], description: str, start: 
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=160)
         plt.close(figure)
-        image = ipywidgets.Image(value=buffer.getvalue(), format="png", layout={"max_width": "100%"})
-        pages.append(ipywidgets.VBox([image, ipywidgets.HTML(f"<em>{label}</em>")]))
+        data, text = base64.b64encode(buffer.getvalue()).decode(), html.escape(label, quote=True)
+        # not ipywidgets.Image, which has no alternative text
+        image = f'<img alt="{text}" style="max-width: 100%" src="data:image/png;base64,{data}">'
+        pages.append(ipywidgets.HTML(f"{image}<p><em>{text}</em></p>"))
     stack = ipywidgets.Stack(pages, selected_index=start)
     slider = ipywidgets.IntSlider(
         value=start, min=0, max=len(pages) - 1, description=description, readout=False,

@@ -1,0 +1,185 @@
+"""What a page promises is held, in lines that are the same everywhere; answers are marked fairly."""
+
+import pytest
+import torch
+
+from common.checks import expect, expect_true, grade
+
+
+@pytest.fixture(autouse=True)
+def no_list_of_the_user(monkeypatch):
+    monkeypatch.delenv("NAMES", raising=False)
+
+
+# expect
+
+
+@pytest.mark.parametrize("value", [2.1, 2.09, 2.11, 2.1049, torch.tensor(2.1)], ids=str)
+def test_what_holds_prints_the_same_line_everywhere(value, capsys):
+    expect("validation loss", value, 2.1, 0.012)
+    assert capsys.readouterr().out == "held: validation loss is within 0.012 of 2.1\n"
+
+
+@pytest.mark.parametrize("value", [2.1121, 2.0879, 3.0, -2.1, float("nan"), float("inf")])
+def test_what_does_not_hold_raises(value, capsys):
+    with pytest.raises(AssertionError, match=r"validation loss: expected 2.1 ± 0.012, got ") as caught:
+        expect("validation loss", value, 2.1, 0.012)
+    assert f"{value:g}" in str(caught.value)
+    assert capsys.readouterr().out == ""
+
+
+def test_the_tolerance_itself_is_inside():
+    expect("count", 10, 8, 2)
+    with pytest.raises(AssertionError):
+        expect("count", 11, 8, 2)
+
+
+@pytest.mark.parametrize("value", [2.1, 3.0])
+def test_a_list_of_the_user_is_held_to_nothing(value, capsys, monkeypatch):
+    monkeypatch.setenv("NAMES", "mine.txt")
+    expect("validation loss", value, 2.1, 0.012)
+    assert capsys.readouterr().out == (
+        f"your list: validation loss {value:.3f} (this book's list: 2.1 ± 0.012)\n"
+    )
+
+
+def test_an_empty_variable_NAMES_is_none(monkeypatch):
+    monkeypatch.setenv("NAMES", "")
+    with pytest.raises(AssertionError):
+        expect("loss", 3.0, 2.1, 0.012)
+    with pytest.raises(AssertionError):
+        expect_true("the loss falls", False)
+
+
+def test_statements_are_held(capsys):
+    expect_true("the loss falls", True)
+    assert capsys.readouterr().out == "held: the loss falls\n"
+    with pytest.raises(AssertionError, match="no longer true: the loss falls"):
+        expect_true("the loss falls", False)
+
+
+@pytest.mark.parametrize("condition, line", [(True, "held: "), (False, "your list: not so here: ")])
+def test_statements_about_a_list_of_the_user_are_reported(condition, line, capsys, monkeypatch):
+    monkeypatch.setenv("NAMES", "mine.txt")
+    expect_true("the loss falls", condition)
+    assert capsys.readouterr().out == f"{line}the loss falls\n"
+
+
+# grade
+
+
+@pytest.fixture
+def printed(capsys):
+    def line(answer, cases, **options):
+        grade("4.1", answer, cases, **options)
+        return capsys.readouterr().out
+
+    return line
+
+
+def test_a_right_answer_is_correct(printed):
+    assert printed(lambda a, b: a + b, [((1, 2), 3), ((0, 0), 0)]) == "exercise 4.1: correct (2 cases)\n"
+
+
+def test_a_wrong_answer_is_shown_with_its_case(printed):
+    cases = iter([((1, 1), 1), ((2, 3), 6), ((3, 4), 7)])
+    assert printed(lambda a, b: a, cases) == "exercise 4.1: case 2 of 3: for (2, 3) expected 6, got 2\n"
+
+
+def test_no_answer_is_not_wrong(printed):
+    assert printed(lambda a: None, [((1,), 1), ((2,), 1)]) == "exercise 4.1: not answered yet\n"
+
+
+@pytest.mark.parametrize("error", [ValueError, ZeroDivisionError, NotImplementedError, IndexError])
+def test_an_answer_that_raises_is_reported(error, printed):
+    def answer(a):
+        raise error("of no use")
+
+    assert printed(answer, [(([1, 2],), 1)]) == (
+        f"exercise 4.1: your function raised {error.__name__} on ([1, 2]): of no use\n"
+    )
+
+
+def test_an_answer_of_too_few_arguments_is_reported(printed):
+    assert "raised TypeError" in printed(lambda: 1, [((1,), 1)])
+
+
+@pytest.mark.parametrize(
+    "got, expected",
+    [
+        (3, 3),
+        (3.0, 3),
+        (0.1 + 0.2, 0.3),
+        (1.0000005, 1.0),
+        (torch.tensor(0.3), 0.3),
+        (True, True),
+        ("emma", "emma"),
+        ([1, 2], [1, 2]),
+        ((1, 2), [1, 2]),
+        ([1, 2], (1, 2)),
+        (torch.Size([4, 8]), (4, 8)),
+        ([0.1 + 0.2, "a"], [0.3, "a"]),
+        ([[1.0, 2.0], [3.0]], [[1.0, 2.0], [3.0]]),
+        (torch.tensor([[1.0, 2.0], [3.0, 4.0]]), [[1.0, 2.0], [3.0, 4.0]]),
+        (torch.tensor([1, 2]), [1, 2]),
+        (torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.0])),
+        (torch.tensor([[1, 2]]), torch.tensor([[1, 2]])),
+        (torch.tensor([1, 2]), torch.tensor([1.0, 2.0])),
+        (torch.tensor([0.1]) + torch.tensor([0.2]), torch.tensor([0.3])),
+        ([torch.tensor([1.0, 2.0]), 3], [torch.tensor([1.0, 2.0]), 3]),
+        ({"a": 1}, {"a": 1}),
+    ],
+    ids=str,
+)
+def test_these_are_the_same(got, expected, printed):
+    assert printed(lambda: got, [((), expected)]) == "exercise 4.1: correct (1 cases)\n"
+
+
+@pytest.mark.parametrize(
+    "got, expected",
+    [
+        (4, 3),
+        (0.3001, 0.3),
+        (float("nan"), 0.3),
+        ("0.3", 0.3),
+        ([0.3], 0.3),
+        (torch.tensor([0.3, 0.3]), 0.3),
+        (torch.tensor([3, 3]), 3),
+        ("Emma", "emma"),
+        (False, True),
+        ([1, 2, 3], [1, 2]),
+        ([1], [1, 2]),
+        ([2, 1], [1, 2]),
+        (7, [1, 2]),
+        ([], [1]),
+        ([[1.0], [2.1]], [[1.0], [2.0]]),
+        (torch.tensor([1.0, 2.1]), [1.0, 2.0]),
+        (torch.tensor(1.0), [1.0]),
+        (torch.tensor([[1.0, 2.0], [1.0, 2.0]]), [1.0, 2.0]),
+        (torch.tensor([1.0, 2.1]), torch.tensor([1.0, 2.0])),
+        (torch.tensor([1, 3]), torch.tensor([1.0, 2.0])),
+        (torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0])),
+        (torch.tensor([[1.0, 1.0]]), torch.tensor([[1.0], [1.0]])),
+        (torch.tensor([1.0, 1.0]), torch.tensor(1.0)),
+        ([1.0, 2.0, 3.0], torch.tensor([1.0, 2.0])),
+        ("emma", torch.tensor([1.0, 2.0])),
+        ([torch.tensor([1.0, 2.0]), 3], [torch.tensor([1.0, 9.0]), 3]),
+    ],
+    ids=str,
+)
+def test_these_are_not_the_same(got, expected, printed):
+    line = printed(lambda: got, [((), expected)])
+    assert line == f"exercise 4.1: case 1 of 1: for () expected {expected!r}, got {got!r}\n"
+
+
+@pytest.mark.parametrize("wrap", [float, lambda x: [x], lambda x: torch.tensor([x])])
+def test_the_tolerance_can_be_chosen(wrap, printed):
+    cases = [((), wrap(2.0))]
+    assert "correct" in printed(lambda: wrap(2.02), cases, tolerance=0.05)
+    assert "expected" in printed(lambda: wrap(2.02), cases, tolerance=0.01)
+    assert "expected" in printed(lambda: wrap(2.001), cases)
+
+
+def test_long_arguments_are_left_out(printed):
+    line = printed(lambda x, n: 0, [((torch.zeros(50), 2), 1)])
+    assert line == "exercise 4.1: case 1 of 1: for (..., 2) expected 1, got 0\n"

@@ -1,0 +1,454 @@
+"""The layers agree with torch.nn in float64: forward, gradients, running statistics, both modes."""
+
+import pytest
+import torch
+
+from common.layers import (
+    BatchNorm1d,
+    Embedding,
+    Flatten,
+    FlattenConsecutive,
+    Linear,
+    Sequential,
+    Tanh,
+    evaluating,
+)
+
+EXACT = {"atol": 1e-12, "rtol": 1e-12}
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def random(*shape, seed=0):
+    return torch.randn(shape, generator=generator(seed), dtype=torch.float64)
+
+
+def double(layer):
+    Sequential([layer]).to(dtype=torch.float64)
+    return layer
+
+
+def gradients(y, tensors):
+    """Of a scalar that weighs every element of y differently."""
+    return torch.autograd.grad((y * random(*y.shape, seed=99)).sum(), tensors)
+
+
+def assert_all_close(ours, theirs):
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, **EXACT)
+
+
+def networks():
+    """A layer of each kind, in a network inside a network."""
+    g = generator(7)
+    inner = Sequential([Linear(6, 5, bias=False, generator=g), BatchNorm1d(5), Tanh()])
+    return Sequential(
+        [Embedding(4, 3, generator=g), FlattenConsecutive(2), inner, Flatten(), Linear(10, 4, generator=g)]
+    )
+
+
+def flattened(model):
+    """The model and every layer inside, at any depth."""
+    return [model] + [layer for child in getattr(model, "layers", []) for layer in flattened(child)]
+
+
+# Linear
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(6,), (4, 6), (3, 4, 6), (2, 3, 4, 6), (1, 6), (0, 6)], ids=str)
+def test_linear_agrees(shape, bias):
+    ours = double(Linear(6, 5, bias=bias, generator=generator()))
+    theirs = torch.nn.Linear(6, 5, bias=bias, dtype=torch.float64)
+    theirs.weight.data = ours.weight.T.clone()
+    if bias:
+        ours.bias = random(5, seed=1)
+        theirs.bias.data = ours.bias.clone()
+    x, z = random(*shape).requires_grad_(), random(*shape).requires_grad_()
+    for p in ours.parameters():
+        p.requires_grad_()
+    y, expected = ours(x), theirs(z)
+    torch.testing.assert_close(y, expected, **EXACT)
+    grads = gradients(y, [x, *ours.parameters()])
+    expected = gradients(expected, [z, *theirs.parameters()])
+    assert_all_close([grads[0], grads[1].T, *grads[2:]], expected)
+
+
+def test_linear_lists_its_bias_only_if_it_has_one():
+    assert [p.shape for p in Linear(6, 5).parameters()] == [(6, 5), (5,)]
+    assert [p.shape for p in Linear(6, 5, bias=False).parameters()] == [(6, 5)]
+    assert Linear(6, 5, bias=False).tensors().keys() == {"weight"}
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (6, 4), (4, 1), (3, 6, 4), (3, 4, 7)], ids=str)
+def test_linear_refuses_another_last_dimension(shape):
+    with pytest.raises(ValueError) as caught:
+        Linear(6, 5)(torch.ones(shape))
+    assert f"last dimension of 6, got shape {shape}" in str(caught.value)
+
+
+def test_linear_starts_with_outputs_of_standard_deviation_1():
+    layer = Linear(300, 400, generator=generator())
+    assert layer.weight.std().item() == pytest.approx(300**-0.5, rel=0.01)
+    assert layer.weight.mean().item() == pytest.approx(0, abs=1e-3)
+    assert torch.equal(layer.bias, torch.zeros(400))
+    assert layer(torch.randn(500, 300, generator=generator(1))).std().item() == pytest.approx(1, rel=0.02)
+
+
+# Embedding
+
+
+@pytest.mark.parametrize("shape", [(7,), (4, 3), (2, 3, 4), (0, 3)], ids=str)
+def test_embedding_agrees(shape):
+    ours = double(Embedding(5, 3, generator=generator()))
+    theirs = torch.nn.Embedding(5, 3, dtype=torch.float64)
+    theirs.weight.data = ours.weight.clone()
+    ours.weight.requires_grad_()
+    x = torch.randint(0, 5, shape, generator=generator(1))
+    y, expected = ours(x), theirs(x)
+    assert y.shape == (*shape, 3)
+    torch.testing.assert_close(y, expected, atol=0, rtol=0)
+    assert_all_close(gradients(y, ours.parameters()), gradients(expected, [theirs.weight]))
+
+
+@pytest.mark.parametrize("index", [5, 99])
+def test_embedding_refuses_an_unknown_row(index):
+    with pytest.raises(IndexError):
+        Embedding(5, 3)(torch.tensor([0, index]))
+
+
+def test_embedding_starts_with_standard_deviation_1():
+    weight = Embedding(300, 400, generator=generator()).weight
+    assert weight.std().item() == pytest.approx(1, rel=0.01)
+    assert weight.mean().item() == pytest.approx(0, abs=0.01)
+
+
+# Flatten, Tanh
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (4, 3, 2), (2, 3, 4, 5), (1, 3, 2)], ids=str)
+@pytest.mark.parametrize("ours, theirs", [(Flatten(), torch.nn.Flatten()), (Tanh(), torch.nn.Tanh())])
+def test_flatten_and_tanh_agree(ours, theirs, shape):
+    x, z = random(*shape).requires_grad_(), random(*shape).requires_grad_()
+    y, expected = ours(x), theirs(z)
+    torch.testing.assert_close(y, expected, atol=0, rtol=0)
+    assert_all_close(gradients(y, [x]), gradients(expected, [z]))
+    assert ours.parameters() == [] and ours.tensors() == {}
+
+
+def test_flatten_keeps_the_order_of_positions():
+    x = torch.arange(12).reshape(2, 3, 2)
+    assert Flatten()(x).tolist() == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
+
+
+# FlattenConsecutive
+
+
+@pytest.mark.parametrize("T, n", [(8, 1), (8, 2), (8, 4), (8, 8), (6, 3), (2, 2), (1, 1)])
+@pytest.mark.parametrize("contiguous", [True, False])
+def test_flatten_consecutive_concatenates_neighbours_in_order(T, n, contiguous):
+    x = random(3, T, 5) if contiguous else random(3, 5, T).transpose(1, 2)
+    x.requires_grad_()
+    y = FlattenConsecutive(n)(x)
+    groups = [torch.cat([x[:, n * i + k] for k in range(n)], dim=1) for i in range(T // n)]
+    expected = groups[0] if T == n else torch.stack(groups, dim=1)
+    torch.testing.assert_close(y, expected, atol=0, rtol=0)
+    assert_all_close(gradients(y, [x]), gradients(expected, [x]))
+
+
+def test_flatten_consecutive_by_hand():
+    x = torch.tensor([[[1, 2], [3, 4], [5, 6], [7, 8]]])
+    assert FlattenConsecutive(2)(x).tolist() == [[[1, 2, 3, 4], [5, 6, 7, 8]]]
+    assert FlattenConsecutive(4)(x).tolist() == [[1, 2, 3, 4, 5, 6, 7, 8]]
+
+
+@pytest.mark.parametrize("B, C", [(1, 5), (3, 1), (1, 1)])
+def test_flatten_consecutive_drops_the_time_dimension_only(B, C):
+    assert FlattenConsecutive(2)(torch.ones(B, 2, C)).shape == (B, 2 * C)
+    assert FlattenConsecutive(2)(torch.ones(B, 4, C)).shape == (B, 2, 2 * C)
+
+
+@pytest.mark.parametrize("T, n", [(7, 2), (8, 3), (2, 4), (1, 2)])
+def test_flatten_consecutive_refuses_a_length_that_n_does_not_divide(T, n):
+    with pytest.raises(ValueError, match=f"T = {T} is not a multiple of n = {n}"):
+        FlattenConsecutive(n)(torch.ones(3, T, 5))
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 8), (4, 8, 3, 2)], ids=str)
+def test_flatten_consecutive_wants_three_dimensions(shape):
+    with pytest.raises(ValueError) as caught:
+        FlattenConsecutive(2)(torch.ones(shape))
+    assert f"expected (B, T, C), got a tensor of shape {shape}" in str(caught.value)
+
+
+@pytest.mark.parametrize("n", [0, -2])
+def test_flatten_consecutive_groups_at_least_one(n):
+    with pytest.raises(ValueError, match=f"n of at least 1, got {n}"):
+        FlattenConsecutive(n)
+
+
+# BatchNorm1d
+
+
+def batch_norms(C, **options):
+    """Ours and torch's, with the same weights, none of them special."""
+    ours, theirs = double(BatchNorm1d(C, **options)), torch.nn.BatchNorm1d(C, dtype=torch.float64, **options)
+    ours.weight, ours.bias = random(C, seed=1).requires_grad_(), random(C, seed=2).requires_grad_()
+    theirs.weight.data, theirs.bias.data = ours.weight.detach().clone(), ours.bias.detach().clone()
+    return ours, theirs
+
+
+def in_our_layout(theirs, z):
+    """torch's (B, C, T) from and to (B, T, C)."""
+    return theirs(z.transpose(1, 2)).transpose(1, 2) if z.ndim == 3 else theirs(z)
+
+
+@pytest.mark.parametrize("options", [{}, {"eps": 0.1}, {"momentum": 0.3}, {"momentum": 1.0}], ids=str)
+@pytest.mark.parametrize("shape", [(7, 5), (2, 5), (4, 6, 5), (1, 6, 5), (6, 1, 5), (5, 5, 5)], ids=str)
+def test_batchnorm_agrees_while_training_and_after(shape, options):
+    ours, theirs = batch_norms(5, **options)
+    for step in range(4):
+        x = 2 * random(*shape, seed=10 + step) + torch.arange(5) - 1
+        x, z = x.clone().requires_grad_(), x.clone().requires_grad_()
+        y, expected = ours(x), in_our_layout(theirs, z)
+        torch.testing.assert_close(y, expected, **EXACT)
+        assert_all_close(
+            gradients(y, [x, *ours.parameters()]), gradients(expected, [z, *theirs.parameters()])
+        )
+        torch.testing.assert_close(ours.running_mean, theirs.running_mean, **EXACT)
+        torch.testing.assert_close(ours.running_var, theirs.running_var, **EXACT)
+    assert not ours.running_mean.requires_grad and not ours.running_var.requires_grad
+
+    ours.eval(), theirs.eval()
+    mean, var = ours.running_mean, ours.running_var
+    x, z = random(*shape, seed=20).requires_grad_(), random(*shape, seed=20).requires_grad_()
+    y, expected = ours(x), in_our_layout(theirs, z)
+    torch.testing.assert_close(y, expected, **EXACT)
+    assert_all_close(gradients(y, [x, *ours.parameters()]), gradients(expected, [z, *theirs.parameters()]))
+    assert torch.equal(ours.running_mean, mean) and torch.equal(ours.running_var, var)
+
+    ours.train(), theirs.train()
+    torch.testing.assert_close(ours(x), in_our_layout(theirs, z), **EXACT)
+    torch.testing.assert_close(ours.running_var, theirs.running_var, **EXACT)
+
+
+@pytest.mark.parametrize("shape", [(50, 3), (10, 5, 3)], ids=str)
+def test_batchnorm_normalises_every_channel_over_all_else(shape):
+    y = double(BatchNorm1d(3, eps=0))(5 * random(*shape) + 2).reshape(-1, 3)
+    torch.testing.assert_close(y.mean(0), torch.zeros(3, dtype=torch.float64), **EXACT)
+    torch.testing.assert_close(y.var(0, unbiased=False), torch.ones(3, dtype=torch.float64), **EXACT)
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (1, 1, 5)], ids=str)
+def test_batchnorm_refuses_to_train_on_one_value_a_channel(shape):
+    ours, theirs = batch_norms(5)
+    with pytest.raises(ValueError) as caught:
+        ours(random(*shape))
+    assert f"more than 1 value per channel in training mode, got {shape}" in str(caught.value)
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        in_our_layout(theirs, random(*shape))
+    assert torch.equal(ours.running_mean, torch.zeros(5)) and torch.equal(ours.running_var, torch.ones(5))
+    ours.eval(), theirs.eval()
+    torch.testing.assert_close(ours(random(*shape)), in_our_layout(theirs, random(*shape)), **EXACT)
+
+
+@pytest.mark.parametrize("mode", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("shape", [(5,), (4, 6), (4, 1), (4, 5, 6), (4, 6, 1), (2, 3, 4, 5)], ids=str)
+def test_batchnorm_refuses_another_shape(shape, mode):
+    with pytest.raises(ValueError) as caught:
+        BatchNorm1d(5).train(mode)(torch.ones(shape))
+    assert f"expected (B, 5) or (B, T, 5), got a tensor of shape {shape}" in str(caught.value)
+
+
+def test_batchnorm_starts_as_torchs():
+    ours, theirs = BatchNorm1d(5), torch.nn.BatchNorm1d(5)
+    assert (ours.eps, ours.momentum) == (theirs.eps, theirs.momentum)
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        assert torch.equal(getattr(ours, name), getattr(theirs, name))
+    assert [p is q for p, q in zip(ours.parameters(), (ours.weight, ours.bias), strict=True)] == [True, True]
+
+
+# a network of them
+
+
+def test_a_network_agrees():
+    ours = networks().to(dtype=torch.float64)
+    inner = [torch.nn.Linear(6, 5, bias=False), torch.nn.BatchNorm1d(5), torch.nn.Tanh()]
+    embedding, last = torch.nn.Embedding(4, 3), torch.nn.Linear(10, 4)
+    theirs = torch.nn.ModuleList([embedding, *inner, last]).double()
+    embedding.weight.data = ours.layers[0].weight.clone()
+    inner[0].weight.data = ours.layers[2].layers[0].weight.T.clone()
+    last.weight.data, last.bias.data = ours.layers[4].weight.T.clone(), ours.layers[4].bias.clone()
+
+    def forward(x):
+        pairs = embedding(x).unfold(1, 2, 2).transpose(2, 3).flatten(2)
+        h = inner[2](inner[1](inner[0](pairs).transpose(1, 2)))
+        return last(h.transpose(1, 2).flatten(1))
+
+    for p in ours.parameters():
+        p.requires_grad_()
+    for step in range(3):
+        x = torch.randint(0, 4, (6, 4), generator=generator(step))
+        y, expected = ours(x), forward(x)
+        torch.testing.assert_close(y, expected, **EXACT)
+        grads = gradients(y, ours.parameters())
+        assert_all_close(
+            [g.T if g.shape in ((6, 5), (10, 4)) else g for g in grads],
+            gradients(expected, list(theirs.parameters())),
+        )
+    ours.eval(), theirs.eval()
+    torch.testing.assert_close(ours(x), forward(x), **EXACT)
+
+
+def test_layers_are_called_in_order():
+    def record(name):
+        return lambda x: x + [name]
+
+    layers = iter([record("first"), record("second")])
+    model = Sequential(layers)
+    assert model([]) == model([]) == ["first", "second"]
+
+
+def test_parameters_are_the_tensors_that_are_learned():
+    model = networks()
+    tensors = model.tensors()
+    assert list(tensors) == [
+        "0.weight",
+        "2.0.weight",
+        "2.1.weight",
+        "2.1.bias",
+        "2.1.running_mean",
+        "2.1.running_var",
+        "4.weight",
+        "4.bias",
+    ]
+    learned = [t for name, t in tensors.items() if "running" not in name]
+    assert all(p is t for p, t in zip(model.parameters(), learned, strict=True))
+
+
+def test_the_same_seed_gives_the_same_weights():
+    def built(seed):
+        g = generator(seed)
+        return Sequential([Embedding(4, 3, generator=g), Linear(3, 5, generator=g)]).tensors()
+
+    a, b, c = built(3), built(3), built(4)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not torch.equal(a["0.weight"], c["0.weight"])
+    assert not torch.equal(a["1.weight"], c["1.weight"])
+    g = generator(3)
+    assert torch.equal(a["0.weight"], torch.randn(4, 3, generator=g))
+    assert torch.equal(a["1.weight"], torch.randn(3, 5, generator=g) / 3**0.5)
+
+
+def test_a_generator_leaves_the_global_one_alone():
+    before = torch.random.get_rng_state()
+    networks()
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_tensors_load_into_another_network():
+    x = torch.randint(0, 4, (6, 4), generator=generator(1))
+    trained, other = networks(), networks()
+    trained(x)
+    for layer in flattened(other):
+        if "weight" in layer.tensors():
+            layer.weight = layer.weight + 1
+    assert not torch.equal(other.eval()(x), trained.eval()(x))
+    assert other.load(trained.tensors()) is other
+    assert torch.equal(other(x), trained(x))
+    assert all(torch.equal(t, trained.tensors()[name]) for name, t in other.tensors().items())
+    layer = BatchNorm1d(3).load({name: torch.full((3,), 7.0) for name in BatchNorm1d(3).tensors()})
+    assert all(t.tolist() == [7, 7, 7] for t in layer.tensors().values())
+
+
+@pytest.mark.parametrize("wrong", ["missing", "unknown", "renamed"])
+@pytest.mark.parametrize("layer", [networks, lambda: BatchNorm1d(3)], ids=["network", "layer"])
+def test_tensors_of_other_names_are_refused(layer, wrong):
+    layer = layer()
+    tensors = dict(layer.tensors())
+    before = dict(tensors)
+    first = next(iter(tensors))
+    if wrong == "unknown":
+        tensors["extra"] = torch.ones(1)
+    else:
+        value = tensors.pop(first)
+        if wrong == "renamed":
+            tensors["extra"] = value
+    with pytest.raises(ValueError, match="expected tensors .*, got "):
+        layer.load(tensors)
+    assert all(t is before[name] for name, t in layer.tensors().items())
+
+
+def test_to_changes_every_tensor_and_no_value():
+    model = networks()
+    before = model.tensors()
+    assert model.to(dtype=torch.float64) is model
+    assert {t.dtype for t in model.tensors().values()} == {torch.float64}
+    assert all(torch.equal(t.float(), before[name]) for name, t in model.tensors().items())
+    assert {t.device.type for t in model.to("meta").tensors().values()} == {"meta"}
+    assert {t.dtype for t in model.tensors().values()} == {torch.float64}
+
+
+def test_modes_reach_every_layer():
+    model = networks()
+    assert all(layer.training for layer in flattened(model))
+    assert model.eval() is model
+    assert not any(layer.training for layer in flattened(model))
+    assert model.train() is model
+    assert all(layer.training for layer in flattened(model))
+    model.train(False)
+    assert not any(layer.training for layer in flattened(model))
+    layer = BatchNorm1d(3)
+    assert layer.eval() is layer and not layer.training and BatchNorm1d(3).training
+
+
+def mixed(model):
+    """Some layers in training mode and some not."""
+    for i, layer in enumerate(flattened(model)):
+        layer.training = i % 3 != 1
+    return [layer.training for layer in flattened(model)]
+
+
+def flat_network():
+    return Sequential([Linear(3, 3), BatchNorm1d(3), Tanh(), BatchNorm1d(3)])
+
+
+@pytest.mark.parametrize(
+    "build", [flat_network, networks, lambda: BatchNorm1d(3)], ids=["flat", "nested", "one"]
+)
+def test_evaluating_restores_each_layers_own_mode(build):
+    model = build()
+    before = mixed(model)
+    with evaluating(model) as inside:
+        assert inside is model
+        assert not any(layer.training for layer in flattened(model))
+    assert [layer.training for layer in flattened(model)] == before
+
+
+@pytest.mark.parametrize("build", [flat_network, networks], ids=["flat", "nested"])
+def test_evaluating_restores_after_an_exception(build):
+    model = build()
+    before = mixed(model)
+    with pytest.raises(RuntimeError, match="inside"), evaluating(model):
+        raise RuntimeError("inside")
+    assert [layer.training for layer in flattened(model)] == before
+    assert torch.is_grad_enabled()
+
+
+def test_evaluating_takes_no_gradients():
+    model = flat_network()
+    for p in model.parameters():
+        p.requires_grad_()
+    with evaluating(model):
+        assert not model(torch.ones(2, 3)).requires_grad
+    assert model(torch.randn(4, 3, generator=generator())).requires_grad
+
+
+def test_reprs_show_the_sizes():
+    assert repr(networks()).split("\n")[1].strip() == "Embedding(4, 3),"
+    shown = [repr(layer) for layer in (Linear(6, 5), Linear(6, 5, bias=False), BatchNorm1d(5), Tanh())]
+    assert shown == ["Linear(6, 5)", "Linear(6, 5, bias=False)", "BatchNorm1d(5)", "Tanh()"]
+    assert repr(FlattenConsecutive(2)) == "FlattenConsecutive(2)"
+    assert repr(Sequential([Flatten()])) == "Sequential([\n    Flatten(),\n])"

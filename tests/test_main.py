@@ -1,0 +1,551 @@
+"""The command line trains, resumes to the same result, samples, and refuses bad input in one line."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import common
+from common import __main__ as command_line
+from common import evaluate
+from common import names as names_module
+from common.evaluate import mean_loss, spread
+from common.models import MODELS
+from common.vocabulary import Vocabulary
+
+SOURCE = Path(common.__file__).parents[1]
+SPLITS = ("train", "val", "test")
+STEPS = 40
+
+
+@pytest.fixture(autouse=True)
+def no_list_of_the_user(monkeypatch):
+    monkeypatch.delenv("NAMES", raising=False)
+
+
+def write_list(folder, count=300):
+    path = folder / "short.txt"
+    path.write_text("\n".join(names_module.load(names_module.SHIPPED)[:count]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def short_list(tmp_path):
+    return write_list(tmp_path)
+
+
+def run(*arguments):
+    return command_line.main([str(argument) for argument in arguments])
+
+
+def train(names, out, *more, model="mlp", steps=STEPS):
+    arguments = ["train", "--model", model, "--names", names, "--steps", steps, "--out", out]
+    return run(*arguments, "--device", "cpu", "--no-compile", *more)
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run of the model with the most peculiar tensors, for two seeds. Read only."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("NAMES", raising=False)
+        assert train(write_list(folder), folder / "run", "--seeds", 2, model="hierarchical-bug") == 0
+    return folder / "run"
+
+
+def windows_of(names, key, vocabulary):
+    block_size = MODELS[key].block_size
+    parts = names_module.split(names)
+    return {
+        split: names_module.windows(part, vocabulary, block_size)
+        for split, part in zip(SPLITS, parts, strict=True)
+    }
+
+
+# train
+
+
+def test_a_run_leaves_all_its_files(finished):
+    assert sorted(path.name for path in finished.iterdir()) == [
+        "checkpoint.pt",
+        "config.json",
+        "history.safetensors",
+        "model-0.safetensors",
+        "model-1.safetensors",
+        "results.json",
+    ]
+    losses = load_file(finished / "history.safetensors")["losses"]
+    assert losses.shape == (2, STEPS)
+    assert losses[:, -5:].mean() < losses[:, :5].mean()
+    assert not torch.equal(losses[0], losses[1])
+
+
+def test_results_say_what_was_run(finished):
+    results, path = read(finished / "results.json"), finished.parent / "short.txt"
+    names = names_module.load(path)
+    assert results["model"] == "hierarchical-bug" and results["seeds"] == 2
+    assert results["training"] == {
+        "steps": STEPS,
+        "batch_size": 32,
+        "lr": 0.1,
+        "drop_at": 0.75,
+        "drop_factor": 0.1,
+    }
+    assert results["names"] == {
+        "file": "short.txt",
+        "sha256": sha256(path.read_bytes()).hexdigest(),
+        "rows": 300,
+        "distinct_only": False,
+        "windows": {
+            split: sum(len(name) + 1 for name in part)
+            for split, part in zip(SPLITS, names_module.split(names), strict=True)
+        },
+    }
+    assert results["vocabulary"] == "abcdefghijklmnopqrstuvwxyz"
+    assert [run["seed"] for run in results["runs"]] == [0, 1]
+    assert [run["parameters"] for run in results["runs"]] == [22_397] * 2
+    for split in SPLITS:
+        expected = spread(run[split] for run in results["runs"])
+        assert (results["mean"][split], results["sd"][split]) == expected
+    provenance = results["provenance"]
+    assert set(provenance) >= {"commit", "date", "machine", "device", "torch", "seconds_of_last_start"}
+    assert provenance["device"] == "cpu" and provenance["torch"] == torch.__version__.split("+")[0]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", provenance["date"])
+    settings = read(finished / "config.json")
+    assert settings == {key: results[key] for key in settings}
+    assert set(settings) == {"model", "seeds", "training", "names", "vocabulary"}
+
+
+def test_results_are_those_of_the_saved_parameters(finished):
+    results = read(finished / "results.json")
+    vocabulary = Vocabulary(results["vocabulary"])
+    names = names_module.load(finished.parent / "short.txt")
+    data = windows_of(names, "hierarchical-bug", vocabulary)
+    for stored in results["runs"]:
+        tensors = load_file(finished / f"model-{stored['seed']}.safetensors")
+        model = MODELS["hierarchical-bug"].build(len(vocabulary)).load(tensors)
+        assert {split: stored[split] for split in SPLITS} == pytest.approx(
+            {split: mean_loss(model, *data[split]) for split in SPLITS}, abs=1e-6
+        )
+    assert results["runs"][0]["val"] != results["runs"][1]["val"]
+
+
+def test_seed_0_of_many_is_seed_0_alone(finished, tmp_path, capsys):
+    names = finished.parent / "short.txt"
+    assert train(names, tmp_path / "one", model="hierarchical-bug") == 0
+    alone, among = read(tmp_path / "one" / "results.json"), read(finished / "results.json")
+    assert alone["runs"][0] == pytest.approx(among["runs"][0], abs=1e-6)
+    assert alone["sd"] is None
+    lines = capsys.readouterr().out.splitlines()
+    assert re.search(r"mean ± sd .* train \d\.\d{3}  val \d\.\d{3}  test \d\.\d{3}$", lines[1])
+
+
+def test_one_line_a_seed_and_the_mean_are_printed(short_list, tmp_path, capsys):
+    assert train(short_list, tmp_path / "run", "--seeds", 3) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    results = read(tmp_path / "run" / "results.json")
+    for line, stored in zip(lines, results["runs"], strict=True):
+        losses = "  ".join(f"{split} {stored[split]:.4f}" for split in SPLITS)
+        assert line.split(None, 2) == ["seed", str(stored["seed"]), f"12,097 parameters  {losses}"]
+    summary = "  ".join(
+        f"{split} {results['mean'][split]:.3f} ± {results['sd'][split]:.3f}" for split in SPLITS
+    )
+    assert last.strip() == f"mean ± sd  12,097 parameters  {summary}"
+
+
+def test_a_finished_run_is_not_trained_again(short_list, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    assert train(short_list, out) == 0
+    before = read(out / "results.json")
+
+    def never(*arguments):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(common.train, "plain_steps", never)
+    assert train(short_list, out) == 0
+    after = read(out / "results.json")
+    assert before.pop("provenance") and after.pop("provenance")
+    assert after == before
+
+
+@pytest.mark.parametrize("more, compile", [([], True), (["--no-compile"], False)])
+def test_the_loop_is_compiled_unless_asked_not_to(short_list, tmp_path, monkeypatch, more, compile):
+    asked = {}
+
+    def spy(models, contexts, targets, generators, config, **options):
+        asked.update(options, config=config, device=contexts.device.type)
+        return torch.zeros(len(models), config.steps)
+
+    monkeypatch.setattr(command_line, "train", spy)
+    out = tmp_path / "run"
+    arguments = ["train", "--model", "mlp", "--names", short_list, "--out", out, "--device", "cpu"]
+    assert run(*arguments, *more) == 0
+    assert asked["compile"] is compile
+    assert asked["config"].steps == 200_000
+    assert asked["checkpoint"] == out / "checkpoint.pt"
+    assert asked["device"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    "changed, key",
+    [
+        (["--steps", STEPS + 1], "training"),
+        (["--seeds", 2], "seeds"),
+        (["--model", "flat"], "model"),
+        (["--distinct"], "names"),
+        (["--alphabet", "any"], "vocabulary"),
+    ],
+    ids=str,
+)
+def test_another_run_into_the_same_folder_is_refused(short_list, tmp_path, capsys, changed, key):
+    names = ["emma", "ava", "mia", "amelia", "anna", "ella", "lea", "emilia", "lila", "mila", "elma", "ima"]
+    short_list.write_text("\n".join(names * 2) + "\n", encoding="utf-8")
+    out = tmp_path / "run"
+    assert train(short_list, out) == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    capsys.readouterr()
+    assert train(short_list, out, *changed) == 2
+    printed = capsys.readouterr()
+    assert re.fullmatch(rf"error: .*holds another run, which differs in .*\b{key}\b.*\n", printed.err)
+    assert printed.out == ""
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_a_changed_list_is_another_run(short_list, tmp_path, capsys):
+    assert train(short_list, tmp_path / "run") == 0
+    text = short_list.read_text(encoding="utf-8")
+    short_list.write_text(text.replace("emma", "emmo", 1), encoding="utf-8")
+    assert train(short_list, tmp_path / "run") == 2
+    assert "differs in names" in capsys.readouterr().err
+
+
+def test_distinct_names_are_used_once(tmp_path):
+    path = tmp_path / "list.txt"
+    names = ["emma", "ava", "mia"] + [f"n{letter}" for letter in "abcdefghijklmnop"]
+    path.write_text("\n".join(names * 3) + "\n", encoding="utf-8")
+    assert train(path, tmp_path / "run", "--distinct", steps=2) == 0
+    stored = read(tmp_path / "run" / "results.json")["names"]
+    assert stored["rows"] == len(names) and stored["distinct_only"] is True
+    assert sum(stored["windows"].values()) == sum(len(name) + 1 for name in names)
+
+
+def test_the_variable_NAMES_names_the_list(short_list, tmp_path, monkeypatch):
+    monkeypatch.setenv("NAMES", str(short_list))
+    out = tmp_path / "run"
+    options = ["--steps", 2, "--device", "cpu", "--no-compile"]
+    assert run("train", "--model", "mlp", "--out", out, *options) == 0
+    assert read(out / "config.json")["names"]["file"] == "short.txt"
+
+
+def test_a_list_with_accents(tmp_path, capsys):
+    names = ["Zoé", "Anne-Marie", "Łukasz", "d'Arc", "Jürgen", "Ève", "Noël", "Mary Jane", "Ömer", "Ana"]
+    path, out = tmp_path / "liste.txt", tmp_path / "run"
+    path.write_text("\r\n".join(names * 2) + "\r\n", encoding="utf-8-sig")
+    assert train(path, out, steps=5) == 2
+    assert "line 1: character 'Z' in 'Zoé'" in capsys.readouterr().err
+    assert not out.exists()
+    assert train(path, out, "--alphabet", "any", steps=5) == 0
+    characters = "".join(sorted(set("".join(names))))
+    assert read(out / "results.json")["vocabulary"] == characters
+    capsys.readouterr()
+    assert run("sample", "--run", out, "--prefix", "Zoé", "-n", 5) == 0
+    drawn = capsys.readouterr().out.splitlines()
+    assert len(drawn) == 5 and all(name.startswith("Zoé") for name in drawn)
+    assert set("".join(drawn)) <= set(characters)
+    other = tmp_path / "other"
+    assert train(path, other, "--alphabet", characters + "Q", steps=5) == 0
+    assert "Q" in read(other / "config.json")["vocabulary"]
+
+
+# interrupted
+
+
+# the command as it is, but for a checkpoint every 1,000 steps instead of 10,000
+IMPATIENT = """
+import sys
+from functools import partial
+from common import __main__ as command_line
+
+command_line.train = partial(command_line.train, every=1_000)
+sys.exit(command_line.main())
+"""
+
+
+def started(names, out, steps):
+    arguments = ["train", "--model", "mlp", "--names", names, "--steps", steps, "--out", out]
+    environment = {key: value for key, value in os.environ.items() if key != "NAMES"}
+    return subprocess.Popen(
+        [sys.executable, "-c", IMPATIENT, *map(str, arguments), "--device", "cpu", "--no-compile"],
+        env=environment | {"PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
+    )  # fmt: skip
+
+
+def interrupted(process, ready, number):
+    """Wait until `ready()`, send the signal; returns the exit status and what was printed."""
+    until = time.monotonic() + 120
+    while not ready():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_run_killed_and_interrupted_ends_as_one_that_was_not(short_list, tmp_path):
+    steps = 4_000
+    whole = started(short_list, tmp_path / "whole", steps)
+    out = tmp_path / "run"
+    checkpoint = out / "checkpoint.pt"
+
+    ended = interrupted(started(short_list, out, steps), checkpoint.exists, signal.SIGKILL)
+    assert ended == (-signal.SIGKILL, "", "")
+    done = torch.load(checkpoint, weights_only=True)["done"]
+    assert 0 < done < steps and not (out / "results.json").exists()
+
+    written = checkpoint.stat().st_mtime_ns
+    status, printed, message = interrupted(
+        started(short_list, out, steps), lambda: checkpoint.stat().st_mtime_ns != written, signal.SIGINT
+    )
+    assert (status, printed) == (130, "")
+    assert message.strip() == "interrupted; the same command resumes from the last checkpoint"
+    assert done < torch.load(checkpoint, weights_only=True)["done"] < steps
+    assert not (out / "results.json").exists()
+
+    resumed = started(short_list, out, steps)
+    for process in (resumed, whole):
+        printed, message = process.communicate(timeout=120)
+        assert (process.returncode, message) == (0, "")
+        assert len(printed.splitlines()) == 2
+    for name in ("history", "model-0"):
+        a, b = (load_file(folder / f"{name}.safetensors") for folder in (out, tmp_path / "whole"))
+        assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+    a, b = (read(folder / "results.json") for folder in (out, tmp_path / "whole"))
+    assert a.pop("provenance") and b.pop("provenance")
+    assert a == b
+    assert load_file(out / "history.safetensors")["losses"].shape == (1, steps)
+
+
+def test_an_interrupt_ends_in_one_line(short_list, tmp_path, monkeypatch, capsys):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line, "train", interrupt)
+    assert train(short_list, tmp_path / "run") == 130
+    assert capsys.readouterr().err.strip().startswith("interrupted; the same command resumes")
+
+
+# sample
+
+
+def sampled(capsys, folder, *arguments):
+    capsys.readouterr()
+    assert run("sample", "--run", folder, *arguments) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_names_are_printed_one_a_line(finished, capsys):
+    assert len(sampled(capsys, finished)) == 20
+    names = sampled(capsys, finished, "--prefix", "em", "--temperature", 0.8, "-n", 7, "--seed", 1)
+    assert len(names) == 7
+    assert all(name.startswith("em") for name in names)
+
+
+def test_a_seed_decides_the_names(finished, capsys):
+    first = sampled(capsys, finished, "--seed", 1)
+    assert sampled(capsys, finished, "--seed", 1) == first
+    assert sampled(capsys, finished, "--seed", 2) != first
+    assert sampled(capsys, finished, "--seed", 0) == sampled(capsys, finished)
+
+
+def test_each_seeds_model_can_be_sampled(finished, capsys):
+    vocabulary = Vocabulary("abcdefghijklmnopqrstuvwxyz")
+    names = names_module.load(finished.parent / "short.txt")
+    data = windows_of(names, "hierarchical-bug", vocabulary)["val"]
+    models = [load_file(finished / f"model-{seed}.safetensors") for seed in (0, 1)]
+    losses = [mean_loss(MODELS["hierarchical-bug"].build().load(tensors), *data) for tensors in models]
+    assert losses[0] != losses[1]
+    drawn = [sampled(capsys, finished, "--model-seed", seed) for seed in (0, 1)]
+    assert drawn[0] != drawn[1]
+    assert drawn[0] == sampled(capsys, finished)
+
+
+def test_a_low_temperature_prints_one_name(finished, capsys):
+    assert len(set(sampled(capsys, finished, "--temperature", 1e-6))) == 1
+    assert len(set(sampled(capsys, finished, "--temperature", 2))) > 10
+
+
+# bad input
+
+
+def refused(capsys, *arguments):
+    """The one line of a refusal. argparse's own may stand below a line of usage."""
+    capsys.readouterr()
+    try:
+        status = run(*arguments)
+    except SystemExit as error:
+        status = error.code
+    printed = capsys.readouterr()
+    assert status == 2
+    assert printed.out == ""
+    *usage, line = printed.err.splitlines()
+    assert not usage or usage[0].startswith("usage: python -m common")
+    assert "error: " in line
+    return line
+
+
+TRAIN = ["train", "--model", "mlp", "--out", "OUT", "--names", "NAMES"]
+SAMPLE = ["sample", "--run", "RUN"]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "the following arguments are required"),
+        (["fly"], "invalid choice: 'fly'"),
+        (["train"], "required: --model, --out"),
+        ([*TRAIN, "--model", "deep"], "invalid choice: 'deep'"),
+        ([*TRAIN, "--steps", "many"], "invalid int value: 'many'"),
+        ([*TRAIN, "--steps", "0"], "steps"),
+        ([*TRAIN, "--steps", "-5"], "steps"),
+        ([*TRAIN, "--seeds", "0"], "at least 1 seed, got 0"),
+        ([*TRAIN, "--device", "abacus"], "device 'abacus' cannot be used"),
+        ([*TRAIN, "--names", "nowhere.txt"], "nowhere.txt: no such file"),
+        ([*TRAIN, "--names", "NAMES/x"], "short.txt/x"),
+        ([*TRAIN, "--names", "FOLDER"], "is a folder"),
+        ([*TRAIN, "--names", "BAD"], "bad.txt, line 2: character '3' in 'av3'"),
+        ([*TRAIN, "--names", "FEW"], "few.txt|expected at least"),
+        ([*TRAIN, "--alphabet", "abc"], "line 1: character 'e'"),
+        ([*TRAIN, "--alphabet", "abc."], "'.' marks the end"),
+        ([*TRAIN, "--out", "NAMES"], "short.txt"),
+        ([*TRAIN, "--out", "NAMES/run"], "short.txt"),
+        (SAMPLE[:1], "required: --run"),
+        (["sample", "--run", "nowhere"], "nowhere.config.json: no such file"),
+        (["sample", "--run", "NAMES"], "short.txt"),
+        ([*SAMPLE, "--prefix", "Em"], "'E' of 'Em'"),
+        ([*SAMPLE, "--prefix", "em."], "prefix without '.'"),
+        ([*SAMPLE, "--temperature", "0"], "temperature above 0"),
+        ([*SAMPLE, "--temperature", "nan"], "temperature above 0"),
+        ([*SAMPLE, "-n", "0"], "count of at least 1, got 0"),
+        ([*SAMPLE, "--model-seed", "7"], "model-7.safetensors: no such file"),
+        ([*SAMPLE, "--seed", "9" * 30], "."),
+        (["results", "--collect", "RUN"], "--collect needs --name"),
+        (["results", "--collect", "RUN", "--name", "mine"], "invalid choice: 'mine'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_arguments_end_in_one_line(arguments, message, finished, short_list, tmp_path, capsys):
+    (tmp_path / "bad.txt").write_text("emma\nav3\n", encoding="utf-8")
+    (tmp_path / "few.txt").write_text("emma\nava\n", encoding="utf-8")
+    places = {
+        "OUT": tmp_path / "out",
+        "NAMES": short_list,
+        "FOLDER": tmp_path,
+        "BAD": tmp_path / "bad.txt",
+        "FEW": tmp_path / "few.txt",
+        "RUN": finished,
+        "NAMES/x": short_list / "x",
+        "NAMES/run": short_list / "run",
+    }
+    before = {path.name: path.stat().st_mtime_ns for path in finished.iterdir()}
+    line = refused(capsys, *(places.get(argument, argument) for argument in arguments))
+    assert re.search(message, line)
+    assert not (tmp_path / "out" / "config.json").exists()
+    assert {path.name: path.stat().st_mtime_ns for path in finished.iterdir()} == before
+
+
+def test_a_broken_run_folder_is_refused(finished, tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{", encoding="utf-8")
+    assert "config.json: not JSON" in refused(capsys, "sample", "--run", tmp_path)
+    (tmp_path / "config.json").write_bytes((finished / "config.json").read_bytes())
+    assert "model-0.safetensors: no such file" in refused(capsys, "sample", "--run", tmp_path)
+
+
+def test_the_exit_status_reaches_the_shell(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "common", "sample", "--run", str(tmp_path / "nowhere")],
+        env=os.environ | {"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
+
+
+# results
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    """A README with an outdated table, and no results yet."""
+    results = tmp_path / "data" / "results"
+    monkeypatch.setattr(command_line, "ROOT", tmp_path)
+    monkeypatch.setattr(command_line, "RESULTS", results)
+    monkeypatch.setattr(evaluate, "RESULTS", results)
+    text = "above\n<!-- results shipped -->\nold\n<!-- end of results -->\nbelow\n"
+    (tmp_path / "README.md").write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def test_runs_are_collected_into_tables(house, finished, capsys):
+    readme, names = house / "README.md", finished.parent / "short.txt"
+    folders = {"hierarchical-bug": finished}
+    for key in set(MODELS) - set(folders):
+        folders[key] = house / key
+        assert train(names, folders[key], "--seeds", 2, model=key) == 0
+    reports = {key: read(folder / "results.json") for key, folder in folders.items()}
+    collect = ["results", "--name", "shipped", "--names", names, "--collect", *folders.values()]
+    assert run(*collect) == 0
+
+    stored = read(house / "data" / "results" / "shipped.json")
+    assert list(stored["models"]) == list(MODELS)
+    for key, entry in stored["models"].items():
+        assert {part: entry[part] for part in ("runs", "provenance")} == {
+            part: reports[key][part] for part in ("runs", "provenance")
+        }
+    for part in ("names", "training", "vocabulary"):
+        assert stored[part] == reports["mlp"][part]
+
+    text = readme.read_text(encoding="utf-8")
+    assert text.startswith("above\n<!-- results shipped -->\n") and text.endswith("below\n")
+    assert "old" not in text
+    for key, (train_loss, val_loss) in evaluate.LECTURE.items():
+        runs = reports[key]["runs"]
+        row = next(line for line in text.splitlines() if line.startswith(f"| {MODELS[key].title} |"))
+        assert f"| {runs[0]['parameters']:,} | {train_loss:.3f} / {val_loss:.3f} |" in row
+        measured = [str(spread(run[split] for run in runs)) for split in SPLITS]
+        assert row.endswith("| " + " | ".join(measured) + " |")
+    for fact in ("over 2 seeds", f"{STEPS} steps of batch 32", "from step 30", "300 rows"):
+        assert fact in text
+    assert stored["names"]["sha256"][:12] in text
+
+    assert run("results", "--check") == 0
+    assert run("results") == 0 and readme.read_text(encoding="utf-8") == text
+    readme.write_text(text.replace(measured[1], "1.234"), encoding="utf-8")
+    assert "README.md: its table is out of date" in refused(capsys, "results", "--check")
+    assert "1.234" in readme.read_text(encoding="utf-8")
+    assert run("results") == 0 and readme.read_text(encoding="utf-8") == text
+
+
+def test_runs_on_different_lists_are_not_collected(house, finished, capsys):
+    path = write_list(house, count=200)
+    assert train(path, house / "mlp") == 0
+    collect = ["results", "--name", "shipped", "--names", path, "--collect"]
+    line = refused(capsys, *collect, house / "mlp", finished)
+    assert f"{finished}: expected the same names" in line
+    line = refused(capsys, *collect, house / "unfinished")
+    assert "results.json: no such file" in line
+    assert not (house / "data").exists()

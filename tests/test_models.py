@@ -1,0 +1,197 @@
+"""The models have the lecture's sizes, start near ln 27, see what they should, and the bug is the bug."""
+
+import math
+from string import ascii_lowercase
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from common import names as names_module
+from common.layers import BatchNorm1d, Linear, Sequential
+from common.models import MODELS, OUTPUT_SCALE, BatchOnlyBatchNorm1d, count_parameters, flat, hierarchical
+from common.vocabulary import Vocabulary
+
+TREES = ("hierarchical-bug", "hierarchical", "scaled")
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def built(key, seed=0):
+    return MODELS[key].build(generator=generator(seed))
+
+
+def contexts(key, count=32, seed=5):
+    return torch.randint(0, 27, (count, MODELS[key].block_size), generator=generator(seed))
+
+
+def norms(model):
+    return [layer for layer in model.layers if isinstance(layer, BatchNorm1d)]
+
+
+@pytest.mark.parametrize(
+    "key, count",
+    [
+        ("mlp", 12_097),
+        ("flat", 22_097),
+        ("hierarchical-bug", 22_397),
+        ("hierarchical", 22_397),
+        ("scaled", 76_579),
+    ],
+)
+def test_parameters_are_counted_as_in_the_lecture(key, count):
+    assert count_parameters(built(key)) == count
+    assert list(MODELS) == ["mlp", "flat", "hierarchical-bug", "hierarchical", "scaled"]
+
+
+@pytest.mark.parametrize("key", MODELS)
+@pytest.mark.parametrize("B", [1, 5])
+def test_logits_are_one_row_a_context(key, B):
+    assert built(key).eval()(contexts(key, B)).shape == (B, 27)
+    larger = MODELS[key].build(40, generator=generator()).eval()
+    assert larger(torch.full((B, MODELS[key].block_size), 39)).shape == (B, 40)
+
+
+@pytest.mark.parametrize("key", MODELS)
+def test_another_context_length_is_refused(key):
+    with pytest.raises(ValueError, match="expected a last dimension of|T = 7 is not a multiple"):
+        built(key)(torch.zeros(4, 7, dtype=torch.long))
+
+
+@pytest.mark.parametrize("key", MODELS)
+def test_only_the_last_layer_starts_scaled_down(key):
+    g = generator(3)
+    for layer in built(key, seed=3).layers:
+        if "weight" not in layer.tensors() or isinstance(layer, BatchNorm1d):
+            continue
+        drawn = torch.randn(layer.weight.shape, generator=g)
+        if isinstance(layer, Linear):
+            drawn = drawn / layer.weight.shape[0] ** 0.5
+        last = layer.weight.shape[1] == 27
+        torch.testing.assert_close(layer.weight, drawn * 0.1 if last else drawn)
+    assert last and OUTPUT_SCALE == 0.1
+    assert torch.equal(layer.bias, torch.zeros(27))
+
+
+@pytest.mark.parametrize("key", MODELS)
+def test_a_seed_decides_the_weights(key):
+    first, same, other = built(key, 1).tensors(), built(key, 1).tensors(), built(key, 2).tensors()
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not torch.equal(first["0.weight"], other["0.weight"])
+
+
+@pytest.mark.parametrize("key", MODELS)
+def test_the_loss_starts_near_ln_27(key):
+    vocabulary = Vocabulary(ascii_lowercase)
+    x, y = names_module.windows(
+        names_module.load(names_module.SHIPPED)[:500], vocabulary, MODELS[key].block_size
+    )
+    loss = F.cross_entropy(built(key)(x), y).item()
+    assert loss == pytest.approx(math.log(27), abs=0.03)
+
+
+@pytest.mark.parametrize("key", MODELS)
+def test_every_character_of_the_context_counts_and_no_other_row(key):
+    model = built(key).eval()
+    x = contexts(key, 6)
+    before = model(x)
+    for position in range(x.shape[1]):
+        changed = x.clone()
+        changed[0, position] = (x[0, position] + 1) % 27
+        moved = (model(changed) - before).abs().amax(1)
+        assert moved[0] > 1e-5
+        assert torch.equal(moved[1:], torch.zeros(5))
+
+
+@pytest.mark.parametrize("key", TREES)
+def test_neighbours_meet_level_by_level(key):
+    model = built(key).eval()
+    x = contexts(key, 1)
+    for level in (1, 2):
+        below = Sequential(model.layers[: 1 + 4 * level]).eval()  # the embedding, then 4 layers a level
+        before = below(x)
+        assert before.shape[1] == 8 // 2**level
+        for position in range(8):
+            changed = x.clone()
+            changed[0, position] = (x[0, position] + 1) % 27
+            moved = (below(changed) - before).abs().amax(2)[0]
+            assert moved.nonzero().flatten().tolist() == [position // 2**level]
+
+
+@pytest.mark.parametrize("key", ("hierarchical", "scaled"))
+def test_the_tree_is_what_its_picture_says(key):
+    model = built(key)
+    x = contexts(key)
+    embedding, *levels, last = [layer for layer in model.layers if hasattr(layer, "weight")]
+    h = embedding.weight[x]
+    for linear in levels[::2]:
+        h = torch.cat([h[:, 0::2], h[:, 1::2]], dim=2) @ linear.weight
+        mean, var = h.mean((0, 1)), h.var((0, 1), unbiased=False)
+        h = torch.tanh((h - mean) / (var + 1e-5).sqrt())
+    torch.testing.assert_close(model(x), h[:, 0] @ last.weight + last.bias, atol=1e-5, rtol=1e-5)
+
+
+def test_levels_and_sizes_can_be_chosen():
+    model = hierarchical(5, n_embd=3, n_hidden=4, levels=4, generator=generator()).eval()
+    assert model(torch.zeros(2, 16, dtype=torch.long)).shape == (2, 5)
+    assert count_parameters(model) == 5 * 3 + 6 * 4 + 8 + 3 * (8 * 4 + 8) + 4 * 5 + 5
+    model = flat(5, block_size=2, n_embd=3, n_hidden=4, generator=generator()).eval()
+    assert model(torch.zeros(2, 2, dtype=torch.long)).shape == (2, 5)
+    assert count_parameters(model) == 5 * 3 + 6 * 4 + 8 + 4 * 5 + 5
+
+
+# the bug of chapter 5
+
+
+@pytest.mark.parametrize(
+    "key, shapes",
+    [
+        ("hierarchical-bug", [(1, 4, 68), (1, 2, 68), (1, 68)]),
+        ("hierarchical", [(68,), (68,), (68,)]),
+        ("scaled", [(128,), (128,), (128,)]),
+    ],
+)
+def test_running_statistics_grow_in_the_bug_alone(key, shapes):
+    model = built(key)
+    assert [norm.running_mean.shape for norm in norms(model)] == [shapes[-1][-1:]] * 3
+    for _ in range(2):
+        model(contexts(key))
+        assert [norm.running_mean.shape for norm in norms(model)] == shapes
+        assert [norm.running_var.shape for norm in norms(model)] == shapes
+    assert model.eval()(contexts(key, 1)).shape == (1, 27)
+
+
+def test_the_bug_normalises_each_position_by_itself():
+    x = torch.randn(64, 4, 3, generator=generator(), dtype=torch.float64)
+    x = x * torch.tensor([1.0, 2.0, 3.0, 4.0])[:, None] + torch.tensor([0.0, 5.0, -5.0, 9.0])[:, None]
+    layers = [BatchOnlyBatchNorm1d(3, eps=0), BatchNorm1d(3, eps=0)]
+    bug, fixed = (Sequential([layer]).to(dtype=torch.float64)(x) for layer in layers)
+    torch.testing.assert_close(bug, (x - x.mean(0)) / x.std(0, unbiased=False))
+    torch.testing.assert_close(fixed, (x - x.mean((0, 1))) / x.std((0, 1), unbiased=False))
+    assert fixed.mean(0).abs().min() > 0.01
+
+
+def test_the_bug_tracks_each_position_by_itself():
+    x = torch.randn(64, 4, 3, generator=generator())
+    bug, fixed = BatchOnlyBatchNorm1d(3), BatchNorm1d(3)
+    bug(x), fixed(x)
+    torch.testing.assert_close(bug.running_mean, 0.1 * x.mean(0, keepdim=True))
+    torch.testing.assert_close(bug.running_var, 0.9 + 0.1 * x.var(0, keepdim=True))
+    torch.testing.assert_close(fixed.running_var, 0.9 + 0.1 * x.var((0, 1)))
+
+
+def test_the_bug_is_none_in_two_dimensions():
+    x = torch.randn(64, 3, generator=generator())
+    bug, fixed = BatchOnlyBatchNorm1d(3), BatchNorm1d(3)
+    torch.testing.assert_close(bug(x), fixed(x))
+    torch.testing.assert_close(bug.running_var, fixed.running_var[None])
+    torch.testing.assert_close(bug.eval()(x), fixed.eval()(x))
+
+
+def test_the_bug_refuses_what_the_layer_refuses():
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        BatchOnlyBatchNorm1d(3)(torch.ones(1, 4, 3))  # 4 values, but each normalised alone
+    with pytest.raises(ValueError, match=r"expected \(B, 3\) or \(B, T, 3\)"):
+        BatchOnlyBatchNorm1d(3)(torch.ones(2, 4, 5))
