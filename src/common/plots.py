@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import torch
+from IPython.display import Markdown
+from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-from .evaluate import Spread, smooth
+from .evaluate import Spread, markdown_table, smooth
 
 BLUE, ORANGE, GREEN, PINK, SKY, RED = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
 INK, SOFT, FAINT = "#222222", "#6b6b6b", "#e3e3e3"
@@ -42,12 +44,12 @@ STYLE = {
 def use_style() -> None:
     """Give every figure of this session the book's look, at twice the density where a notebook shows it."""
     plt.rcParams.update(STYLE)
-    try:
-        from matplotlib_inline.backend_inline import set_matplotlib_formats
+    set_matplotlib_formats("retina")
 
-        set_matplotlib_formats("retina")
-    except ImportError:
-        pass  # no notebook, no inline figures
+
+def table(header: Sequence[str], rows, align: str | None = None):
+    """A table for a notebook and its page, from rows of cells; `align` as in `evaluate.markdown_table`."""
+    return Markdown(markdown_table(header, rows, align))
 
 
 def loss_curve(ax, losses: torch.Tensor, window: int = 1_000, label: str | None = None, color=None):
@@ -110,7 +112,7 @@ def matrix(
     values = values.detach().cpu()
     limit = values.abs().max().item()
     scale = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} if diverging else {"cmap": "Blues"}
-    image = ax.imshow(values, aspect="auto", **scale)
+    image = ax.imshow(values.numpy(), aspect="auto", **scale)
     ax.grid(False)
     if rows is not None:
         ax.set_yticks(range(len(rows)), rows)

@@ -1,0 +1,70 @@
+"""Figures show the data that they were given."""
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+from common import plots
+from common.evaluate import Spread
+
+
+@pytest.fixture
+def ax():
+    figure, ax = plt.subplots()
+    yield ax
+    plt.close(figure)
+
+
+def test_loss_curve_averages_and_bands(ax):
+    losses = torch.stack([torch.full((4_000,), 2.0), torch.full((4_000,), 3.0)])
+    assert plots.loss_curve(ax, losses, window=1_000) is ax
+    (line,) = ax.lines
+    assert line.get_xdata().tolist() == [500, 1_500, 2_500, 3_500]
+    assert line.get_ydata().tolist() == [2.5] * 4
+    assert len(ax.collections) == 1  # the band
+    plots.loss_curve(ax, losses[0])
+    assert len(ax.collections) == 1  # one seed has none
+
+
+def test_dots_write_their_values(ax):
+    plots.dots(ax, ["a", "b"], [1.0, 2.5])
+    assert [text.get_text() for text in ax.texts] == ["1.000", "2.500"]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["a", "b"]
+
+
+def test_spreads_accept_single_values_and_gaps(ax):
+    plots.spreads(ax, ["a", "b"], {"x": [Spread(1.0, 0.1), 2.0], "y": [None, Spread(3.0, 0.2)]})
+    assert [len(container[0].get_xdata()) for container in ax.containers] == [2, 1]
+
+
+@pytest.mark.parametrize("fan_in, boxes", [(2, 15), (8, 9)])
+def test_tree_draws_every_node(ax, fan_in, boxes):
+    levels = 4 if fan_in == 2 else 2
+    plots.tree(ax, "isabella", [f"level {i}" for i in range(levels)], fan_in=fan_in)
+    assert len(ax.patches) == boxes
+    texts = [text.get_text() for text in ax.texts]
+    assert "isabella" in texts and f"level {levels - 1}" in texts
+    if fan_in == 2:
+        assert {"is", "ab", "el", "la", "isab", "ella"} <= set(texts)
+
+
+def test_tree_refuses_what_cannot_be_fused(ax):
+    with pytest.raises(ValueError, match="power of 2"):
+        plots.tree(ax, "abcdefg", [""] * 4)
+    with pytest.raises(ValueError, match="expected 4 shapes"):
+        plots.tree(ax, "abcdefgh", [""] * 3)
+
+
+def test_matrix_shows_the_values(ax):
+    image = plots.matrix(ax, torch.tensor([[0.0, 1.0], [2.0, 3.0]]), ["r", "s"], ["c", "d"], fmt="{:.0f}")
+    assert image.get_array().tolist() == [[0, 1], [2, 3]]
+    assert [text.get_text() for text in ax.texts] == ["0", "1", "2", "3"]
+
+
+def test_road_names_every_stage(ax):
+    plots.road(ax, ["a", "b"], [Spread(2.1, 0.01), Spread(2.0, 0.01)], [2.105, 1.993])
+    assert [text.get_text() for text in ax.texts] == ["2.100", "2.000"]
+
+
+def test_table_is_markdown():
+    assert plots.table(["a", "b"], [[1, 2]], "lr").data == "| a | b |\n| :--- | ---: |\n| 1 | 2 |"
