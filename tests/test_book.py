@@ -337,3 +337,9 @@ def test_sanitiser_makes_two_quizzes_equal():
 
     assert shown("Is it so?") == shown("Is it so?")
     assert shown("Is it so?") != shown("Is it not?")
+
+
+def test_tables_show_the_stored_results():
+    from common.__main__ import main
+
+    assert main(["results", "--check"]) == 0, "run python -m common results"

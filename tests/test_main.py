@@ -18,7 +18,7 @@ import common
 from common import __main__ as command_line
 from common import evaluate
 from common import names as names_module
-from common.evaluate import mean_loss, spread
+from common.evaluate import loss_by_position, mean_loss, spread, token_losses
 from common.models import MODELS
 from common.vocabulary import Vocabulary
 
@@ -296,13 +296,13 @@ def started(names, out, steps):
 
 def interrupted(process, ready, number):
     """Wait until `ready()`, send the signal; returns the exit status and what was printed."""
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while not ready():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
         time.sleep(0.005)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     return process.returncode, out, err
 
 
@@ -329,7 +329,7 @@ def test_a_run_killed_and_interrupted_ends_as_one_that_was_not(short_list, tmp_p
 
     resumed = started(short_list, out, steps)
     for process in (resumed, whole):
-        printed, message = process.communicate(timeout=120)
+        printed, message = process.communicate(timeout=300)
         assert (process.returncode, message) == (0, "")
         assert len(printed.splitlines()) == 2
     for name in ("history", "model-0"):
@@ -346,7 +346,11 @@ def test_an_interrupt_ends_in_one_line(short_list, tmp_path, monkeypatch, capsys
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command_line, "train", interrupt)
-    assert train(short_list, tmp_path / "run") == 130
+    try:
+        status = train(short_list, tmp_path / "run")
+    except KeyboardInterrupt:
+        pytest.fail("the interrupt came through")
+    assert status == 130
     assert capsys.readouterr().err.strip().startswith("interrupted; the same command resumes")
 
 
@@ -516,6 +520,12 @@ def test_runs_are_collected_into_tables(house, finished, capsys):
         assert {part: entry[part] for part in ("runs", "provenance")} == {
             part: reports[key][part] for part in ("runs", "provenance")
         }
+        data = windows_of(names_module.load(names), key, Vocabulary(stored["vocabulary"]))["val"]
+        models = [load_file(folders[key] / f"model-{seed}.safetensors") for seed in (0, 1)]
+        losses = sum(token_losses(MODELS[key].build().load(tensors), *data) for tensors in models) / 2
+        by_position = loss_by_position(losses, names_module.split(names_module.load(names)).val)
+        assert entry["val_by_position"] == pytest.approx(by_position, abs=1e-4)
+        assert entry["samples"] == sampled(capsys, folders[key], "--seed", 1)
     for part in ("names", "training", "vocabulary"):
         assert stored[part] == reports["mlp"][part]
 
@@ -548,4 +558,8 @@ def test_runs_on_different_lists_are_not_collected(house, finished, capsys):
     assert f"{finished}: expected the same names" in line
     line = refused(capsys, *collect, house / "unfinished")
     assert "results.json: no such file" in line
+    line = refused(capsys, *collect, finished)
+    assert f"{path} is not the list of these runs (short.txt)" in line
+    collect[4] = house / "nowhere.txt"
+    assert "nowhere.txt: no such file" in refused(capsys, *collect, house / "mlp")
     assert not (house / "data").exists()

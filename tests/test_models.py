@@ -190,6 +190,11 @@ def test_the_bug_is_none_in_two_dimensions():
     torch.testing.assert_close(bug.eval()(x), fixed.eval()(x))
 
 
+def test_the_bug_has_a_name_of_its_own():
+    assert "BatchOnlyBatchNorm1d(68)" in repr(built("hierarchical-bug"))
+    assert "BatchOnlyBatchNorm1d" not in repr(built("hierarchical"))
+
+
 def test_the_bug_refuses_what_the_layer_refuses():
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         BatchOnlyBatchNorm1d(3)(torch.ones(1, 4, 3))  # 4 values, but each normalised alone

@@ -145,6 +145,34 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, changed):
         )
 
 
+def test_a_checkpoint_of_the_bug_is_not_one_of_its_repair(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    options = {"config": Config(steps=3), "compile": False, "checkpoint": path}
+    models, generators = built("hierarchical-bug", [0])
+    train(models, *data(8), generators, **options)
+    models, generators = built("hierarchical", [0])
+    with pytest.raises(ValueError, match="belongs to another run"):
+        train(models, *data(8), generators, **options)
+
+
+def test_a_checkpoint_of_other_names_is_refused(tmp_path):
+    options = {"config": Config(steps=3), "compile": False, "checkpoint": tmp_path / "checkpoint.pt"}
+    contexts, targets = data(3)
+    models, generators = built("mlp", [0])
+    train(models, contexts, targets, generators, **options)
+    models, generators = built("mlp", [0])
+    with pytest.raises(ValueError, match="belongs to another run; expected data"):
+        train(models, contexts, (targets + 1) % 27, generators, **options)
+
+
+def test_a_file_of_tensors_is_no_checkpoint(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"weight": torch.ones(3)}, path)
+    models, generators = built("mlp", [0])
+    with pytest.raises(ValueError, match="not a checkpoint"):
+        train(models, *data(3), generators, Config(steps=3), compile=False, checkpoint=path)
+
+
 def test_without_a_compiler_the_same_graph_runs(monkeypatch):
     contexts, targets = data(3)
     models, generators = built("mlp", [0])

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+import platform
 import subprocess
 import sys
 import time
@@ -30,7 +32,7 @@ from .evaluate import (
 )
 from .models import MODELS, count_parameters
 from .sample import sample
-from .train import Config, device, machine, replace_file, seeded, train
+from .train import Config, device, replace_file, seeded, train
 from .vocabulary import Vocabulary
 
 SPLITS = ("train", "val", "test")
@@ -89,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--name", choices=("shipped", "lecture", "distinct"), help="which list they were run on"
     )
+    command.add_argument("--names", type=Path, help="the list itself (default: the shipped one)")
     command.add_argument(
         "--check", action="store_true", help="fail where a table is out of date; write nothing"
     )
@@ -132,8 +135,7 @@ def _train(options) -> None:
     _write(out / "config.json", settings)
 
     models, generators = seeded(
-        lambda generator: recipe.build(len(vocabulary), generator=generator).to(place),
-        range(options.seeds),
+        lambda generator: recipe.build(len(vocabulary), generator=generator).to(place), range(options.seeds)
     )
     began = time.perf_counter()
     losses = train(
@@ -148,8 +150,7 @@ def _train(options) -> None:
         runs.append(run)
         tensors = {name: t.cpu().contiguous() for name, t in model.tensors().items()}
         replace_file(
-            out / f"model-{seed}.safetensors",
-            lambda partial, tensors=tensors: save_file(tensors, partial),
+            out / f"model-{seed}.safetensors", lambda partial, tensors=tensors: save_file(tensors, partial)
         )
         print(_line(f"seed {seed}", run["parameters"], {name: f"{run[name]:.4f}" for name in SPLITS}))
     replace_file(out / "history.safetensors", lambda partial: save_file({"losses": losses}, partial))
@@ -160,8 +161,9 @@ def _train(options) -> None:
         "mean": {name: value.mean for name, value in summary.items()},
         "sd": {name: value.sd for name, value in summary.items()} if options.seeds > 1 else None,
         "provenance": {
-            "commit": _commit(), "date": date.today().isoformat(), "machine": machine(), "device": place.type,
-            "torch": torch.__version__.split("+")[0], "seconds_of_last_start": round(seconds, 1),
+            "commit": _commit(), "date": date.today().isoformat(), "machine": _machine(place),
+            "device": place.type, "torch": torch.__version__.split("+")[0],
+            "seconds_of_last_start": round(seconds, 1),
         },
     }  # fmt: skip
     _write(out / "results.json", settings | report)
@@ -300,6 +302,13 @@ def _table(name: str) -> str:
         f"Measured on {'; '.join(sorted(measured))}."
     )
     return f"\n{markdown_table(header, rows, 'lrrrrr')}\n\n{note}\n"
+
+
+def _machine(place: torch.device) -> str:
+    """The machine in a few words, for the provenance of a result."""
+    if place.type == "cuda":
+        return torch.cuda.get_device_name(place)
+    return f"{platform.machine()} {place.type.upper()}, {os.cpu_count()} cores"
 
 
 def _commit() -> str:

@@ -170,7 +170,7 @@ class BatchNorm1d(Layer):
         return [self.weight, self.bias]
 
     def __repr__(self):
-        return f"BatchNorm1d({self.weight.shape[0]})"
+        return f"{type(self).__name__}({self.weight.shape[0]})"
 
 
 class Tanh(Layer):

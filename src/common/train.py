@@ -8,7 +8,6 @@ one compiled graph. `train` chooses between the two, reports progress and keeps 
 import copy
 import hashlib
 import os
-import platform
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -105,12 +104,8 @@ class StackedLoop:
     """
 
     def __init__(self, models, contexts, targets, generators, config: Config, compile: bool = True):
-        self.contexts, self.targets, self.generators, self.config = (
-            contexts,
-            targets,
-            generators,
-            config,
-        )
+        self.contexts, self.targets, self.device = contexts, targets, contexts.device
+        self.generators, self.config = generators, config
         self.template = copy.deepcopy(models[0]).train()
         learned = {id(p) for p in self.template.parameters()}
         tensors = self.template.tensors()
@@ -156,7 +151,7 @@ class StackedLoop:
 
     def _example(self):
         shape = len(self.generators), self.config.batch_size
-        batch = torch.zeros(shape, dtype=torch.long, device=self.contexts.device)
+        batch = torch.zeros(shape, dtype=torch.long, device=self.device)
         return self.parameters, self.statistics, self.contexts, self.targets, batch, self._rate(0)
 
     def _grow(self) -> None:
@@ -171,7 +166,7 @@ class StackedLoop:
         """Run steps start to stop; returns the losses (S, stop - start) in nats."""
         size, count = len(self.contexts), stop - start
         drawn = [draw_batches(size, count, self.config.batch_size, g) for g in self.generators]
-        batches = torch.stack(drawn, dim=1).to(self.contexts.device)
+        batches = torch.stack(drawn, dim=1).to(self.device)
         rates = [self._rate(step) for step in range(start, stop)]
         losses = []
         for batch, lr in zip(batches, rates, strict=True):
@@ -186,7 +181,8 @@ class PlainLoop:
 
     def __init__(self, models, contexts, targets, generators, config: Config):
         self.models = [copy.deepcopy(model) for model in models]
-        self.data, self.generators, self.config = (contexts, targets), generators, config
+        self.contexts, self.targets, self.device = contexts, targets, contexts.device
+        self.generators, self.config = generators, config
 
     def load(self, states) -> None:
         for model, state in zip(self.models, states, strict=True):
@@ -197,7 +193,9 @@ class PlainLoop:
 
     def steps(self, start: int, stop: int) -> torch.Tensor:
         pairs = zip(self.models, self.generators, strict=True)
-        return torch.stack([plain_steps(m, *self.data, g, self.config, start, stop) for m, g in pairs])
+        return torch.stack(
+            [plain_steps(m, self.contexts, self.targets, g, self.config, start, stop) for m, g in pairs]
+        )
 
 
 def train(
@@ -266,12 +264,7 @@ def _loop(models, contexts, targets, generators, config, compile):
 def _identity(model, contexts, targets, config, count) -> dict:
     """What a checkpoint must share with the run that resumes from it."""
     digest = hashlib.sha256(contexts.cpu().numpy().tobytes() + targets.cpu().numpy().tobytes())
-    return {
-        "model": repr(model),
-        "models": count,
-        "config": asdict(config),
-        "data": digest.hexdigest(),
-    }
+    return {"model": repr(model), "models": count, "config": asdict(config), "data": digest.hexdigest()}
 
 
 def _save(path, identity, loop, generators, done, losses) -> None:
@@ -301,25 +294,18 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
 def _resume(path, identity, loop, generators):
     try:
         state = torch.load(path, weights_only=True)
+        identity_then = state["identity"]
     except Exception as error:
         raise ValueError(
             f"{path}: not a checkpoint of this book ({error}); move it away to start afresh"
         ) from None
     for key, expected in identity.items():
-        if state["identity"][key] != expected:
+        if identity_then.get(key) != expected:
             raise ValueError(
                 f"{path}: this checkpoint belongs to another run; expected {key} {expected!r}, "
-                f"got {state['identity'][key]!r}. Move it away, or write to another folder"
+                f"got {identity_then.get(key)!r}. Move it away, or write to another folder"
             )
-    where = loop.contexts.device if isinstance(loop, StackedLoop) else loop.data[0].device
-    loop.load([{name: t.to(where) for name, t in s.items()} for s in state["states"]])
+    loop.load([{name: t.to(loop.device) for name, t in s.items()} for s in state["states"]])
     for g, saved in zip(generators, state["generators"], strict=True):
         g.set_state(saved)
     return state["done"], [state["losses"]]
-
-
-def machine() -> str:
-    """The machine in a few words, for the provenance of a result."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"{platform.machine()} CPU, {os.cpu_count()} cores"
