@@ -188,6 +188,19 @@ def test_without_a_compiler_the_same_graph_runs(monkeypatch):
     assert torch.allclose(losses, expected, atol=1e-10)
 
 
+@pytest.mark.parametrize(
+    "cuda, mps, expected",
+    [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+    ids=["cuda", "mps", "cpu"],
+)
+def test_the_best_device_is_chosen_unless_one_is_asked_for(monkeypatch, cuda, mps, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    monkeypatch.setattr(torch, "zeros", lambda *size, device: None)
+    assert train_module.device().type == expected
+    assert train_module.device("cpu").type == "cpu"
+
+
 def test_bad_input_is_refused():
     contexts, targets = data(3)
     models, generators = built("mlp", [0])

@@ -22,10 +22,17 @@ window.addEventListener("DOMContentLoaded", function () {
 # put the rest of the chapter inside it.
 OPEN_QUIZ = re.compile(r'(<div id="\w{12}" data-shufflequestions=[^>]*><style>.*?</style>)', re.DOTALL)
 
+# It also asks for MathJax's version half a second later, fails where MathJax is still on its
+# way, and may then send for another one over the network. MathJax, once it has come, typesets
+# the whole page, the quiz with it.
+QUIZ_ASKS_FOR_MATHJAX = "if (typeof MathJax != 'undefined') {"
+QUIZ_LEAVES_IT_TO_MATHJAX = "if (typeof MathJax != 'undefined' && MathJax.typeset) {"
 
-def close_quizzes(app, pagename, templatename, context, doctree):
+
+def mend_quizzes(app, pagename, templatename, context, doctree):
     if "body" in context:
-        context["body"] = OPEN_QUIZ.sub(r"\1</div>", context["body"])
+        body = OPEN_QUIZ.sub(r"\1</div>", context["body"])
+        context["body"] = body.replace(QUIZ_ASKS_FOR_MATHJAX, QUIZ_LEAVES_IT_TO_MATHJAX)
 
 
 def is_thebe(asset) -> bool:
@@ -42,6 +49,6 @@ def drop_thebe(app, pagename, templatename, context, doctree):
 
 def setup(app):
     app.add_js_file(None, body=SCRIPT, priority=1)
-    app.connect("html-page-context", close_quizzes)
+    app.connect("html-page-context", mend_quizzes)
     app.connect("html-page-context", drop_thebe, priority=999)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -13,12 +13,11 @@ from hashlib import sha256
 from pathlib import Path
 from string import ascii_lowercase
 
-import matplotlib.pyplot as plt
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from . import names as names_module
-from . import plots
 from .evaluate import (
     LECTURE,
     RESULTS,
@@ -44,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -185,6 +184,8 @@ def _line(label, parameters, losses) -> str:
 
 def _sample(options) -> None:
     settings = _read(options.folder / "config.json")
+    if settings.get("model") not in MODELS:
+        raise ValueError(f"{options.folder / 'config.json'}: names no model; expected one of {list(MODELS)}")
     recipe, vocabulary = MODELS[settings["model"]], Vocabulary(settings["vocabulary"])
     model = _load_model(options.folder, settings, options.model_seed)
     generator = torch.Generator().manual_seed(options.seed)
@@ -197,10 +198,12 @@ def _sample(options) -> None:
 
 def _results(options) -> None:
     if options.collect:
+        if options.check:
+            raise ValueError("--collect writes and --check does not; give one of them")
         if not options.name:
             raise ValueError("--collect needs --name, the list that the runs were made on")
         _write(RESULTS / f"{options.name}.json", _collect(options.collect, options.names))
-        if options.name == "shipped":
+        if options.name == "shipped" and len(options.collect) == len(MODELS):
             _draw_road(ROOT / "book" / "images" / "road.png")
     for path, text in _pages().items():
         if path.read_text(encoding="utf-8") == text:
@@ -250,11 +253,19 @@ def _load_model(folder, settings, seed):
     path = folder / f"model-{seed}.safetensors"
     if not path.exists():
         raise ValueError(f"{path}: no such file; expected a finished run with a model for seed {seed}")
-    return MODELS[settings["model"]].build(len(settings["vocabulary"]) + 1).load(load_file(path)).eval()
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a file of parameters ({error})") from None
+    return MODELS[settings["model"]].build(len(settings["vocabulary"]) + 1).load(tensors).eval()
 
 
 def _draw_road(path) -> None:
     """The cover: how the validation loss goes down from chapter to chapter."""
+    import matplotlib.pyplot as plt  # here, for no other command draws
+
+    from . import plots
+
     plots.use_style()
     figure, ax = plt.subplots(figsize=(6.4, 3.4))
     labels = [recipe.title.replace(", ", ",\n") for recipe in MODELS.values()]
@@ -272,6 +283,8 @@ def _pages() -> dict[Path, str]:
         for stored in sorted(RESULTS.glob("*.json")):
             begin, end = f"<!-- results {stored.stem} -->", "<!-- end of results -->"
             if begin in text:
+                if end not in text.split(begin, 1)[1]:
+                    raise ValueError(f"{path}: {begin!r} is not followed by {end!r}")
                 head, rest = text.split(begin, 1)
                 text = f"{head}{begin}\n{_table(stored.stem)}\n{end}{rest.split(end, 1)[1]}"
         if text:
@@ -329,7 +342,7 @@ def _commit() -> str:
 def _read(path: Path) -> dict:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ValueError(
             f"{path}: no such file; expected a folder that `python -m common train` wrote"
         ) from None

@@ -141,9 +141,8 @@ class BatchNorm1d(Layer):
         self.running_mean, self.running_var = torch.zeros(num_features), torch.ones(num_features)
 
     def __call__(self, x):
-        mean, var = self.running_mean, self.running_var
+        dims, mean, var = self.reduced_dims(x), self.running_mean, self.running_var
         if self.training:
-            dims = self.reduced_dims(x)
             mean = x.mean(dims)
             count = x.numel() // mean.numel()
             if count < 2:
@@ -225,10 +224,16 @@ class Sequential(Layer):
         return "Sequential([\n" + "".join(f"    {layer!r},\n" for layer in self.layers) + "])"
 
 
+def _with_inner(layer):
+    yield layer
+    for inner in getattr(layer, "layers", []):
+        yield from _with_inner(inner)
+
+
 @contextmanager
 def evaluating(model):
     """Evaluation mode and no gradients inside a `with` block; afterwards every layer's own mode again."""
-    layers = [model, *getattr(model, "layers", [])]
+    layers = list(_with_inner(model))
     modes = [layer.training for layer in layers]
     model.eval()
     try:

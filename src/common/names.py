@@ -45,7 +45,7 @@ def load(path: str | Path | None = None, alphabet: str | None = ascii_lowercase)
         raise ValueError(f"{END!r} marks the end of a name and cannot be part of the alphabet")
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"{path}: no such file; expected a text file with one name a line") from None
     except IsADirectoryError:
         raise ValueError(f"{path}: is a folder; expected a text file with one name a line") from None
@@ -85,7 +85,7 @@ def split(names: Sequence[str], seed: int = 42) -> Splits:
     first, second = int(0.8 * len(shuffled)), int(0.9 * len(shuffled))
     parts = Splits(shuffled[:first], shuffled[first:second], shuffled[second:])
     if not all(parts):
-        raise ValueError(f"expected at least 10 names to split 80/10/10, got {len(shuffled)}")
+        raise ValueError(f"expected at least 6 names to split 80/10/10, got {len(shuffled)}")
     return parts
 
 
@@ -112,6 +112,8 @@ def windows(
             starts.append(len(stream) + i)
             targets.append(padded[i + block_size])
         stream.extend(padded)
+    if not starts:
+        raise ValueError("expected at least one name to cut into windows, got none")
     offsets = torch.arange(block_size)
     contexts = torch.tensor(stream)[torch.tensor(starts)[:, None] + offsets]
     return contexts, torch.tensor(targets)

@@ -39,7 +39,9 @@ def sample(
         for _ in range(max_length - len(start)):
             recent = [([0] * block_size + names[row])[-block_size:] for row in open_rows]
             logits = model(torch.tensor(recent, device=place)).cpu()
-            probabilities = torch.softmax(logits / temperature, dim=-1)
+            # the best logit at 0, so that no temperature overflows
+            centred = logits - logits.max(dim=-1, keepdim=True).values
+            probabilities = torch.softmax(centred / temperature, dim=-1)
             drawn = torch.multinomial(probabilities, 1, generator=generator).squeeze(1).tolist()
             for row, character in zip(open_rows, drawn, strict=True):
                 if character:
