@@ -200,11 +200,10 @@ def road(ax, labels: Sequence[str], measured: Sequence[Spread], lecture: Sequenc
     )
     ax.plot(x, lecture, "D", color=RED, markersize=6, label="the lecture, one run")
     for i, mean in enumerate(means):
-        offset = (0, 10) if i else (12, 6)
-        ax.annotate(
-            f"{mean:.3f}", (i, mean), xytext=offset, textcoords="offset points", ha="center" if i else "left"
-        )
+        away = (0, 10) if mean > lecture[i] else (0, -18)  # from the lecture's mark
+        ax.annotate(f"{mean:.3f}", (i, mean), xytext=away, textcoords="offset points", ha="center")
     ax.set_xticks(x, labels)
+    ax.margins(y=0.15)
     ax.set(ylabel="validation loss (nats)")
     ax.grid(axis="x", visible=False)
     ax.legend(loc="upper right")
