@@ -109,7 +109,7 @@ test: unit nbval ## unit tests, then every notebook held to its stored outputs
 
 .PHONY: unit
 unit: .venv/.project ## unit tests only
-	@$(PY) -m pytest tests -n $(WORKERS)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest tests -n $(WORKERS)
 
 .PHONY: nbval
 nbval: .venv/.project ## notebooks only (NB="path ..." for some, OMP_NUM_THREADS=2 for two threads)
