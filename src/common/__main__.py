@@ -29,9 +29,10 @@ from .evaluate import (
     stored_spread,
     token_losses,
 )
+from .files import replace_file
 from .models import MODELS, count_parameters
 from .sample import sample
-from .train import Config, device, replace_file, seeded, train
+from .train import Config, device, seeded, train
 from .vocabulary import Vocabulary
 
 SPLITS = ("train", "val", "test")

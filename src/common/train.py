@@ -1,13 +1,11 @@
-"""The training loop: the lecture's, readable; and the same loop for several seeds at once, compiled.
+"""The training loop: the lecture's, readable; and the same numbers sooner.
 
-`plain_steps` is the loop of chapter 1. `StackedLoop` computes the same numbers: it stacks the
-parameters of S models on a leading axis, takes one vmapped gradient, and runs the whole step as
-one compiled graph. `train` chooses between the two, reports progress and keeps checkpoints.
+`plain_steps` is the loop of chapter 1. `common.stacked` computes the same for S models at once,
+compiled. `train` chooses between the two, reports progress and keeps checkpoints.
 """
 
 import copy
 import hashlib
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -16,10 +14,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch.fx.experimental.proxy_tensor import make_fx
 from tqdm import tqdm
 
+from .files import replace_file
 from .layers import Sequential
+from .stacked import WORTH_A_WORKER, StackedLoop
 
 CHUNK = 1_000  # steps between two looks at the clock, the bar and the checkpoint
 
@@ -63,11 +62,6 @@ def seeded(build: Callable[..., Sequential], seeds: Iterable[int]) -> tuple[list
     return [build(generator=g) for g in generators], generators
 
 
-def draw_batches(size: int, steps: int, batch_size: int, generator: torch.Generator) -> torch.Tensor:
-    """Indices of the next batches (steps, B): the same numbers as `steps` separate draws."""
-    return torch.randint(0, size, (steps, batch_size), generator=generator)
-
-
 def plain_steps(model, contexts, targets, generator, config: Config, start: int, stop: int) -> torch.Tensor:
     """Steps start to stop of the plain loop; changes the model, returns losses (stop - start,) in nats."""
     model.train()
@@ -95,94 +89,13 @@ def plain_steps(model, contexts, targets, generator, config: Config, start: int,
     return torch.stack(losses).cpu()
 
 
-class StackedLoop:
-    """S models that differ in their tensors alone, trained together: one vmapped gradient a step.
-
-    The layers stay as they are. A step is a function of lists of stacked tensors (S, ...): it sets
-    them on a template of the model, differentiates, and returns the new ones. It is traced once,
-    and compiled where a compiler is at hand.
-    """
-
-    def __init__(self, models, contexts, targets, generators, config: Config, compile: bool = True):
-        self.contexts, self.targets, self.device = contexts, targets, contexts.device
-        self.generators, self.config = generators, config
-        self.template = copy.deepcopy(models[0]).train()
-        learned = {id(p) for p in self.template.parameters()}
-        tensors = self.template.tensors()
-        self.names = [name for name, t in tensors.items() if id(t) in learned]
-        self.kept = [name for name in tensors if name not in self.names]
-        self.load([model.tensors() for model in models])
-        self._grow()
-        step = make_fx(lambda *arguments: self._step(*arguments))(*self._example())
-        self.run = torch.compile(step) if compile else step
-        self.run(*self._example())  # a compiler that fails does so here
-
-    def load(self, states: Sequence[dict[str, torch.Tensor]]) -> None:
-        """Stack one {name: tensor} a model."""
-        self.parameters = [torch.stack([s[name].detach() for s in states]) for name in self.names]
-        self.statistics = [torch.stack([s[name].detach() for s in states]) for name in self.kept]
-
-    def states(self) -> list[dict[str, torch.Tensor]]:
-        """The inverse of `load`: one {name: tensor} a model, in the template's order."""
-        stacked = dict(zip(self.names + self.kept, self.parameters + self.statistics, strict=True))
-        return [
-            {name: stacked[name][s].clone() for name in self.template.tensors()}
-            for s in range(len(self.generators))
-        ]
-
-    def _one_step(self, parameters, statistics, x, y, lr):
-        def loss_of(parameters):
-            names = zip(self.names + self.kept, [*parameters, *statistics], strict=True)
-            loss = F.cross_entropy(self.template.load(dict(names))(x), y)
-            new = self.template.tensors()
-            return loss, (loss, [new[name] for name in self.kept])
-
-        before = self.template.tensors()
-        grads, (loss, statistics) = torch.func.grad(loss_of, has_aux=True)(parameters)
-        self.template.load(before)  # no traced tensor stays behind
-        return [p - lr * g for p, g in zip(parameters, grads, strict=True)], statistics, loss
-
-    def _step(self, parameters, statistics, contexts, targets, batch, lr):
-        one = torch.func.vmap(self._one_step, in_dims=(0, 0, 0, 0, None))
-        return one(parameters, statistics, contexts[batch], targets[batch], lr)
-
-    def _rate(self, step):
-        return torch.tensor(self.config.lr_at(step), dtype=self.parameters[0].dtype)
-
-    def _example(self):
-        shape = len(self.generators), self.config.batch_size
-        batch = torch.zeros(shape, dtype=torch.long, device=self.device)
-        return self.parameters, self.statistics, self.contexts, self.targets, batch, self._rate(0)
-
-    def _grow(self) -> None:
-        # Statistics whose shape grows by broadcasting in the first step (the bug of chapter 5)
-        # take their final shape now, for a graph has fixed shapes.
-        _, after, _ = self._step(*self._example())
-        for i, (old, new) in enumerate(zip(self.statistics, after, strict=True)):
-            ones = (1,) * (new.ndim - old.ndim)
-            self.statistics[i] = old.reshape(len(old), *ones, *old.shape[1:]).expand(new.shape).clone()
-
-    def steps(self, start: int, stop: int) -> torch.Tensor:
-        """Run steps start to stop; returns the losses (S, stop - start) in nats."""
-        size, count = len(self.contexts), stop - start
-        drawn = [draw_batches(size, count, self.config.batch_size, g) for g in self.generators]
-        batches = torch.stack(drawn, dim=1).to(self.device)
-        rates = [self._rate(step) for step in range(start, stop)]
-        losses = []
-        for batch, lr in zip(batches, rates, strict=True):
-            state = self.parameters, self.statistics
-            self.parameters, self.statistics, loss = self.run(*state, self.contexts, self.targets, batch, lr)
-            losses.append(loss)
-        return torch.stack(losses, dim=1).cpu()
-
-
 class PlainLoop:
     """The plain loop for each of S models in turn, with the interface of StackedLoop."""
 
-    def __init__(self, models, contexts, targets, generators, config: Config):
+    def __init__(self, models, contexts, targets, generators, configs: Sequence[Config]):
         self.models = [copy.deepcopy(model) for model in models]
         self.contexts, self.targets, self.device = contexts, targets, contexts.device
-        self.generators, self.config = generators, config
+        self.generators, self.configs = generators, configs
 
     def load(self, states) -> None:
         for model, state in zip(self.models, states, strict=True):
@@ -192,10 +105,13 @@ class PlainLoop:
         return [{name: t.detach().clone() for name, t in model.tensors().items()} for model in self.models]
 
     def steps(self, start: int, stop: int) -> torch.Tensor:
-        pairs = zip(self.models, self.generators, strict=True)
+        each = zip(self.models, self.generators, self.configs, strict=True)
         return torch.stack(
-            [plain_steps(m, self.contexts, self.targets, g, self.config, start, stop) for m, g in pairs]
+            [plain_steps(m, self.contexts, self.targets, g, config, start, stop) for m, g, config in each]
         )
+
+    def close(self) -> None:
+        pass
 
 
 def train(
@@ -203,9 +119,10 @@ def train(
     contexts: torch.Tensor,
     targets: torch.Tensor,
     generators: Sequence[torch.Generator],
-    config: Config = Config(),
+    config: Config | Sequence[Config] = Config(),
     *,
     compile: bool = True,
+    workers: int | None = None,
     checkpoint: str | Path | None = None,
     every: int = 10_000,
     progress: str = "training",
@@ -213,58 +130,82 @@ def train(
     """Train S models that differ in their seeds; changes them in place, in evaluation mode at the end.
 
     contexts (N, T) and targets (N,) live on the models' device. The losses (S, steps) of all
-    batches come back on the CPU, in nats. Where the step cannot be compiled the same graph runs
-    uncompiled, and one warning says why.
+    batches come back on the CPU, in nats.
 
+    config: one for all, or one a model; then steps and batch_size must agree, the rest may differ.
+    compile: run the compiled step of `common.stacked`; False runs the plain loop. Where the step
+        cannot be compiled it runs uncompiled, and one warning says why.
+    workers: processes that share the models on a CPU, one thread each. None takes as many as torch
+        may use threads (OMP_NUM_THREADS), for runs that are long enough; 0 stays in this process.
     checkpoint: a file to resume from where it exists, and to write every `every` steps.
-    It is replaced in one move, so a half-written one is never read. ValueError where it
-    belongs to another model, configuration or data.
+        It is replaced in one move, so a half-written one is never read.
+
+    ValueError where these do not fit together, or where the checkpoint belongs to another model,
+    configuration or data. RuntimeError where a worker's process dies; the checkpoint stays.
     """
-    if not models or len(models) != len(generators):
+    configs = [config] * len(models) if isinstance(config, Config) else list(config)
+    if not models or not len(models) == len(generators) == len(configs):
         raise ValueError(
-            f"expected one generator a model, got {len(models)} models, {len(generators)} generators"
+            f"expected one generator and one configuration a model, got {len(models)} models, "
+            f"{len(generators)} generators, {len(configs)} configurations"
         )
+    if len({(c.steps, c.batch_size) for c in configs}) > 1:
+        raise ValueError("expected configurations that agree in steps and batch_size, got different ones")
     if len(contexts) != len(targets) or len(contexts) == 0:
         raise ValueError(f"expected as many contexts as targets, got {len(contexts)} and {len(targets)}")
-    loop = _loop(models, contexts, targets, generators, config, compile)
-    identity = _identity(models[0], contexts, targets, config, len(models))
-    done, losses = 0, []
-    if checkpoint is not None and Path(checkpoint).exists():
-        done, losses = _resume(Path(checkpoint), identity, loop, generators)
-    # in a notebook the bar is shown, elsewhere only on a terminal
-    quiet = {} if "ipykernel" in sys.modules else {"disable": None}
-    bar = tqdm(total=config.steps, initial=done, desc=progress, unit="step", leave=False, **quiet)
+    steps = configs[0].steps
+    loop = _loop(models, contexts, targets, generators, configs, compile, workers)
     try:
-        for start in range(done, config.steps, CHUNK):
-            stop = min(start + CHUNK, config.steps)
-            losses.append(loop.steps(start, stop))
-            done = stop
-            bar.update(stop - start)
-            bar.set_postfix(loss=f"{losses[-1].mean():.3f}", refresh=False)
-            if checkpoint is not None and (done // every > start // every or done == config.steps):
-                _save(Path(checkpoint), identity, loop, generators, done, losses)
+        identity = _identity(models[0], contexts, targets, configs)
+        done, losses = 0, []
+        if checkpoint is not None and Path(checkpoint).exists():
+            done, losses = _resume(Path(checkpoint), identity, loop, generators)
+        with _bar(steps, done, progress) as bar:
+            for start in range(done, steps, CHUNK):
+                stop = min(start + CHUNK, steps)
+                losses.append(loop.steps(start, stop))
+                done = stop
+                bar.update(stop - start)
+                bar.set_postfix(loss=f"{losses[-1].mean():.3f}", refresh=False)
+                if checkpoint is not None and (done // every > start // every or done == steps):
+                    _save(Path(checkpoint), identity, loop, generators, done, losses)
+        states = loop.states()
     finally:
-        bar.close()
-    for model, state in zip(models, loop.states(), strict=True):
+        loop.close()
+    for model, state in zip(models, states, strict=True):
         model.load(state).eval()
     return torch.cat(losses, dim=1)
 
 
-def _loop(models, contexts, targets, generators, config, compile):
+def _bar(steps, done, progress):
+    """Steps a second and time left: shown in a notebook, and elsewhere only on a terminal."""
+    quiet = {} if "ipykernel" in sys.modules else {"disable": None}
+    return tqdm(total=steps, initial=done, desc=progress, unit="step", leave=False, **quiet)
+
+
+def _loop(models, contexts, targets, generators, configs, compile, workers):
     if not compile:
-        return PlainLoop(models, contexts, targets, generators, config)
+        return PlainLoop(models, contexts, targets, generators, configs)
+    if workers is None:
+        workers = torch.get_num_threads() if configs[0].steps >= WORTH_A_WORKER else 0
+
+    def stacked(**how):
+        rates = lambda step: [config.lr_at(step) for config in configs]  # noqa: E731
+        return StackedLoop(models, contexts, targets, generators, configs[0].batch_size, rates, **how)
+
     try:
-        return StackedLoop(models, contexts, targets, generators, config)
+        return stacked(workers=workers)
     except Exception as error:  # whatever a compiler throws, the uncompiled graph computes the same
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         warnings.warn(f"training runs uncompiled, and slower: {reason}", RuntimeWarning, stacklevel=3)
-        return StackedLoop(models, contexts, targets, generators, config, compile=False)
+        return stacked(compile=False)
 
 
-def _identity(model, contexts, targets, config, count) -> dict:
+def _identity(model, contexts, targets, configs) -> dict:
     """What a checkpoint must share with the run that resumes from it."""
     digest = hashlib.sha256(contexts.cpu().numpy().tobytes() + targets.cpu().numpy().tobytes())
-    return {"model": repr(model), "models": count, "config": asdict(config), "data": digest.hexdigest()}
+    config = [asdict(config) for config in configs]
+    return {"model": repr(model), "models": len(configs), "config": config, "data": digest.hexdigest()}
 
 
 def _save(path, identity, loop, generators, done, losses) -> None:
@@ -276,19 +217,6 @@ def _save(path, identity, loop, generators, done, losses) -> None:
         "generators": [g.get_state() for g in generators],
     }
     replace_file(path, lambda partial: torch.save(state, partial))
-
-
-def replace_file(path: Path, write: Callable[[Path], None]) -> None:
-    """Write beside `path`, then move into place in one step: the old file or the new one, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        write(partial)
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _resume(path, identity, loop, generators):

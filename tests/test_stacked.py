@@ -1,0 +1,199 @@
+"""The fast path computes what the plain loop computes, however the models are shared out."""
+
+import os
+import signal
+import warnings
+
+import pytest
+import torch
+
+from common import names as names_module
+from common import stacked
+from common.models import MODELS
+from common.stacked import StackedLoop, draw_batches, shares
+from common.train import Config, plain_steps, seeded, train
+from common.vocabulary import Vocabulary
+
+NAMES = names_module.load()[:2_000]
+VOCABULARY = Vocabulary("abcdefghijklmnopqrstuvwxyz")
+needs_compiler = pytest.mark.skipif(
+    " " in torch.__file__, reason="PyTorch's compiler cannot link from a folder with a space in its name"
+)
+
+
+def data(block_size):
+    return names_module.windows(NAMES, VOCABULARY, block_size)
+
+
+def built(model, seeds):
+    return seeded(lambda generator: MODELS[model].build(generator=generator).to(dtype=torch.float64), seeds)
+
+
+def largest_difference(a, b):
+    return max((a.tensors()[name] - b.tensors()[name]).abs().max().item() for name in a.tensors())
+
+
+def one_by_one(model, seeds, configs):
+    """What the plain loop makes of each seed: models, losses (S, steps)."""
+    contexts, targets = data(MODELS[model].block_size)
+    models, generators = built(model, seeds)
+    losses = [
+        plain_steps(m, contexts, targets, g, config, 0, config.steps)
+        for m, g, config in zip(models, generators, configs, strict=True)
+    ]
+    return models, torch.stack(losses)
+
+
+def assert_equal_to_plain(model, seeds, configs, **how):
+    expected_models, expected = one_by_one(model, seeds, configs)
+    models, generators = built(model, seeds)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)  # no falling back
+        losses = train(models, *data(MODELS[model].block_size), generators, configs, **how)
+    assert torch.allclose(losses, expected, atol=1e-8, rtol=0)
+    assert all(largest_difference(a, b) < 1e-8 for a, b in zip(models, expected_models, strict=True))
+
+
+@needs_compiler
+@pytest.mark.parametrize("model", MODELS)
+def test_stacked_and_compiled_equals_plain(model):
+    assert_equal_to_plain(model, [0, 3], [Config(steps=200)] * 2)  # includes the drop of the rate
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_uncompiled_graph_equals_plain(model):
+    contexts, targets = data(MODELS[model].block_size)
+    config = Config(steps=200)
+    expected_models, expected = one_by_one(model, [0, 3], [config] * 2)
+    models, generators = built(model, [0, 3])
+    rates = lambda step: [config.lr_at(step)] * 2  # noqa: E731
+    loop = StackedLoop(models, contexts, targets, generators, 32, rates, compile=False)
+    assert torch.allclose(loop.steps(0, 200), expected, atol=1e-8, rtol=0)
+    for m, state, other in zip(models, loop.states(), expected_models, strict=True):
+        assert largest_difference(m.load(state), other) < 1e-8
+
+
+@needs_compiler
+def test_models_shared_over_two_processes_equal_separate_ones():
+    # five models: a process with three, and one with two
+    assert_equal_to_plain("hierarchical-bug", range(5), [Config(steps=200)] * 5, workers=2)
+
+
+@needs_compiler
+def test_models_may_differ_in_their_learning_rates():
+    configs = [Config(steps=200, lr=0.1), Config(steps=200, lr=0.02, drop_at=0.3, drop_factor=0.5)]
+    assert_equal_to_plain("mlp", [0, 0], configs)
+
+
+@needs_compiler
+def test_groups_within_a_process_equal_separate_models(monkeypatch):
+    monkeypatch.setattr(stacked, "GROUP", 2)
+    assert_equal_to_plain("mlp", range(4), [Config(steps=200)] * 4)
+
+
+def test_chunked_draws_equal_separate_draws():
+    a, b = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5)
+    together = draw_batches(182_625, 40, 32, a)
+    assert torch.equal(
+        together, torch.stack([torch.randint(0, 182_625, (32,), generator=b) for _ in range(40)])
+    )
+
+
+@pytest.mark.parametrize(
+    "count, parts, expected", [(8, 2, [4, 4]), (8, 3, [3, 3, 2]), (2, 4, [1, 1]), (1, 1, [1]), (5, 2, [3, 2])]
+)
+def test_shares(count, parts, expected):
+    assert shares(count, parts) == expected
+
+
+@needs_compiler
+def test_compiled_code_is_kept_and_found_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(stacked, "CACHE", tmp_path)
+    run = lambda: assert_equal_to_plain("mlp", [0], [Config(steps=20)])  # noqa: E731
+    run()
+    (package,) = tmp_path.iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch._inductor, "aoti_compile_and_package", None)  # it would raise
+        run()
+    package.write_bytes(package.read_bytes()[:1_000])  # as a full disk might leave it
+    run()
+    assert package.stat().st_size > 100_000 and list(tmp_path.iterdir()) == [package]
+
+
+@needs_compiler
+def test_code_is_kept_apart_for_another_graph_type_and_batch():
+    fingerprints = set()
+    for model, dtype, batch_size in (
+        ("mlp", torch.float32, 32),
+        ("mlp", torch.float64, 32),
+        ("mlp", torch.float32, 16),
+        ("flat", torch.float32, 32),
+    ):
+        one = MODELS[model].build(generator=torch.Generator().manual_seed(0)).to(dtype=dtype)
+        step = stacked.Stacked([one], *data(MODELS[model].block_size), batch_size)
+        tensors = step.stack([one.tensors()])
+        fingerprints.add(stacked._fingerprint(step.graph(tensors), step.arguments(tensors)))
+        again = stacked._fingerprint(step.graph(tensors), step.arguments(tensors))
+        assert again in fingerprints
+    assert len(fingerprints) == 4
+
+
+def test_without_a_compiler_the_same_graph_runs_and_says_so_once(monkeypatch, tmp_path):
+    contexts, targets = data(3)
+    _, expected = one_by_one("mlp", [0], [Config(steps=20)])
+
+    def no_compiler(*arguments, **options):
+        raise RuntimeError("no C++ compiler found")
+
+    monkeypatch.setattr(stacked, "CACHE", tmp_path)
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", no_compiler)
+    models, generators = built("mlp", [0])
+    with pytest.warns(RuntimeWarning, match="uncompiled.*no C.. compiler found") as record:
+        losses = train(models, contexts, targets, generators, Config(steps=20))
+    assert len(record) == 1
+    assert torch.allclose(losses, expected, atol=1e-10)
+
+
+@needs_compiler
+def test_a_killed_process_is_reported_and_leaves_no_other_behind():
+    contexts, targets = data(3)
+    models, generators = built("mlp", [0, 1])
+    loop = StackedLoop(models, contexts, targets, generators, 32, lambda step: [0.1] * 2, workers=2)
+    try:
+        loop.steps(0, 10)
+        first, second = (part.process for part in loop.parts)
+        os.kill(first.pid, signal.SIGKILL)
+        with pytest.raises(RuntimeError, match="a training process ended with code -9"):
+            loop.steps(10, 20)
+    finally:
+        loop.close()
+    assert first.poll() is not None and second.poll() is not None
+
+
+@needs_compiler
+def test_an_error_in_a_process_comes_back_as_one_here():
+    contexts, targets = data(3)
+    models, generators = built("mlp", [0, 1])
+    loop = StackedLoop(models, contexts, targets, generators, 32, lambda step: [0.1] * 2, workers=2)
+    try:
+        with pytest.raises(RuntimeError, match="a training process failed: AttributeError"):
+            loop.parts[0].ask("no_such_thing")
+            loop.parts[0].answer()
+    finally:
+        loop.close()
+
+
+@needs_compiler
+def test_a_run_over_two_processes_resumes_in_one(tmp_path):
+    contexts, targets = data(3)
+    path = tmp_path / "checkpoint.pt"
+    _, expected = one_by_one("mlp", [0, 1], [Config(steps=40)] * 2)
+    models, generators = built("mlp", [0, 1])
+    state = [g.get_state() for g in generators]
+    train(models, contexts, targets, generators, Config(steps=40), workers=2, checkpoint=path)
+    saved = torch.load(path, weights_only=True)
+    assert torch.allclose(saved["losses"], expected, atol=1e-8, rtol=0)
+    models, generators = built("mlp", [0, 1])
+    losses = train(models, contexts, targets, generators, Config(steps=40), workers=0, checkpoint=path)
+    assert torch.equal(losses, saved["losses"])
+    assert not any(torch.equal(g.get_state(), s) for g, s in zip(generators, state, strict=True))
