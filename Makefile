@@ -98,6 +98,11 @@ results: .venv/.project ## train the five models and refresh the tables (LIST=sh
 	@$(PY) -m common results --name $(LIST) $(if $(NAMES),--names "$(NAMES)") \
 		--collect $(foreach model,mlp flat hierarchical-bug hierarchical scaled,runs/$(LIST)/$(model))
 
+.PHONY: bench
+bench: .venv/.project ## measure the plain loop, the fast path and the floor (half an hour, on an idle machine)
+	@$(PY) -m common bench --growth --json benchmarks/$(or $(DEVICE),cpu).json --device $(or $(DEVICE),cpu)
+	@$(PY) -m common results
+
 .PHONY: lab
 lab: .venv/.project ## open JupyterLab on the book
 	$(PY) -m jupyterlab book
@@ -123,13 +128,13 @@ nbval: .venv/.project ## notebooks only (NB="path ..." for some, OMP_NUM_THREADS
 lint: .venv/.project ## ruff over code and notebooks
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check --exclude '*.ipynb' .
-	@$(PY) -m ruff format --check --line-length 80 book/wavenet
+	@$(PY) -m ruff format --check --line-length 80 book
 
 .PHONY: format
 format: .venv/.project ## let ruff put code in order
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format --exclude '*.ipynb' .
-	@$(PY) -m ruff format --line-length 80 book/wavenet
+	@$(PY) -m ruff format --line-length 80 book
 
 .PHONY: lock
 lock: .venv/.project ## write requirements.lock and package-lock.json anew
@@ -139,7 +144,7 @@ lock: .venv/.project ## write requirements.lock and package-lock.json anew
 
 .PHONY: clean
 clean: ## remove what the build and the tests write; the set-up stays
-	rm -rf book/_build .pytest_cache .ruff_cache build *.egg-info src/*.egg-info
+	rm -rf book/_build .pytest_cache .ruff_cache build *.egg-info src/*.egg-info data/cache/compiled
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 	find book -name .ipynb_checkpoints -prune -exec rm -rf {} +
 

@@ -154,6 +154,19 @@ def test_chapter_states_its_aims_and_minutes(path):
     assert re.search(r"\d\s+(minutes?|seconds)", blocks[0]), "say how long the chapter runs on a CPU"
 
 
+@every_notebook
+def test_the_minutes_at_the_top_are_the_measured_ones(path):
+    name = path.relative_to(BOOK).with_suffix("").as_posix()
+    measured = tool.costs().get(name, {})
+    assert "cpu" in measured, "run make notebooks"
+    assert tool.stated(measured["cpu"]["seconds"]) in text(path)
+
+
+def test_the_page_of_costs_is_current():
+    page = (BOOK / "costs.md").read_text(encoding="utf-8")
+    assert tool.with_table(page, tool.costs_table()) == page, "run make notebooks"
+
+
 @every_chapter
 def test_chapter_has_its_closing_sections(path):
     headings = re.findall(r"^## (.+?)\s*$", text(path), re.MULTILINE)
@@ -299,6 +312,29 @@ def test_failed_write_leaves_the_file(tmp_path, monkeypatch):
         tool.write(path, "new")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["nb.ipynb"]
+
+
+@pytest.mark.parametrize(
+    "seconds, words",
+    [
+        (20, "under a minute"),
+        (50, "about one minute"),
+        (155, "about three minutes"),
+        (900, "about 15 minutes"),
+    ],
+)
+def test_costs_are_stated_in_words(seconds, words):
+    assert tool.stated(seconds) == f"The cells run in {words}"
+    assert tool.STATED.fullmatch(tool.stated(seconds))
+
+
+def test_what_a_notebook_took_is_written_at_its_top(tmp_path):
+    v4 = nbformat.v4
+    top = v4.new_markdown_cell("# Title\n\nThe cells run in about nine minutes on two CPU cores.")
+    path = tmp_path / "nb.ipynb"
+    nbformat.write(v4.new_notebook(cells=[top, v4.new_code_cell("1 + 1")]), path)
+    assert tool.execute(path) < 45
+    assert "The cells run in under a minute on two CPU cores." in read(path).cells[0].source
 
 
 def test_failing_cell_leaves_the_notebook(tmp_path):

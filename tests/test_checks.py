@@ -1,5 +1,7 @@
 """What a page promises is held, in lines that are the same everywhere; answers are marked fairly."""
 
+import math
+
 import pytest
 import torch
 
@@ -132,6 +134,7 @@ def test_an_answer_of_too_few_arguments_is_reported(printed):
         (torch.tensor([0.1]) + torch.tensor([0.2]), torch.tensor([0.3])),
         ([torch.tensor([1.0, 2.0]), 3], [torch.tensor([1.0, 2.0]), 3]),
         ({"a": 1}, {"a": 1}),
+        (math.inf, math.inf),
     ],
     ids=on_one_line,
 )

@@ -526,6 +526,10 @@ def test_runs_are_collected_into_tables(house, finished, capsys):
         by_position = loss_by_position(losses, names_module.split(names_module.load(names)).val)
         assert entry["val_by_position"] == pytest.approx(by_position, abs=1e-4)
         assert entry["samples"] == sampled(capsys, folders[key], "--seed", 1)
+        losses = load_file(folders[key] / "history.safetensors")["losses"].double()
+        curve = entry["training_curve"]
+        assert curve["window"] == 1 and curve["mean"] == pytest.approx(losses.mean(0).tolist(), abs=1e-4)
+        assert curve["sd"] == pytest.approx(losses.std(0).tolist(), abs=1e-4)
     for part in ("names", "training", "vocabulary"):
         assert stored[part] == reports["mlp"][part]
 

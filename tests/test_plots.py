@@ -26,6 +26,13 @@ def test_loss_curve_averages_and_bands(ax):
     assert len(ax.collections) == 1  # one seed has none
 
 
+def test_stored_curves_show_all_seeds(ax):
+    assert plots.stored_curve(ax, "scaled", label="tree") is ax
+    (line,) = ax.lines
+    assert len(line.get_xdata()) == 200 and line.get_xdata()[0] == 500
+    assert line.get_ydata()[-1] == pytest.approx(1.80, abs=0.05) and len(ax.collections) == 1
+
+
 def test_dots_write_their_values(ax):
     plots.dots(ax, ["a", "b"], [1.0, 2.5])
     assert [text.get_text() for text in ax.texts] == ["1.000", "2.500"]

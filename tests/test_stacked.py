@@ -75,8 +75,8 @@ def test_the_uncompiled_graph_equals_plain(model):
 
 @needs_compiler
 def test_models_shared_over_two_processes_equal_separate_ones():
-    # five models: a process with three, and one with two
-    assert_equal_to_plain("hierarchical-bug", range(5), [Config(steps=200)] * 5, workers=2)
+    # three models: a process with two, and one with one
+    assert_equal_to_plain("mlp", range(3), [Config(steps=200)] * 3, workers=2)
 
 
 @needs_compiler

@@ -9,17 +9,22 @@ Every notebook runs in a fresh kernel, in its own folder, and keeps the state of
 its widgets, so that the static page can show them. A notebook is written only
 when all of its cells have run: an error leaves the file as it was.
 
+What each took goes into data/costs.json, from there into the sentence at the top of the
+chapter ("The cells run in about three minutes") and into the table of book/costs.md.
+
 Normalising takes out what differs between two runs and says nothing: random cell
 and widget ids, timings, versions of Python, machine paths in tracebacks.
 """
 
 import argparse
+import json
 import os
 import re
 import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from datetime import date
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -27,6 +32,7 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
+COSTS = ROOT / "data" / "costs.json"
 CELL_TIMEOUT = 2400  # seconds
 
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -155,11 +161,78 @@ def write(path: Path, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
-        os.chmod(name, path.stat().st_mode & 0o777)
+        os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else 0o644)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+# ---- what a notebook costs --------------------------------------------------------
+
+NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+STATED = re.compile(r"The cells run in (?:about \w+ minutes?|under a minute)")
+
+
+def stated(seconds: float) -> str:
+    """How a chapter tells its reader what it costs."""
+    minutes = round(seconds / 60)
+    if seconds < 45:
+        return "The cells run in under a minute"
+    word = NUMBERS[max(minutes, 1)] if minutes < len(NUMBERS) else str(minutes)
+    return f"The cells run in about {word} minute{'s' * (minutes > 1)}"
+
+
+def costs(path: Path = COSTS) -> dict:
+    """{notebook: {device: {"seconds", "date", "machine"}}}, as measured by the last runs."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def title_of(notebook: Path) -> str:
+    """The first heading of a notebook."""
+    return read(notebook).cells[0].source.splitlines()[0].lstrip("# ")
+
+
+def costs_table(book: Path = BOOK) -> str:
+    """The table of book/costs.md."""
+    lines = ["| chapter | minutes on two CPU cores | minutes on a GPU | measured |"]
+    lines.append("| :--- | ---: | ---: | :--- |")
+    for name, devices in sorted(costs().items()):
+        cells = [
+            f"{devices[place]['seconds'] / 60:.1f}" if place in devices else "not measured"
+            for place in ("cpu", "cuda")
+        ]
+        where = "; ".join(f"{d['date']}, {d['machine']}" for d in devices.values())
+        link = f"[{title_of(book / f'{name}.ipynb')}]({name}.ipynb)"
+        lines.append(f"| {link} | {cells[0]} | {cells[1]} | {where} |")
+    total = sum(devices["cpu"]["seconds"] for devices in costs().values() if "cpu" in devices)
+    lines.append(f"| all, one after the other | {total / 60:.1f} | | |")
+    return "\n".join(lines)
+
+
+def with_table(text: str, table: str) -> str:
+    """A page with the table between its two markers."""
+    begin, end = "<!-- costs -->", "<!-- end of costs -->"
+    head, _, rest = text.partition(begin)
+    return f"{head}{begin}\n\n{table}\n\n{end}{rest.partition(end)[2]}"
+
+
+def keep_costs(seconds: dict[Path, float]) -> None:
+    """Record what notebooks of the book took, and bring the page up to date."""
+    from common.provenance import machine
+    from common.train import device
+
+    place, kept = device(), costs()
+    for path, took in seconds.items():
+        if path.is_relative_to(BOOK):
+            name = path.relative_to(BOOK).with_suffix("").as_posix()
+            entry = {"seconds": round(took), "date": date.today().isoformat(), "machine": machine(place)}
+            kept.setdefault(name, {})[place.type] = entry
+    known = {path.relative_to(BOOK).with_suffix("").as_posix() for path in find_notebooks()}
+    kept = {name: kept[name] for name in sorted(kept) if name in known}
+    write(COSTS, json.dumps(kept, indent=1) + "\n")
+    page = BOOK / "costs.md"
+    write(page, with_table(page.read_text(encoding="utf-8"), costs_table()))
 
 
 # ---- executing -------------------------------------------------------------------
@@ -205,25 +278,30 @@ def execute(path: Path) -> float:
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         message = f"{shown(path)}: {where(nb)}\n{error}"
         raise CellFailed(message) from None
+    seconds = time.perf_counter() - started
+    for cell in nb.cells[:1]:
+        cell.source = STATED.sub(stated(seconds), cell.source)
     write(path, normalised_text(nb))
-    return time.perf_counter() - started
+    return seconds
 
 
 def execute_all(paths: list[Path], workers: int) -> int:
     """Run the notebooks, some at a time; return how many failed."""
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    failed = 0
+    failed, seconds = 0, {}
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         running = {pool.submit(execute, path): path for path in paths}
         for number, future in enumerate(as_completed(running), start=1):
             name = shown(running[future])
             try:
+                seconds[running[future]] = future.result()
                 print(f"[{number}/{len(paths)}] {name}: {future.result():.1f} s", flush=True)
             except CellFailed as error:
                 failed += 1
                 print(f"[{number}/{len(paths)}] {name}: FAILED, left as it was", flush=True)
                 print(error, file=sys.stderr, flush=True)
+    keep_costs(seconds)
     return failed
 
 

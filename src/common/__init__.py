@@ -4,8 +4,11 @@ Layers of the house; each module imports only from those above it:
 
 ``vocabulary``, ``names``   text in, integers out
 ``layers``, ``models``      tensors in, logits out
-``train``, ``evaluate``     logits in, losses out
+``stacked``, ``train``      logits in, a trained model out; fast, and readable
+``evaluate``                a trained model in, losses out
 ``sample``                  a trained model in, names out
 ``plots``, ``widgets``      numbers in, pictures out
 ``checks``                  what the pages promise, held
+``bench``                   what a training step costs
+``files``, ``provenance``   beneath them all: files that are whole, where a figure comes from
 """

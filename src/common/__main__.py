@@ -1,10 +1,7 @@
-"""Command line: python -m common train | sample | results."""
+"""Command line: python -m common train | sample | results | bench."""
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
 import time
 from dataclasses import asdict
@@ -17,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from . import bench
 from . import names as names_module
 from .evaluate import (
     LECTURE,
@@ -24,6 +22,7 @@ from .evaluate import (
     loss_by_position,
     markdown_table,
     mean_loss,
+    smooth,
     spread,
     stored_results,
     stored_spread,
@@ -31,12 +30,13 @@ from .evaluate import (
 )
 from .files import replace_file
 from .models import MODELS, count_parameters
+from .provenance import ROOT, commit, machine
 from .sample import sample
 from .train import Config, device, seeded, train
 from .vocabulary import Vocabulary
 
 SPLITS = ("train", "val", "test")
-ROOT = Path(__file__).resolve().parents[2]
+CURVE_POINTS = 200
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -96,7 +96,40 @@ def _parser() -> argparse.ArgumentParser:
         "--check", action="store_true", help="fail where a table is out of date; write nothing"
     )
     command.set_defaults(run=_results)
+
+    command = commands.add_parser("bench", help="measure the plain loop, the fast path and the floor")
+    command.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the report here as well")
+    command.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    command.add_argument("--seeds", type=int, help="models at once (default: 8, on a GPU 64)")
+    command.add_argument("--rounds", type=int, default=3)
+    command.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    command.add_argument(
+        "--growth", action="store_true", help="cost against batch, width, context and seeds too"
+    )
+    command.add_argument("--task", type=json.loads, help=argparse.SUPPRESS)  # one measurement, for ourselves
+    command.set_defaults(run=_bench)
     return parser
+
+
+def _bench(options) -> None:
+    if options.task:
+        print(json.dumps(bench.measure(options.task)))
+        return
+    place = device(options.device).type
+    seeds = options.seeds or (8 if place == "cpu" else 64)
+    if min(seeds, options.rounds) < 1 or not options.seconds > 0:
+        raise ValueError(
+            f"expected seeds and rounds of at least 1 and seconds above 0, got {seeds}, {options.rounds}, "
+            f"{options.seconds}"
+        )
+    say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
+    report = bench.bench(options.models, place, options.seconds, options.rounds, seeds, say)
+    if options.growth:
+        report["growth"] = bench.growth(place, options.seconds / 2, options.rounds, say)
+    if options.json:
+        _write(options.json, report)
+    print(bench.table(report))
 
 
 def _train(options) -> None:
@@ -161,7 +194,7 @@ def _train(options) -> None:
         "mean": {name: value.mean for name, value in summary.items()},
         "sd": {name: value.sd for name, value in summary.items()} if options.seeds > 1 else None,
         "provenance": {
-            "commit": _commit(), "date": date.today().isoformat(), "machine": _machine(place),
+            "commit": commit(), "date": date.today().isoformat(), "machine": machine(place),
             "device": place.type, "torch": torch.__version__.split("+")[0],
             "seconds_of_last_start": round(seconds, 1),
         },
@@ -235,6 +268,7 @@ def _collect(folders, path) -> dict:
         models[report["model"]] = {
             "runs": report["runs"],
             "provenance": report["provenance"],
+            "training_curve": _curve(folder),
             **_looks(trained, MODELS[report["model"]].block_size, names, vocabulary),
         }
     return shared | {"models": {name: models[name] for name in MODELS if name in models}}
@@ -247,6 +281,22 @@ def _looks(models, block_size, names, vocabulary) -> dict:
     losses = torch.stack([token_losses(model, x, y) for model in models]).mean(0)
     drawn = sample(models[0], vocabulary, block_size, 20, generator=torch.Generator().manual_seed(1))
     return {"val_by_position": [round(v, 4) for v in loss_by_position(losses, val_words)], "samples": drawn}
+
+
+def _curve(folder) -> dict:
+    """Training loss averaged over stretches of steps: mean and standard deviation over a run's seeds."""
+    try:
+        losses = load_file(folder / "history.safetensors")["losses"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise ValueError(f"{folder / 'history.safetensors'}: no losses of a run ({error})") from None
+    window = max(1, losses.shape[1] // CURVE_POINTS)
+    curves = smooth(losses.double(), window)
+    spreads = [spread(values) for values in curves.T.tolist()]
+    return {
+        "window": window,
+        "mean": [round(s.mean, 4) for s in spreads],
+        "sd": [round(s.sd, 4) for s in spreads] if len(curves) > 1 else None,
+    }
 
 
 def _load_model(folder, settings, seed):
@@ -277,17 +327,26 @@ def _draw_road(path) -> None:
 
 
 def _pages() -> dict[Path, str]:
-    """Pages that show stored results, as they ought to be: the text between two markers is made here."""
+    """Pages that show stored figures, as they ought to be: the text between two markers is made here."""
+    made = {
+        f"results {stored.stem}": lambda name=stored.stem: _table(name) for stored in RESULTS.glob("*.json")
+    }
+    made |= {f"bench {place}": lambda place=place: bench.page(place) for place in bench.measured_on()}
     pages = {}
-    for path in (ROOT / "README.md", ROOT / "book" / "results.md"):
+    for path in (
+        ROOT / "README.md",
+        ROOT / "book" / "results.md",
+        ROOT / "book" / "costs.md",
+        ROOT / "benchmarks" / "README.md",
+    ):
         text = path.read_text(encoding="utf-8") if path.exists() else ""
-        for stored in sorted(RESULTS.glob("*.json")):
-            begin, end = f"<!-- results {stored.stem} -->", "<!-- end of results -->"
+        for name, make in sorted(made.items()):
+            begin, end = f"<!-- {name} -->", f"<!-- end of {name.split()[0]} -->"
             if begin in text:
                 if end not in text.split(begin, 1)[1]:
                     raise ValueError(f"{path}: {begin!r} is not followed by {end!r}")
                 head, rest = text.split(begin, 1)
-                text = f"{head}{begin}\n{_table(stored.stem)}\n{end}{rest.split(end, 1)[1]}"
+                text = f"{head}{begin}\n{make()}\n{end}{rest.split(end, 1)[1]}"
         if text:
             pages[path] = text
     return pages
@@ -316,28 +375,6 @@ def _table(name: str) -> str:
         f"Measured on {'; '.join(sorted(measured))}."
     )
     return f"\n{markdown_table(header, rows, 'lrrrrr')}\n\n{note}\n"
-
-
-def _machine(place: torch.device) -> str:
-    """The machine in a few words, for the provenance of a result."""
-    if place.type == "cuda":
-        return torch.cuda.get_device_name(place)
-    return f"{platform.machine()} {place.type.upper()}, {os.cpu_count()} cores"
-
-
-def _commit() -> str:
-    """The commit that ran, with a + where the module differed from it."""
-    try:
-        git = ["git", "-C", str(ROOT)]
-        commit = subprocess.run(
-            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
-        )
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "src"], capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
 def _read(path: Path) -> dict:

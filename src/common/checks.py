@@ -68,7 +68,7 @@ def _same(got, expected, tolerance) -> bool:
             pairs = zip(got, expected, strict=True)
             return all(_same(g, e, tolerance) for g, e in pairs)
         if isinstance(expected, float):
-            return bool(abs(got - expected) <= tolerance)
+            return bool(got == expected or abs(got - expected) <= tolerance)  # the former for infinity
         return bool(got == expected)
     except (AttributeError, TypeError, ValueError, RuntimeError):
         return False  # not even comparable

@@ -11,7 +11,7 @@ import torch
 from IPython.display import Markdown
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-from .evaluate import Spread, markdown_table, smooth
+from .evaluate import Spread, markdown_table, smooth, stored_results
 
 BLUE, ORANGE, GREEN, PINK, SKY, RED = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
 INK, SOFT, FAINT = "#222222", "#6b6b6b", "#e3e3e3"
@@ -57,13 +57,23 @@ def loss_curve(ax, losses: torch.Tensor, window: int = 1_000, label: str | None 
 
     losses: (steps,) of one model or (S, steps) of S seeds, in nats.
     """
-    averaged = smooth(losses, window)
-    steps = (torch.arange(averaged.shape[-1]) + 0.5) * window
-    middle = averaged if averaged.ndim == 1 else averaged.mean(0)
-    (line,) = ax.plot(steps, middle, label=label, color=color)
-    if averaged.ndim == 2 and len(averaged) > 1:
-        spread = averaged.std(0)
-        ax.fill_between(steps, middle - spread, middle + spread, color=line.get_color(), alpha=0.25, lw=0)
+    averaged = smooth(losses, window).reshape(-1, losses.shape[-1] // window)
+    sd = averaged.std(0).tolist() if len(averaged) > 1 else None
+    return _curve(ax, averaged.mean(0).tolist(), sd, window, label, color)
+
+
+def stored_curve(ax, model: str, label: str | None = None, color=None):
+    """The same from the results that the book was published with: all of their seeds."""
+    curve = stored_results()["models"][model]["training_curve"]
+    return _curve(ax, curve["mean"], curve["sd"], curve["window"], label, color)
+
+
+def _curve(ax, means, sds, window, label, color):
+    steps = [(i + 0.5) * window for i in range(len(means))]
+    (line,) = ax.plot(steps, means, label=label, color=color)
+    if sds is not None:
+        low, high = ([m + sign * sd for m, sd in zip(means, sds, strict=True)] for sign in (-1, 1))
+        ax.fill_between(steps, low, high, color=line.get_color(), alpha=0.25, lw=0)
     ax.set(ylabel="training loss (nats)")
     return steps_axis(ax)
 

@@ -32,8 +32,11 @@ import torch.nn.functional as F
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from .files import replace_file
+from .provenance import processor
 
-CACHE = Path(__file__).resolve().parents[2] / "data" / "cache" / "compiled"
+CACHE = Path(
+    os.environ.get("COMMON_CACHE") or Path(__file__).resolve().parents[2] / "data" / "cache" / "compiled"
+)
 GROUP = 4  # models a graph on a CPU: more do not fit its cache (measured, benchmarks/README.md)
 WORTH_A_WORKER = 10_000  # steps, below which a second process costs more than it brings
 OPTIONS = {"cpp.threads": 1, "cpp.use_decompose_tanh": True}
@@ -134,10 +137,11 @@ def _fingerprint(graph, arguments) -> str:
 
 
 def _processor() -> str:
+    """The processor's name and what it can do: compiled code holds for no other."""
     with contextlib.suppress(OSError):
         lines = dict.fromkeys(Path("/proc/cpuinfo").read_text().splitlines())
-        return "".join(line for line in lines if line.startswith(("model name", "flags", "Features")))
-    return platform.processor()
+        return processor() + "".join(line for line in lines if line.startswith(("flags", "Features")))
+    return processor()
 
 
 def _loaded(path: Path):

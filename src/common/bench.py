@@ -1,0 +1,390 @@
+"""What a step of training costs: the plain loop, the fast path, and the matrix products alone.
+
+Every figure comes from a process of its own, started afresh in every round, and the rounds
+interleave the contenders, so that a machine that slows down slows all of them. `benchmarks/README.md`
+holds a dated table; the chapter "Why the loop is slow, and what to do about it" explains it.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from datetime import date
+
+import torch
+
+from . import names as names_module
+from .evaluate import markdown_table
+from .models import MODELS, count_parameters, hierarchical
+from .provenance import ROOT, commit, machine
+from .stacked import GROUP, Stacked, StackedLoop, shares
+from .train import Config, device, plain_steps, seeded
+from .vocabulary import Vocabulary
+
+STORED = ROOT / "benchmarks"
+WARM_UP = 50  # steps
+GROWTH = {  # one size at a time changes, from the middle of the lecture's tree
+    "batch size": (8, 16, 32, 64, 128, 256),
+    "width": (17, 34, 68, 136, 272),
+    "context": (2, 4, 8, 16),
+    "seeds": (1, 2, 4, 8, 16),
+}
+BASE = {"batch size": 32, "width": 68, "context": 8, "seeds": 4}
+
+
+# ---- one measurement, in a process of its own ------------------------------------
+
+
+def measure(task: dict) -> dict:
+    """Steps a second, peak memory and seconds to start of one contender; see `Bench` for the task's keys."""
+    torch.set_num_threads(task["threads"])
+    place = device(task["device"])
+    names = names_module.load(names_module.SHIPPED)
+    vocabulary = Vocabulary("".join(names))
+    block_size = task.get("context") or MODELS[task["model"]].block_size
+    contexts, targets = names_module.windows(names_module.split(names).train, vocabulary, block_size)
+    contexts, targets = contexts.to(place), targets.to(place)
+    config = Config(steps=10**9, batch_size=task.get("batch size", 32))
+    models, generators = seeded(lambda generator: _model(task, generator).to(place), range(task["seeds"]))
+    started = time.perf_counter()
+    with Memory(place) as memory:
+        if task["kind"] == "plain":
+
+            def run(start, stop):
+                plain_steps(models[0], contexts, targets, generators[0], config, start, stop)
+        elif task["kind"] == "fast":
+            rates = lambda step: [config.lr_at(step)] * len(models)  # noqa: E731
+            loop = StackedLoop(
+                models, contexts, targets, generators, config.batch_size, rates, workers=task["workers"]
+            )
+            run = loop.steps
+        else:
+            run = matrix_products(models, contexts, targets, config.batch_size)
+        seconds_to_start = time.perf_counter() - started
+        rate = _rate(run, place, task["seconds"])
+        peak = memory.peak()
+    if task["kind"] == "fast":
+        loop.close()
+    return {"rate": rate * task["seeds"], "memory": peak, "start": seconds_to_start}
+
+
+def _model(task, generator):
+    if "width" not in task:
+        return MODELS[task["model"]].build(generator=generator)
+    levels = task["context"].bit_length() - 1
+    return hierarchical(n_hidden=task["width"], levels=levels, generator=generator)
+
+
+def _rate(run, place, seconds) -> float:
+    """Steps a second of run(start, stop), over at least so many seconds."""
+    run(0, WARM_UP)
+    count = done = WARM_UP
+    _wait(place)
+    began = time.perf_counter()
+    while (passed := time.perf_counter() - began) < seconds:
+        run(done, done + count)
+        _wait(place)
+        done, count = done + count, min(count * 2, 1_000)
+    return (done - WARM_UP) / passed
+
+
+def _wait(place) -> None:
+    if place.type != "cpu":
+        getattr(torch, place.type).synchronize()
+
+
+class Products(torch.fx.Interpreter):
+    """Runs a graph and keeps the operands of its matrix products."""
+
+    def run_node(self, node):
+        result = super().run_node(node)
+        if node.op == "call_function" and node.target in (
+            torch.ops.aten.bmm.default,
+            torch.ops.aten.mm.default,
+        ):
+            a, b = self.fetch_args_kwargs_from_env(node)[0]
+            self.found.append((a.clone() if a.is_contiguous() else a, b, torch.empty_like(result)))
+        return result
+
+
+def products_of(models, contexts, targets, batch_size) -> list[tuple[torch.Tensor, ...]]:
+    """(a, b, room for a @ b) of every matrix product in a step of stacked models."""
+    stacked = Stacked(models, contexts, targets, batch_size)
+    tensors = stacked.stack([model.tensors() for model in models])
+    interpreter = Products(stacked.graph(tensors))
+    interpreter.found = []
+    interpreter.run(*stacked.arguments(tensors))
+    return interpreter.found
+
+
+def flops(products) -> int:
+    """Floating-point operations: a multiplication and an addition for each term."""
+    return sum(2 * a.numel() * b.shape[-1] for a, b, _ in products)
+
+
+def matrix_products(models, contexts, targets, batch_size):
+    """A function (start, stop) that runs nothing but the products of so many steps: the floor."""
+    products = products_of(models, contexts, targets, batch_size)
+
+    def run(start, stop):
+        for _ in range(start, stop):
+            for a, b, out in products:
+                torch.bmm(a, b, out=out)
+
+    return run
+
+
+class Memory:
+    """Peak memory in MiB above the size at the start, this process and its children together.
+
+    On CUDA the peak of the device's allocator. NaN where neither can be read.
+    """
+
+    def __init__(self, place):
+        self.place, self.top, self.stop = place, float("nan"), threading.Event()
+
+    def __enter__(self):
+        self.idle = self._now()
+        if self.place.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.place)
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exception):
+        self.stop.set()
+        self.thread.join()
+
+    def _watch(self):
+        while not self.stop.wait(0.1):
+            self.top = max(self._now() - self.idle, 0 if self.top != self.top else self.top)
+
+    def _now(self) -> float:
+        try:
+            import psutil  # comes with ipykernel
+
+            this = psutil.Process()
+            return sum(_own_memory(p) for p in [this, *this.children(recursive=True)]) / 2**20
+        except Exception:  # a child that just ended, a system that does not say
+            return float("nan")
+
+    def peak(self) -> float:
+        if self.place.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.place) / 2**20
+        return self.top
+
+
+def _own_memory(process) -> int:
+    """Bytes of a process; pages that several processes share count in part for each."""
+    info = process.memory_full_info()
+    return getattr(info, "pss", 0) or getattr(info, "uss", 0) or info.rss
+
+
+# ---- the rounds ------------------------------------------------------------------
+
+
+class Bench:
+    """Contenders by name, each a list of tasks that run at the same time and whose rates add up."""
+
+    def __init__(self, seconds: float, rounds: int, place: str):
+        self.seconds, self.rounds, self.place = seconds, rounds, place
+        self.contenders: dict[str, list[dict]] = {}
+
+    def add(self, name, kind, *, processes=1, threads=1, workers=0, seeds=1, **sizes) -> None:
+        task = {
+            "kind": kind, "threads": threads, "workers": workers, "seeds": seeds,
+            "seconds": self.seconds, "device": self.place, **sizes,
+        }  # fmt: skip
+        self.contenders[name] = [task] * processes
+
+    def run(self, progress=print) -> dict[str, dict]:
+        """The median over the rounds of each contender's rate, its peak memory, and its first start."""
+        seen = {name: [] for name in self.contenders}
+        for number in range(self.rounds):
+            for name, tasks in self.contenders.items():
+                progress(f"round {number + 1} of {self.rounds}: {name}")
+                seen[name].append(_together(tasks))
+        return {
+            name: {
+                "rate": round(statistics.median(sum(r["rate"] for r in one) for one in every), 1),
+                "memory": round(max(sum(r["memory"] for r in one) for one in every), 1),
+                "start": [round(one[0]["start"], 2) for one in every],
+            }
+            for name, every in seen.items()
+        }
+
+
+def _together(tasks: Sequence[dict], environment=None) -> list[dict]:
+    command = [sys.executable, "-m", "common", "bench", "--task"]
+    started = [
+        subprocess.Popen(
+            [*command, json.dumps(task)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": str(task["threads"])} | (environment or {}),
+        )
+        for task in tasks
+    ]
+    outputs = [process.communicate()[0] for process in started]
+    for process in started:
+        if process.returncode:
+            raise RuntimeError(f"a measurement ended with code {process.returncode}; see its output above")
+    return [json.loads(output.splitlines()[-1]) for output in outputs]
+
+
+def bench(models: Sequence[str], place: str, seconds: float, rounds: int, seeds: int, progress=print) -> dict:
+    """Measure the named models; returns a report that `table` prints."""
+    cores, cpu = torch.get_num_threads(), place == "cpu"
+    workers = len(shares(seeds, cores)) if cpu else 0
+    report = provenance(place) | {
+        "cores": cores,
+        "seeds": seeds,
+        "seconds": seconds,
+        "rounds": rounds,
+        "models": {},
+    }
+    for model in models:
+        measured = Bench(seconds, rounds, place)
+        floor_seeds = min(GROUP, -(-seeds // max(workers, 1))) if cpu else seeds
+        measured.add("plain, 1 thread", "plain", model=model)
+        if cpu and cores > 1:
+            measured.add(f"plain, {cores} threads", "plain", threads=cores, model=model)
+        measured.add("fast, 1 model", "fast", model=model)
+        measured.add(f"fast, {seeds} models", "fast", workers=workers, seeds=seeds, model=model)
+        measured.add("products, 1 model", "products", model=model)
+        measured.add(
+            f"products, {seeds} models", "products", processes=max(workers, 1), seeds=floor_seeds, model=model
+        )  # fmt: skip
+        results = measured.run(lambda text, model=model: progress(f"{model}: {text}"))
+        report["models"][model] = {
+            "parameters": count_parameters(MODELS[model].build(generator=torch.Generator())),
+            "compile": compile_seconds(model, place, progress),
+            "results": results,
+        }
+    return report
+
+
+def compile_seconds(model, place, progress=print) -> dict:
+    """Seconds until the first step of one model, with nothing kept from earlier runs and with everything."""
+    progress(f"{model}: compiling anew")
+    task = {
+        "kind": "fast",
+        "threads": 1,
+        "workers": 0,
+        "seeds": 1,
+        "seconds": 0.1,
+        "device": place,
+        "model": model,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {"COMMON_CACHE": f"{folder}/kept", "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor"}
+        cold, warm = (_together([task], environment)[0]["start"] for _ in range(2))
+    return {"first": round(cold, 1), "later": round(warm, 1)}
+
+
+def growth(place: str, seconds: float, rounds: int, progress=print) -> dict:
+    """Microseconds a step and model of the lecture's tree, as one size at a time grows."""
+    report = {}
+    for axis, values in GROWTH.items():
+        measured = Bench(seconds, rounds, place)
+        for value in values:
+            sizes = BASE | {axis: value}
+            seeds = sizes.pop("seeds")
+            measured.add(f"fast {value}", "fast", seeds=seeds, **sizes)
+            if axis != "seeds":
+                measured.add(f"plain {value}", "plain", **sizes)
+        results = measured.run(lambda text, axis=axis: progress(f"{axis}: {text}"))
+        report[axis] = {
+            kind: {
+                v: round(1e6 / results[f"{kind} {v}"]["rate"], 1) for v in values if f"{kind} {v}" in results
+            }
+            for kind in ("plain", "fast")
+        }
+    return report
+
+
+def provenance(place: str) -> dict:
+    """Where and when a figure was measured."""
+    return {
+        "date": date.today().isoformat(),
+        "commit": commit(),
+        "machine": machine(torch.device(place)),
+        "torch": torch.__version__.split("+")[0],
+        "device": place,
+    }
+
+
+def stored(place: str = "cpu") -> dict:
+    """The benchmark that the book was published with. ValueError for a device that was not measured."""
+    path = STORED / f"{place}.json"
+    if not path.exists():
+        raise ValueError(f"no stored benchmark for {place!r}; expected one of {measured_on()}")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def measured_on() -> list[str]:
+    """The devices with a stored benchmark."""
+    return sorted(path.stem for path in STORED.glob("*.json"))
+
+
+def page(place: str) -> str:
+    """The stored benchmark as text: the table, and how it was measured."""
+    report = stored(place)
+    return f"\n{table(report)}\n\n{how(report)}\n"
+
+
+def how(report: dict) -> str:
+    """How a report was measured, in a sentence or two."""
+    return (
+        f"Median of {report['rounds']} interleaved rounds of {report['seconds']:g} s a contender, each in a "
+        f"process of its own; batch 32. The plain loop at its better of 1 and {report['cores']} threads. "
+        f"Measured on {report['date']}, commit `{report['commit']}`, {report['machine']}, "
+        f"torch {report['torch']}."
+    )
+
+
+def ratios(report: dict, model: str) -> dict[str, float]:
+    """The figures of one model that a reader compares: rates, ratios, and shares of the floor."""
+    results, seeds = report["models"][model]["results"], report["seeds"]
+    rate = {name: entry["rate"] for name, entry in results.items()}
+    plain = max(value for name, value in rate.items() if name.startswith("plain"))
+    one, many = rate["fast, 1 model"], rate[f"fast, {seeds} models"]
+    return {
+        "plain": plain, "one": one, "many": many,
+        "one ratio": one / plain, "many ratio": many / plain,
+        "one floor": one / rate["products, 1 model"], "many floor": many / rate[f"products, {seeds} models"],
+        "memory": results[f"fast, {seeds} models"]["memory"],
+    }  # fmt: skip
+
+
+def table(report: dict) -> str:
+    """The report as a table in Markdown, a column a model."""
+    models, seeds = list(report["models"]), report["seeds"]
+    figures = [ratios(report, model) for model in models]
+    starts = [report["models"][model]["compile"] for model in models]
+
+    def row(label, form, key, entries=figures):
+        return [label, *(form.format(entry[key]) for entry in entries)]
+
+    return markdown_table(
+        ["", *(MODELS[model].title for model in models)],
+        [
+            row("parameters", "{:,}", "parameters", list(report["models"].values())),
+            row("plain loop, steps/s", "{:,.0f}", "plain"),
+            row("one model, steps/s", "{:,.0f}", "one"),
+            row("ratio to the plain loop", "**{:.1f}**", "one ratio"),
+            row("share of the floor", "{:.0%}", "one floor"),
+            row(f"{seeds} models, seeds × steps/s", "{:,.0f}", "many"),
+            row("ratio to the plain loop", "**{:.1f}**", "many ratio"),
+            row("share of the floor", "{:.0%}", "many floor"),
+            row(f"{seeds} models, memory above idle, MiB", "{:,.0f}", "memory"),
+            row("first start with compiling, s", "{:.0f}", "first", starts),
+            row("later starts, s", "{:.1f}", "later", starts),
+        ],
+        "l" + "r" * len(models),
+    )

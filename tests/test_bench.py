@@ -1,0 +1,86 @@
+"""The benchmark measures what it says: the counts, the ratios, and the processes that it starts."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from common import bench, names
+from common.models import MODELS
+from common.vocabulary import Vocabulary
+
+DATA = names.windows(names.load()[:200], Vocabulary("abcdefghijklmnopqrstuvwxyz"), 8)
+
+
+def built(model, seeds=1):
+    return [MODELS[model].build(generator=torch.Generator().manual_seed(s)) for s in range(seeds)]
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_operations_of_the_tree_are_counted(seeds):
+    products = bench.products_of(built("hierarchical", seeds), *DATA, batch_size=32)
+    layers = ((128, 20, 68), (64, 136, 68), (32, 136, 68), (32, 68, 27))
+    assert len(products) == 3 * len(layers)
+    assert bench.flops(products) == seeds * sum(3 * 2 * n * k * m for n, k, m in layers)
+
+
+def test_products_are_those_of_the_step():
+    for a, b, out in bench.products_of(built("flat", 2), *DATA, batch_size=4):
+        assert torch.bmm(a, b).shape == out.shape
+
+
+def report(**rates):
+    rates = {"plain, 1 thread": 500, "plain, 2 threads": 400, "fast, 1 model": 2_000} | rates
+    rates |= {"fast, 8 models": 8_000, "products, 1 model": 4_000, "products, 8 models": 10_000}
+    results = {name: {"rate": rate, "memory": 100.0, "start": [1.0]} for name, rate in rates.items()}
+    entry = {"parameters": 12_097, "compile": {"first": 15.0, "later": 1.5}, "results": results}
+    return {
+        "date": "2026-11-23", "commit": "abc", "machine": "here", "torch": "2", "device": "cpu",
+        "cores": 2, "seeds": 8, "seconds": 1, "rounds": 3, "models": {"mlp": entry},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("two_threads, better", [(400, 500), (1_000, 1_000)])
+def test_ratios_are_against_the_better_plain_loop(two_threads, better):
+    found = bench.ratios(report(**{"plain, 2 threads": two_threads}), "mlp")
+    assert found["plain"] == better
+    assert found["one ratio"] == 2_000 / better and found["many ratio"] == 8_000 / better
+    assert found["one floor"] == 0.5 and found["many floor"] == 0.8
+
+
+def test_the_table_shows_the_ratios():
+    text = bench.table(report())
+    for cell in ("| 3 characters, flat |", "| 500 |", "| **4.0** |", "| **16.0** |", "| 80% |", "| 12,097 |"):
+        assert cell in text
+
+
+def test_a_stored_benchmark_is_found_or_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "STORED", tmp_path)
+    (tmp_path / "cpu.json").write_text(json.dumps(report()))
+    assert bench.stored() == report() and bench.measured_on() == ["cpu"]
+    assert "interleaved rounds" in bench.page("cpu")
+    with pytest.raises(ValueError, match="no stored benchmark for 'cuda'; expected one of"):
+        bench.stored("cuda")
+
+
+def test_a_contender_runs_in_a_process_of_its_own():
+    task = {"kind": "products", "threads": 1, "workers": 0, "seeds": 2, "seconds": 0.05, "device": "cpu"}
+    first, second = bench._together([task | {"model": "mlp"}] * 2)
+    assert first["rate"] > 0 and second["rate"] > 0
+    assert first["memory"] >= 0 or math.isnan(first["memory"])
+
+
+def test_plain_steps_are_measured_at_any_size():
+    task = {"kind": "plain", "threads": 1, "workers": 0, "seeds": 1, "seconds": 0.01, "device": "cpu"}
+    threads = torch.get_num_threads()
+    try:
+        assert bench.measure(task | {"batch size": 4, "width": 8, "context": 16})["rate"] > 0
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_failed_measurement_is_an_error(capfd):
+    with pytest.raises(RuntimeError, match="a measurement ended with code"):
+        bench._together([{"threads": 1, "device": "abacus"}])
+    capfd.readouterr()
