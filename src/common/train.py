@@ -154,7 +154,7 @@ def train(
     if len(contexts) != len(targets) or len(contexts) == 0:
         raise ValueError(f"expected as many contexts as targets, got {len(contexts)} and {len(targets)}")
     steps = configs[0].steps
-    loop = _loop(models, contexts, targets, generators, configs, compile, workers)
+    loop = make_loop(models, contexts, targets, generators, configs, compile, workers)
     try:
         identity = _identity(models[0], contexts, targets, configs)
         done, losses = 0, []
@@ -183,7 +183,8 @@ def _bar(steps, done, progress):
     return tqdm(total=steps, initial=done, desc=progress, unit="step", leave=False, **quiet)
 
 
-def _loop(models, contexts, targets, generators, configs, compile, workers):
+def make_loop(models, contexts, targets, generators, configs, compile=True, workers=0):
+    """The loop behind `train`: compiled, or uncompiled with a warning where that fails, or plain."""
     if not compile:
         return PlainLoop(models, contexts, targets, generators, configs)
     if workers is None:
