@@ -51,7 +51,15 @@ def test_ratios_are_against_the_better_plain_loop(two_threads, better):
 
 def test_the_table_shows_the_ratios():
     text = bench.table(report())
-    for cell in ("| 3 characters, flat |", "| 500 |", "| **4.0** |", "| **16.0** |", "| 80% |", "| 10,000 |", "| 12,097 |"):
+    for cell in (
+        "| 3 characters, flat |",
+        "| 500 |",
+        "| **4.0** |",
+        "| **16.0** |",
+        "| 80% |",
+        "| 10,000 |",
+        "| 12,097 |",
+    ):
         assert cell in text
 
 

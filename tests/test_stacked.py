@@ -138,16 +138,17 @@ def test_code_is_kept_apart_for_another_graph_type_and_batch():
     assert len(fingerprints) == 4
 
 
-def test_without_a_compiler_the_same_graph_runs_and_says_so_once(monkeypatch, tmp_path):
+@pytest.mark.parametrize("seeds", [1, 5])
+def test_without_a_compiler_the_same_is_computed_and_it_says_so_once(monkeypatch, tmp_path, seeds):
     contexts, targets = data(3)
-    _, expected = one_by_one("mlp", [0], [Config(steps=20)])
+    _, expected = one_by_one("mlp", range(seeds), [Config(steps=20)] * seeds)
 
     def no_compiler(*arguments, **options):
         raise RuntimeError("no C++ compiler found")
 
     monkeypatch.setattr(stacked, "CACHE", tmp_path)
     monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", no_compiler)
-    models, generators = built("mlp", [0])
+    models, generators = built("mlp", range(seeds))
     with pytest.warns(RuntimeWarning, match="uncompiled.*no C.. compiler found") as record:
         losses = train(models, contexts, targets, generators, Config(steps=20))
     assert len(record) == 1

@@ -193,11 +193,16 @@ def title_of(notebook: Path) -> str:
     return read(notebook).cells[0].source.splitlines()[0].lstrip("# ")
 
 
+def in_order(kept: dict) -> list[tuple[str, dict]]:
+    """The chapters first, then the appendix."""
+    return sorted(kept.items(), key=lambda item: (item[0].startswith("appendix"), item[0]))
+
+
 def costs_table(book: Path = BOOK) -> str:
     """The table of book/costs.md."""
     lines = ["| chapter | minutes on two CPU cores | minutes on a GPU | measured |"]
     lines.append("| :--- | ---: | ---: | :--- |")
-    for name, devices in sorted(costs().items()):
+    for name, devices in in_order(costs()):
         cells = [
             f"{devices[place]['seconds'] / 60:.1f}" if place in devices else "not measured"
             for place in ("cpu", "cuda")
@@ -217,8 +222,15 @@ def with_table(text: str, table: str) -> str:
     return f"{head}{begin}\n\n{table}\n\n{end}{rest.partition(end)[2]}"
 
 
+def state_minutes(path: Path, seconds: float) -> None:
+    """Bring the sentence at the top of a notebook up to date."""
+    nb = read(path)
+    nb.cells[0].source = STATED.sub(stated(seconds), nb.cells[0].source)
+    write(path, normalised_text(nb))
+
+
 def keep_costs(seconds: dict[Path, float]) -> None:
-    """Record what notebooks of the book took, and bring the page up to date."""
+    """Record what notebooks of the book took, and bring their first cells and the page up to date."""
     from common.provenance import machine
     from common.train import device
 
@@ -228,6 +240,8 @@ def keep_costs(seconds: dict[Path, float]) -> None:
             name = path.relative_to(BOOK).with_suffix("").as_posix()
             entry = {"seconds": round(took), "date": date.today().isoformat(), "machine": machine(place)}
             kept.setdefault(name, {})[place.type] = entry
+            if place.type == "cpu":
+                state_minutes(path, took)
     known = {path.relative_to(BOOK).with_suffix("").as_posix() for path in find_notebooks()}
     kept = {name: kept[name] for name in sorted(kept) if name in known}
     write(COSTS, json.dumps(kept, indent=1) + "\n")
@@ -279,8 +293,6 @@ def execute(path: Path) -> float:
         message = f"{shown(path)}: {where(nb)}\n{error}"
         raise CellFailed(message) from None
     seconds = time.perf_counter() - started
-    for cell in nb.cells[:1]:
-        cell.source = STATED.sub(stated(seconds), cell.source)
     write(path, normalised_text(nb))
     return seconds
 

@@ -32,11 +32,9 @@ import torch.nn.functional as F
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from .files import replace_file
-from .provenance import processor
+from .provenance import ROOT, processor
 
-CACHE = Path(
-    os.environ.get("COMMON_CACHE") or Path(__file__).resolve().parents[2] / "data" / "cache" / "compiled"
-)
+CACHE = Path(os.environ.get("COMMON_CACHE") or ROOT / "data" / "cache" / "compiled")
 GROUP = 4  # models a graph on a CPU: more do not fit its cache (measured, benchmarks/README.md)
 WORTH_A_WORKER = 10_000  # steps, below which a second process costs more than it brings
 OPTIONS = {
@@ -169,10 +167,7 @@ def one_thread():
 
 
 class Part:
-    """Some of the models, in groups of one graph each.
-
-    groups: (function or package, stacked tensors) a group.
-    """
+    """Some of the models, in groups of one graph each: (function or package, stacked tensors) a group."""
 
     def __init__(self, groups, contexts, targets):
         self.runs = [_loaded(run) if isinstance(run, Path) else run for run, _ in groups]

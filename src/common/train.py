@@ -20,6 +20,7 @@ from .files import replace_file
 from .layers import Sequential
 from .stacked import WORTH_A_WORKER, StackedLoop
 
+WORTH_STACKING = 4  # models, up to which the plain loop is as fast as an uncompiled graph on a CPU
 CHUNK = 1_000  # steps between two looks at the clock, the bar and the checkpoint
 
 
@@ -196,9 +197,11 @@ def make_loop(models, contexts, targets, generators, configs, compile=True, work
 
     try:
         return stacked(workers=workers)
-    except Exception as error:  # whatever a compiler throws, the uncompiled graph computes the same
+    except Exception as error:  # whatever a compiler throws, eager PyTorch computes the same
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         warnings.warn(f"training runs uncompiled, and slower: {reason}", RuntimeWarning, stacklevel=3)
+        if len(models) <= WORTH_STACKING and contexts.device.type == "cpu":
+            return PlainLoop(models, contexts, targets, generators, configs)
         return stacked(compile=False)
 
 
