@@ -2,11 +2,10 @@
 
 Under ``--dist loadfile`` a worker takes whole notebooks in the order in which they
 were collected, so the longest come first. How long one takes is what it took last
-time here, or else what it tells its reader ("about 4 minutes on a CPU").
+time here, or else when it was last executed.
 """
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -19,36 +18,23 @@ def notebook_of(nodeid: str) -> str | None:
     return path if path.endswith(".ipynb") else None
 
 
-WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
-
-
-def stated_seconds(path: Path) -> float:
-    """How long the notebook tells its reader that its cells run, in seconds; 0 if it does not."""
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"][:4]
-    text = " ".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
-    found = re.search(r"\brun in (?:about |under )?(\w+) (minute|second)", text)
-    if not found:
-        found = re.search(r"(\d+) (minute|second)", text)
-    if not found:
-        return 0.0
-    count = WORDS.index(found[1]) if found[1] in WORDS else found[1]
-    return float(count if str(count).isdigit() else 1) * (60 if found[2] == "minute" else 1)
+def measured_seconds() -> dict[str, float]:
+    """What each notebook took when `make notebooks` last executed it, in seconds, by its path."""
+    path = Path(__file__).parent / "data" / "costs.json"
+    costs = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    longest = {name: max(entry["seconds"] for entry in devices.values()) for name, devices in costs.items()}
+    return {f"book/{name}.ipynb": seconds for name, seconds in longest.items()}
 
 
 def pytest_collection_modifyitems(config, items):
     if not any(notebook_of(item.nodeid) for item in items):
         return
     cache = getattr(config, "cache", None)
-    last = cache.get(CACHE_KEY, {}) if cache else {}
-    seconds: dict[str, float] = {}
-    for item in items:
-        name = notebook_of(item.nodeid)
-        if name and name not in seconds:
-            seconds[name] = last.get(name) or stated_seconds(item.path)
+    seconds = measured_seconds() | (cache.get(CACHE_KEY, {}) if cache else {})
 
     def order(item):
         name = notebook_of(item.nodeid)
-        return (0, -seconds[name], name) if name else (1, 0.0, "")
+        return (0, -seconds.get(name, 0.0), name) if name else (1, 0.0, "")
 
     items.sort(key=order)  # stable: the cells of a notebook keep their order
 

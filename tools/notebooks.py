@@ -200,19 +200,19 @@ def in_order(kept: dict) -> list[tuple[str, dict]]:
 
 def costs_table(book: Path = BOOK) -> str:
     """The table of book/costs.md."""
-    lines = ["| chapter | minutes on two CPU cores | minutes on a GPU | measured |"]
-    lines.append("| :--- | ---: | ---: | :--- |")
+    lines = ["| chapter | minutes on two CPU cores | minutes on a GPU |", "| :--- | ---: | ---: |"]
     for name, devices in in_order(costs()):
         cells = [
             f"{devices[place]['seconds'] / 60:.1f}" if place in devices else "not measured"
             for place in ("cpu", "cuda")
         ]
-        where = "; ".join(f"{d['date']}, {d['machine']}" for d in devices.values())
         link = f"[{title_of(book / f'{name}.ipynb')}]({name}.ipynb)"
-        lines.append(f"| {link} | {cells[0]} | {cells[1]} | {where} |")
+        lines.append(f"| {link} | {cells[0]} | {cells[1]} |")
     total = sum(devices["cpu"]["seconds"] for devices in costs().values() if "cpu" in devices)
-    lines.append(f"| all, one after the other | {total / 60:.1f} | | |")
-    return "\n".join(lines)
+    lines.append(f"| all, one after the other | {total / 60:.1f} | |")
+    entries = [entry for devices in costs().values() for entry in devices.values()]
+    where = sorted({f"{entry['machine']} ({entry['date']})" for entry in entries})
+    return "\n".join([*lines, "", f"Measured on {'; '.join(where)}."])
 
 
 def with_table(text: str, table: str) -> str:

@@ -370,7 +370,7 @@ def table(report: dict) -> str:
         return [label, *(form.format(entry[key]) for entry in entries)]
 
     return markdown_table(
-        ["", *(MODELS[model].title for model in models)],
+        ["batch 32", *(MODELS[model].title for model in models)],
         [
             row("parameters", "{:,}", "parameters", list(report["models"].values())),
             row("plain loop, steps/s", "{:,.0f}", "plain"),

@@ -135,7 +135,7 @@ def train(
 
     config: one for all, or one a model; then steps and batch_size must agree, the rest may differ.
     compile: run the compiled step of `common.stacked`; False runs the plain loop. Where the step
-        cannot be compiled it runs uncompiled, and one warning says why.
+        cannot be compiled eager PyTorch computes the same, and one warning says why.
     workers: processes that share the models on a CPU, one thread each. None takes as many as torch
         may use threads (OMP_NUM_THREADS), for runs that are long enough; 0 stays in this process.
     checkpoint: a file to resume from where it exists, and to write every `every` steps.
