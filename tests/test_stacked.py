@@ -7,31 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_runs import built, data, largest_difference, needs_compiler
 
-from common import names as names_module
 from common import stacked
 from common.models import MODELS
 from common.stacked import StackedLoop, draw_batches, shares
-from common.train import Config, plain_steps, seeded, train
-from common.vocabulary import Vocabulary
-
-NAMES = names_module.load()[:2_000]
-VOCABULARY = Vocabulary("abcdefghijklmnopqrstuvwxyz")
-needs_compiler = pytest.mark.skipif(
-    " " in torch.__file__, reason="PyTorch's compiler cannot link from a folder with a space in its name"
-)
-
-
-def data(block_size):
-    return names_module.windows(NAMES, VOCABULARY, block_size)
-
-
-def built(model, seeds):
-    return seeded(lambda generator: MODELS[model].build(generator=generator).to(dtype=torch.float64), seeds)
-
-
-def largest_difference(a, b):
-    return max((a.tensors()[name] - b.tensors()[name]).abs().max().item() for name in a.tensors())
+from common.train import Config, plain_steps, train
 
 
 def one_by_one(model, seeds, configs):
@@ -163,11 +144,14 @@ def test_without_a_compiler_the_same_is_computed_and_it_says_so_once(monkeypatch
     assert torch.allclose(losses, expected, atol=1e-10)
 
 
+def over_two_processes():
+    models, generators = built("mlp", [0, 1])
+    return StackedLoop(models, *data(3), generators, 32, lambda step: [0.1] * 2, workers=2)
+
+
 @needs_compiler
 def test_a_killed_process_is_reported_and_leaves_no_other_behind():
-    contexts, targets = data(3)
-    models, generators = built("mlp", [0, 1])
-    loop = StackedLoop(models, contexts, targets, generators, 32, lambda step: [0.1] * 2, workers=2)
+    loop = over_two_processes()
     try:
         loop.steps(0, 10)
         first, second = (part.process for part in loop.parts)
@@ -181,9 +165,7 @@ def test_a_killed_process_is_reported_and_leaves_no_other_behind():
 
 @needs_compiler
 def test_an_error_in_a_process_comes_back_as_one_here():
-    contexts, targets = data(3)
-    models, generators = built("mlp", [0, 1])
-    loop = StackedLoop(models, contexts, targets, generators, 32, lambda step: [0.1] * 2, workers=2)
+    loop = over_two_processes()
     try:
         with pytest.raises(RuntimeError, match="a training process failed: AttributeError"):
             loop.parts[0].ask("no_such_thing")

@@ -4,31 +4,12 @@ import warnings
 
 import pytest
 import torch
+from small_runs import built, data, largest_difference, needs_compiler
 
-from common import names as names_module
 from common import stacked
 from common import train as train_module
 from common.models import MODELS
-from common.train import Config, plain_steps, seeded, train
-from common.vocabulary import Vocabulary
-
-NAMES = names_module.load()[:2_000]
-VOCABULARY = Vocabulary("abcdefghijklmnopqrstuvwxyz")
-needs_compiler = pytest.mark.skipif(
-    " " in torch.__file__, reason="PyTorch's compiler cannot link from a folder with a space in its name"
-)
-
-
-def data(block_size):
-    return names_module.windows(NAMES, VOCABULARY, block_size)
-
-
-def built(model, seeds):
-    return seeded(lambda generator: MODELS[model].build(generator=generator).to(dtype=torch.float64), seeds)
-
-
-def largest_difference(a, b):
-    return max((a.tensors()[name] - b.tensors()[name]).abs().max().item() for name in a.tensors())
+from common.train import Config, plain_steps, train
 
 
 def test_learning_rate_drops_once():
