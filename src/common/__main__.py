@@ -29,7 +29,7 @@ from .evaluate import (
     token_losses,
 )
 from .files import replace_file
-from .models import MODELS, count_parameters
+from .models import MODELS, PRETRAINED, count_parameters
 from .provenance import ROOT, commit, machine
 from .sample import sample
 from .train import Config, device, seeded, train
@@ -237,8 +237,10 @@ def _results(options) -> None:
         if not options.name:
             raise ValueError("--collect needs --name, the list that the runs were made on")
         _write(RESULTS / f"{options.name}.json", _collect(options.collect, options.names))
-        if options.name == "shipped" and len(options.collect) == len(MODELS):
-            _draw_road(ROOT / "book" / "images" / "road.png")
+        if options.name == "shipped":
+            _publish(options.collect)
+            if len(options.collect) == len(MODELS):
+                _draw_road(ROOT / "book" / "images" / "road.png")
     for path, text in _pages().items():
         if path.read_text(encoding="utf-8") == text:
             continue
@@ -272,6 +274,22 @@ def _collect(folders, path) -> dict:
             **_looks(trained, MODELS[report["model"]].block_size, names, vocabulary),
         }
     return shared | {"models": {name: models[name] for name in MODELS if name in models}}
+
+
+def _publish(folders) -> None:
+    """The models that the pages run live: seed 0 of every run, with where it comes from."""
+    for folder in folders:
+        report = _read(folder / "results.json")
+        model = _load_model(folder, report, 0)
+        about = {
+            "model": report["model"], "seed": "0", "vocabulary": report["vocabulary"],
+            "names": report["names"]["sha256"], "steps": str(report["training"]["steps"]),
+            **{key: str(value) for key, value in report["provenance"].items()},
+        }  # fmt: skip
+        replace_file(
+            PRETRAINED / f"{report['model']}.safetensors",
+            lambda partial, model=model, about=about: save_file(model.tensors(), partial, about),
+        )
 
 
 def _looks(models, block_size, names, vocabulary) -> dict:

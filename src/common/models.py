@@ -5,10 +5,14 @@ lecture's; `MODELS` names them as the command line and the tables do.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
+
+from safetensors.torch import load_file
 
 from .layers import BatchNorm1d, Embedding, Flatten, FlattenConsecutive, Linear, Sequential, Tanh
 
+PRETRAINED = Path(__file__).resolve().parents[2] / "data" / "models"
 OUTPUT_SCALE = 0.1  # the lecture's: a less confident last layer at the start
 
 
@@ -80,6 +84,16 @@ MODELS = {
     "hierarchical": Recipe(_sized(hierarchical), 8, "tree, fixed"),
     "scaled": Recipe(_sized(hierarchical, n_embd=24, n_hidden=128), 8, "tree, scaled up"),
 }
+
+
+def pretrained(name: str) -> Sequential:
+    """A trained model of the book: seed 0 on the shipped list, from `data/models`, in evaluation mode.
+
+    ValueError for a name that is not in `MODELS`.
+    """
+    if name not in MODELS:
+        raise ValueError(f"expected one of {list(MODELS)}, got {name!r}")
+    return MODELS[name].build().load(load_file(PRETRAINED / f"{name}.safetensors")).eval()
 
 
 def count_parameters(model: Sequential) -> int:

@@ -1,0 +1,187 @@
+"""Things to play with in the page: live models, with no kernel and no network.
+
+Each function returns an anywidget. Its front end is plain JavaScript beside this file, its weights
+and data are traits, so that a notebook which stores widget state stores all that the page needs:
+JupyterLab runs it live, and the rendered page runs the same code by itself. What the reader does
+comes back as traits too (`prefix`, `level`, `window`, ...), for a kernel that listens.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import anywidget
+import torch
+import traitlets
+
+from ..layers import BatchNorm1d, Embedding, Flatten, FlattenConsecutive, Linear, Sequential, Tanh
+from ..models import MODELS, Recipe, count_parameters
+from ..vocabulary import Vocabulary
+
+HERE = Path(__file__).parent
+
+
+def _source(*names: str) -> str:
+    """The front end as one module: files in this order, the last of which exports it."""
+    return "\n".join((HERE / f"{name}.js").read_text(encoding="utf-8") for name in names)
+
+
+class Widget(anywidget.AnyWidget):
+    """What all of them share: the style, and models as numbers."""
+
+    _css = (HERE / "widgets.css").read_text(encoding="utf-8")
+    stages = traitlets.List().tag(sync=True)
+    weights = traitlets.Bytes().tag(sync=True)
+    characters = traitlets.Unicode().tag(sync=True)
+    seed = traitlets.Int(0).tag(sync=True)
+
+
+class Playground(Widget):
+    _esm = _source("page", "model", "playground")
+    names = traitlets.Unicode().tag(sync=True)
+    prefix = traitlets.Unicode().tag(sync=True)
+    temperature = traitlets.Float(1.0).tag(sync=True)
+    top_k = traitlets.Int(0).tag(sync=True)
+    left = traitlets.Unicode().tag(sync=True)
+    right = traitlets.Unicode().tag(sync=True)
+    generated = traitlets.List().tag(sync=True)
+
+
+class Tree(Widget):
+    _esm = _source("page", "model", "tree")
+    text = traitlets.Unicode().tag(sync=True)
+    level = traitlets.Int().tag(sync=True)
+
+
+class BatchNormAxes(Widget):
+    _esm = _source("page", "model", "batchnorm")
+    contexts = traitlets.Bytes().tag(sync=True)
+    axes = traitlets.Unicode("B").tag(sync=True)
+    batch_size = traitlets.Int(32).tag(sync=True)
+    channel = traitlets.Int(0).tag(sync=True)
+
+
+class LossCurves(anywidget.AnyWidget):
+    _esm = _source("page", "curves")
+    _css = Widget._css
+    losses = traitlets.Bytes().tag(sync=True)
+    range = traitlets.List().tag(sync=True)
+    labels = traitlets.List().tag(sync=True)
+    drop = traitlets.Int(0).tag(sync=True)
+    window = traitlets.Int(1_000).tag(sync=True)
+
+
+def packed(models: Mapping[str, tuple[Recipe, Sequential]]) -> tuple[list[dict], bytes]:
+    """Trained models as the front end reads them: a description of each, and all numbers in one string.
+
+    Numbers are 32-bit floats, little-endian; a tensor is written down as [start, length] in them.
+    BatchNorm goes in as what it is in evaluation mode: a scale and a shift a channel. ValueError
+    for a layer that the front end does not know.
+    """
+    numbers, stages = [], []
+
+    def store(tensor):
+        start = sum(map(len, numbers))
+        numbers.append(tensor.detach().cpu().float().flatten())
+        return [start, len(numbers[-1])]
+
+    def describe(layer):
+        if isinstance(layer, Embedding):
+            return {"kind": "embedding", "weight": store(layer.weight), "channels": layer.weight.shape[1]}
+        if isinstance(layer, Flatten | FlattenConsecutive):
+            return {"kind": "flatten", "n": getattr(layer, "n", 0)}
+        if isinstance(layer, Linear):
+            inputs, outputs = layer.weight.shape
+            bias = {} if layer.bias is None else {"bias": store(layer.bias)}
+            return {
+                "kind": "linear", "weight": store(layer.weight), **bias, "inputs": inputs, "outputs": outputs
+            }  # fmt: skip
+        if isinstance(layer, BatchNorm1d):
+            scale = layer.weight.double() / torch.sqrt(layer.running_var.double() + layer.eps)
+            shift = layer.bias - layer.running_mean * scale
+            return {"kind": "affine", "scale": store(scale), "shift": store(shift)}
+        if isinstance(layer, Tanh):
+            return {"kind": "tanh"}
+        raise ValueError(f"expected a layer that the page can compute, got {layer!r}")
+
+    for name, (recipe, model) in models.items():
+        stages.append({
+            "name": name, "title": recipe.title, "blockSize": recipe.block_size,
+            "parameters": count_parameters(model), "layers": [describe(layer) for layer in model.layers],
+        })  # fmt: skip
+    return stages, torch.cat(numbers).numpy().astype("<f4").tobytes()
+
+
+def _named(models: Mapping[str, Sequential]) -> dict[str, tuple[Recipe, Sequential]]:
+    unknown = [name for name in models if name not in MODELS]
+    if unknown or not models:
+        raise ValueError(f"expected models named as in {list(MODELS)}, got {list(models)}")
+    return {name: (MODELS[name], model) for name, model in models.items()}
+
+
+def playground(
+    models: Mapping[str, Sequential],
+    vocabulary: Vocabulary,
+    training_names: Iterable[str],
+    *,
+    compare: bool = False,
+    prefix: str = "",
+) -> Playground:
+    """Type a prefix, see what comes next, let the models write names; two of them side by side.
+
+    models: trained models by their names in `MODELS`; the first is shown, and with `compare` the
+    last beside it. training_names: what a generated name must not be among to count as new.
+    """
+    stages, weights = packed(_named(models))
+    return Playground(
+        stages=stages, weights=weights, characters="".join(vocabulary.characters), prefix=prefix,
+        names="\n".join(sorted(set(training_names))), left=stages[0]["name"],
+        right=stages[-1]["name"] if compare else "",
+    )  # fmt: skip
+
+
+def tree(models: Mapping[str, Sequential], vocabulary: Vocabulary, text: str, *, level: int = 0) -> Tree:
+    """Watch a tree fuse the last characters of a text, level by level, and what its prediction depends on.
+
+    models: trees by their names in `MODELS`. level: how far it is fused at first.
+    """
+    stages, weights = packed(_named(models))
+    return Tree(
+        stages=stages, weights=weights, characters="".join(vocabulary.characters), text=text, level=level
+    )
+
+
+def batchnorm_axes(
+    model: Sequential, contexts: torch.Tensor, *, channel: int = 0, seed: int = 0
+) -> BatchNormAxes:
+    """What enters BatchNorm's means with either choice of axes, and how noisy they are.
+
+    model: a tree, whose layers before its first BatchNorm make the activations. contexts: (N, T)
+    examples to draw batches from.
+    """
+    first = next(i for i, layer in enumerate(model.layers) if isinstance(layer, BatchNorm1d))
+    T = contexts.shape[1]
+    stages, weights = packed({"": (Recipe(None, T, ""), Sequential(model.layers[:first]))})
+    return BatchNormAxes(
+        stages=stages, weights=weights, channel=channel, seed=seed,
+        contexts=contexts.to("cpu", torch.uint8).numpy().tobytes(),
+    )  # fmt: skip
+
+
+def loss_curves(runs: Mapping[str, torch.Tensor], *, drop: int = 0, window: int = 1_000) -> LossCurves:
+    """Training losses with a slider for the length of the average.
+
+    runs: losses (steps,) by label, equally many of each. drop: the step at which the learning rate
+    drops, marked. window: the length at first. ValueError for runs of different lengths.
+    """
+    lengths = {len(losses) for losses in runs.values()}
+    if len(lengths) != 1:
+        raise ValueError(f"expected runs of the same number of steps, got {sorted(lengths)}")
+    if max(lengths) < 5:
+        raise ValueError(f"expected at least 5 steps, got {max(lengths)}")
+    losses = torch.cat([losses.detach().cpu().double() for losses in runs.values()])
+    low, high = losses.min().item(), losses.max().item()
+    levels = (losses - low) / max(high - low, 1e-12) * 65_535  # two bytes a loss: half the page
+    return LossCurves(
+        losses=levels.round().numpy().astype("<u2").tobytes(), range=[low, high],
+        labels=list(runs), drop=drop, window=window,
+    )  # fmt: skip

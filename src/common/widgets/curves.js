@@ -1,0 +1,110 @@
+// Loss curves with a slider for the length of the average.
+
+const LENGTHS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000];
+
+function render({ model, el }) {
+  const bytes = model.get("losses");
+  // losses in 16 bits: 0 to 65535 for the lowest to the highest
+  const [lowest, highest] = model.get("range");
+  const numbers = Float64Array.from(new Uint16Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength)),
+    (level) => lowest + (level / 65535) * (highest - lowest));
+  const labels = model.get("labels");
+  const steps = numbers.length / labels.length;
+  const lengths = LENGTHS.filter((length) => length <= steps / 5);
+  // Sums up to every step make the mean of any stretch a difference of two of them.
+  const sums = labels.map((_, run) => {
+    const sum = new Float64Array(steps + 1);
+    for (let i = 0; i < steps; i++) sum[i + 1] = sum[i] + numbers[run * steps + i];
+    return sum;
+  });
+  const averaged = (run, from, length) => (sums[run][from + length] - sums[run][from]) / length;
+  const { root: heard, say } = voice();
+  let width = 0;
+
+  const nearest = (length) => lengths.reduce((best, each, i) => (Math.abs(each - length) < Math.abs(lengths[best] - length) ? i : best), 0);
+  const smoothing = slider("Average over",
+    { min: 0, max: lengths.length - 1, value: nearest(model.get("window")), show: (i) => (lengths[i] === 1 ? "1 batch" : `${count(lengths[i])} batches`) },
+    (i) => {
+      model.set("window", lengths[i]);
+      model.save_changes();
+    });
+  const drawing = node("div", { class: "wn-drawing" });
+  const note = node("p", { class: "wn-note" });
+  const key = node("p", { class: "wn-key" }, ...labels.map((label, run) => node("span", { class: `wn-colour-${run}` }, label)));
+
+  // For every column of pixels the lowest, mean and highest of the averages that fall into it.
+  function columns(run, length, many) {
+    const last = steps - length + 1;
+    return Array.from({ length: many }, (_, column) => {
+      const from = Math.floor((column * last) / many);
+      const to = Math.max(from + 1, Math.floor(((column + 1) * last) / many));
+      let low = Infinity, high = -Infinity, sum = 0;
+      for (let i = from; i < to; i++) {
+        const value = averaged(run, i, length);
+        low = Math.min(low, value);
+        high = Math.max(high, value);
+        sum += value;
+      }
+      return { at: (from + to - 1) / 2 + length / 2, low, high, mean: sum / (to - from) };
+    });
+  }
+
+  // Scatter of averages that share no batch, over the last fifth before the learning rate drops (or the end).
+  function scatter(run, length) {
+    const end = model.get("drop") || steps;
+    const means = [];
+    for (let from = end - Math.floor(steps / 5); from + length <= end; from += length) means.push(averaged(run, from, length));
+    if (means.length < 2) return;
+    const m = means.reduce((a, b) => a + b) / means.length;
+    return Math.sqrt(means.reduce((sum, x) => sum + (x - m) ** 2, 0) / (means.length - 1));
+  }
+
+  function draw() {
+    if (!width) return;
+    const length = lengths[nearest(model.get("window"))];
+    const left = 40, bottom = 34, height = Math.min(300, 180 + width / 5);
+    const curves = labels.map((_, run) => columns(run, length, Math.max(10, Math.floor((width - left) / 1.5))));
+    const settled = curves.flatMap((curve) => curve.slice(Math.ceil(curve.length / 50)));
+    const low = Math.min(...settled.map((c) => c.low)), high = Math.max(...settled.map((c) => c.high));
+    const pad = 0.05 * (high - low);
+    const x = (step) => left + (step / steps) * (width - left - 6);
+    const y = (loss) => Math.min(Math.max(8 + ((high + pad - loss) / (high - low + 2 * pad)) * (height - bottom - 8), 8), height - bottom);
+    const parts = [];
+    const unit = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1].find((each) => (high - low) / each <= 6) || 1;
+    for (let tick = Math.ceil((low - pad) / unit) * unit; tick <= high + pad; tick += unit)
+      parts.push(svg("line", { x1: left, x2: width - 6, y1: y(tick), y2: y(tick), class: "wn-gridline" }),
+        svg("text", { x: left - 5, y: y(tick) + 4, class: "wn-small wn-end" }, tick.toFixed(unit < 0.01 ? 3 : unit < 0.1 ? 2 : 1)));
+    for (let tick = 0; tick <= steps; tick += steps / 4)
+      parts.push(svg("text", { x: x(tick), y: height - bottom + 16, class: `wn-small ${tick === steps ? "wn-end" : "wn-middle"}` }, `${tick / 1000}`));
+    parts.push(svg("text", { x: (left + width) / 2, y: height - 3, class: "wn-small wn-middle" }, "step (thousands); loss in nats"));
+    if (model.get("drop")) parts.push(svg("line", { x1: x(model.get("drop")), x2: x(model.get("drop")), y1: 8, y2: height - bottom, class: "wn-mark" }));
+    curves.forEach((curve, run) => {
+      const up = curve.map((c) => `${x(c.at).toFixed(1)},${y(c.high).toFixed(1)}`);
+      const down = curve.map((c) => `${x(c.at).toFixed(1)},${y(c.low).toFixed(1)}`).reverse();
+      parts.push(svg("polygon", { points: [...up, ...down].join(" "), class: `wn-band wn-colour-${run}` }),
+        svg("polyline", { points: curve.map((c) => `${x(c.at).toFixed(1)},${y(c.mean).toFixed(1)}`).join(" "), class: `wn-curve wn-colour-${run}` }));
+    });
+    const told = labels.map((label, run) => {
+      const sd = scatter(run, length);
+      return `${label}: ${sd === undefined ? "too few averages to tell their scatter" : `scatter ± ${sd.toFixed(3)}`}, last average ${averaged(run, steps - length, length).toFixed(3)} nats`;
+    });
+    note.textContent = `Means of ${count(length)} ${length === 1 ? "batch" : "batches"}. ${told.join("; ")}.`;
+    say(note.textContent);
+    drawing.replaceChildren(svg("svg", {
+      viewBox: `0 0 ${width} ${height}`, width, height, role: "img",
+      "aria-label": `training loss against steps, averaged over ${length} batches. ${told.join("; ")}`,
+    }, ...parts));
+  }
+
+  const follow = () => (smoothing.place(nearest(model.get("window"))), draw());
+  model.on("change:window", follow);
+  el.append(node("div", { class: "wn wn-losses" },
+    node("div", { class: "wn-controls" }, smoothing.root), ...(labels.length > 1 ? [key] : []), drawing, note, heard));
+  const stopWatching = onWidth(drawing, (now) => ((width = now), draw()));
+  return () => {
+    stopWatching();
+    model.off("change:window", follow);
+  };
+}
+
+export default { render };

@@ -1,0 +1,120 @@
+// What all widgets share: elements, sliders, bars, a voice for screen readers.
+// Text goes in through text nodes only. Nothing that a reader types becomes HTML.
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value !== undefined) element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child) => child !== undefined));
+  return element;
+}
+
+const node = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
+
+const svg = (tag, attributes = {}, ...children) =>
+  fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+
+const percent = (share) =>
+  share >= 0.0995 ? `${Math.round(100 * share)} %` : share >= 0.0005 ? `${(100 * share).toFixed(1)} %` : "0 %";
+
+const count = (number) => number.toLocaleString("en-US");
+
+// A labelled slider; `show` turns its position into words, `changed` hears of every move.
+function slider(text, { min, max, step = 1, value, show = String }, changed) {
+  const output = node("output", { class: "wn-value" }, show(value));
+  const input = node("input", {
+    type: "range", min, max, step, value, "aria-valuetext": show(value),
+    oninput: () => {
+      place(Number(input.value));
+      changed(Number(input.value));
+    },
+  });
+  function place(position) {
+    input.value = position;
+    output.textContent = show(position);
+    input.setAttribute("aria-valuetext", show(position));
+  }
+  return { root: node("label", { class: "wn-control" }, node("span", {}, text), input, output), input, place };
+}
+
+// A labelled choice among [value, text] pairs.
+function choice(text, options, value, changed) {
+  const select = node("select", { onchange: () => changed(select.value) });
+  for (const [key, title] of options) select.append(node("option", { value: key, selected: key === value }, title));
+  return { root: node("label", { class: "wn-control" }, node("span", {}, text), select), select };
+}
+
+// Radio buttons in a group with a name; `options` are [value, text] pairs.
+function radios(text, options, value, changed) {
+  const group = `wn-${Math.random().toString(36).slice(2)}`;
+  const root = node("fieldset", { class: "wn-radios" }, node("legend", {}, text));
+  for (const [key, title] of options) {
+    const input = node("input", { type: "radio", name: group, value: key, checked: key === value, onchange: () => changed(key) });
+    root.append(node("label", {}, input, node("span", {}, title)));
+  }
+  return root;
+}
+
+// A region that is read aloud: the last of several quick messages, once things are quiet.
+function voice() {
+  const root = node("p", { class: "wn-hidden", role: "status", "aria-live": "polite" });
+  let waiting;
+  return {
+    root,
+    say(text) {
+      clearTimeout(waiting);
+      waiting = setTimeout(() => (root.textContent = text), 400);
+    },
+  };
+}
+
+// Call `draw(width)` now, and again whenever the element's width changes.
+function onWidth(element, draw) {
+  let last = 0;
+  const watch = new ResizeObserver(() => {
+    const width = Math.floor(element.clientWidth);
+    if (width && width !== last) draw((last = width));
+  });
+  watch.observe(element);
+  return () => watch.disconnect();
+}
+
+// A bar a character. Each bar is a button; arrow keys move along, one stop for the Tab key.
+function characterBars(characters, label, picked) {
+  const buttons = [...characters].map((character, i) =>
+    node("button", { type: "button", class: "wn-bar", tabindex: i ? -1 : 0, onclick: () => picked(i) },
+      node("span", { class: "wn-fill" }), node("span", { class: "wn-letter" }, character)));
+  const root = node("div", { class: "wn-bars", role: "group", "aria-label": label }, ...buttons);
+  root.style.setProperty("--wn-columns", buttons.length);
+  root.addEventListener("keydown", (event) => {
+    const here = buttons.indexOf(document.activeElement);
+    const there = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: buttons.length - 1 }[event.key];
+    if (here < 0 || there === undefined) return;
+    event.preventDefault();
+    const next = buttons[Math.min(Math.max(there, 0), buttons.length - 1)];
+    for (const button of buttons) button.tabIndex = button === next ? 0 : -1;
+    next.focus();
+  });
+  return {
+    root,
+    show(probabilities, chosen = -1) {
+      const top = Math.max(...probabilities);
+      buttons.forEach((button, i) => {
+        const name = characters[i] === "." ? "end of the name" : characters[i];
+        button.firstChild.style.height = `${(100 * probabilities[i]) / top}%`;
+        button.setAttribute("aria-label", `${characters[i]}, ${name === characters[i] ? "" : `${name}, `}${percent(probabilities[i])}`);
+        button.title = `${name}: ${percent(probabilities[i])}`;
+        button.classList.toggle("wn-out", probabilities[i] === 0);
+        if (chosen >= 0) button.setAttribute("aria-pressed", String(i === chosen));
+      });
+    },
+  };
+}
+
+// The best few of a distribution in words.
+function favourites(characters, probabilities, few = 3) {
+  const order = [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]).slice(0, few);
+  return order.map((i) => `${characters[i]} ${percent(probabilities[i])}`).join(", ");
+}
