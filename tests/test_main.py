@@ -499,6 +499,7 @@ def house(tmp_path, monkeypatch):
     monkeypatch.setattr(command_line, "ROOT", tmp_path)
     monkeypatch.setattr(command_line, "RESULTS", results)
     monkeypatch.setattr(evaluate, "RESULTS", results)
+    monkeypatch.setattr(command_line, "PRETRAINED", tmp_path / "data" / "models")
     text = "above\n<!-- results shipped -->\nold\n<!-- end of results -->\nbelow\n"
     (tmp_path / "README.md").write_text(text, encoding="utf-8")
     return tmp_path
@@ -526,6 +527,9 @@ def test_runs_are_collected_into_tables(house, finished, capsys):
         by_position = loss_by_position(losses, names_module.split(names_module.load(names)).val)
         assert entry["val_by_position"] == pytest.approx(by_position, abs=1e-4)
         assert entry["samples"] == sampled(capsys, folders[key], "--seed", 1)
+        published = load_file(house / "data" / "models" / f"{key}.safetensors")
+        assert published.keys() == models[0].keys()
+        assert all(torch.equal(published[name], models[0][name]) for name in published)
         losses = load_file(folders[key] / "history.safetensors")["losses"].double()
         curve = entry["training_curve"]
         assert curve["window"] == 1 and curve["mean"] == pytest.approx(losses.mean(0).tolist(), abs=1e-4)

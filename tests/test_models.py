@@ -8,8 +8,17 @@ import torch
 import torch.nn.functional as F
 
 from common import names as names_module
+from common.evaluate import mean_loss, stored_results
 from common.layers import BatchNorm1d, Linear, Sequential
-from common.models import MODELS, OUTPUT_SCALE, BatchOnlyBatchNorm1d, count_parameters, flat, hierarchical
+from common.models import (
+    MODELS,
+    OUTPUT_SCALE,
+    BatchOnlyBatchNorm1d,
+    count_parameters,
+    flat,
+    hierarchical,
+    pretrained,
+)
 from common.vocabulary import Vocabulary
 
 TREES = ("hierarchical-bug", "hierarchical", "scaled")
@@ -200,3 +209,19 @@ def test_the_bug_refuses_what_the_layer_refuses():
         BatchOnlyBatchNorm1d(3)(torch.ones(1, 4, 3))  # 4 values, but each normalised alone
     with pytest.raises(ValueError, match=r"expected \(B, 3\) or \(B, T, 3\)"):
         BatchOnlyBatchNorm1d(3)(torch.ones(2, 4, 5))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_pretrained_models_have_their_stored_loss(name):
+    words = names_module.load(names_module.SHIPPED)
+    data = names_module.windows(
+        names_module.split(words).val, Vocabulary("".join(words)), MODELS[name].block_size
+    )
+    stored = stored_results()["models"][name]["runs"][0]
+    assert stored["seed"] == 0
+    assert mean_loss(pretrained(name), *data) == pytest.approx(stored["val"], abs=1e-4)
+
+
+def test_pretrained_refuses_an_unknown_name():
+    with pytest.raises(ValueError, match="expected one of .*'mlp'.*, got 'tree'"):
+        pretrained("tree")

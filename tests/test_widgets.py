@@ -1,42 +1,148 @@
-"""Widgets hold their pages, with alternative texts, and link them in the browser."""
+import json
+import re
+import struct
+from pathlib import Path
 
-import matplotlib.pyplot as plt
+import anywidget
 import pytest
+import torch
 
-from common.widgets import flipbook
+from common import models, widgets
+from common.layers import Layer, Sequential
+from common.vocabulary import Vocabulary
 
-
-def figures(count):
-    return [plt.figure() for _ in range(count)]
-
-
-def test_flipbook_links_slider_and_pages(monkeypatch):
-    links = []
-    monkeypatch.setattr("ipywidgets.jslink", lambda a, b: links.append((a, b)))
-    book = flipbook(figures(3), ["one", "two", "<three>"], "page", start=1)
-    slider, stack = book.children
-    assert (slider.min, slider.max, slider.value, slider.description) == (0, 2, 1, "page")
-    assert stack.selected_index == 1 and len(stack.children) == 3
-    assert links == [((slider, "value"), (stack, "selected_index"))]
-    assert 'alt="two"' in stack.children[1].value and "data:image/png;base64," in stack.children[1].value
+VOCABULARY = Vocabulary("abcdefghijklmnopqrstuvwxyz")
 
 
-def test_labels_are_never_html():
-    book = flipbook(figures(1), ['<b>"x"'], "page")
-    value = book.children[1].children[0].value
-    assert "<b>" not in value and "&lt;b&gt;&quot;x&quot;" in value
+def trained(name):
+    """A model with running statistics that are not those of the start."""
+    g = torch.Generator().manual_seed(1)
+    model = models.MODELS[name].build(generator=g)
+    for _ in range(3):
+        model(torch.randint(0, 27, (64, models.MODELS[name].block_size), generator=g))
+    return model
 
 
-def test_flipbook_closes_its_figures():
-    before = set(plt.get_fignums())
-    flipbook(figures(2), ["a", "b"], "page")
-    assert set(plt.get_fignums()) == before
+def read(stages, weights):
+    """The front end's view of packed models: each layer with its numbers."""
+    numbers = struct.unpack(f"<{len(weights) // 4}f", weights)
+    for stage in stages:
+        for layer in stage["layers"]:
+            for key in ("weight", "bias", "scale", "shift"):
+                if key in layer:
+                    start, length = layer[key]
+                    layer[key] = torch.tensor(numbers[start : start + length])
+    return stages
 
 
-@pytest.mark.parametrize("count, labels", [(2, ["a"]), (0, [])])
-def test_flipbook_wants_a_label_a_figure(count, labels):
-    made = figures(count)
-    with pytest.raises(ValueError, match="one label a figure"):
-        flipbook(made, labels, "page")
-    for figure in made:
-        plt.close(figure)
+def forward(stage, x):
+    """What model.js computes, written down once more with tensors."""
+    for layer in stage["layers"]:
+        match layer["kind"]:
+            case "embedding":
+                x = layer["weight"].view(-1, layer["channels"])[x]
+            case "flatten":
+                B, T, C = x.shape
+                n = layer["n"] or T
+                x = x.reshape(B, T // n, C * n).squeeze(1) if n == T else x.reshape(B, T // n, C * n)
+            case "linear":
+                x = x @ layer["weight"].view(layer["inputs"], layer["outputs"]) + layer.get("bias", 0)
+            case "affine":
+                x = (
+                    x.flatten(1).view(len(x), -1, len(layer["scale"])) * layer["scale"] + layer["shift"]
+                ).view(x.shape)
+            case "tanh":
+                x = x.tanh()
+    return x
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_packed_models_compute_the_same(name):
+    model = trained(name)
+    [stage] = read(*widgets.packed({name: (models.MODELS[name], model)}))
+    x = torch.randint(0, 27, (50, stage["blockSize"]), generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(forward(stage, x), model.eval()(x), atol=1e-5, rtol=1e-5)
+    assert stage["parameters"] == models.count_parameters(model)
+    assert stage["title"] == models.MODELS[name].title
+
+
+def test_several_models_share_one_string_of_numbers():
+    both = {name: trained(name) for name in ("mlp", "scaled")}
+    widget = widgets.playground(both, VOCABULARY, ["emma"], compare=True)
+    stages = read(json.loads(json.dumps(widget.stages)), widget.weights)
+    for stage, (name, model) in zip(stages, both.items(), strict=True):
+        x = torch.zeros((1, stage["blockSize"]), dtype=torch.long)
+        torch.testing.assert_close(forward(stage, x), model.eval()(x), atol=1e-5, rtol=1e-5)
+        assert stage["name"] == name
+    assert (widget.left, widget.right) == ("mlp", "scaled")
+
+
+def test_a_layer_that_the_page_does_not_know_is_refused():
+    class Odd(Layer):
+        pass
+
+    with pytest.raises(ValueError, match=r"layer that the page can compute, got Odd\(\)"):
+        widgets.packed({"mlp": (models.MODELS["mlp"], Sequential([Odd()]))})
+
+
+@pytest.mark.parametrize("given", [{}, {"unheard": None}])
+def test_models_go_by_their_names(given):
+    with pytest.raises(ValueError, match=r"expected models named as in \['mlp'"):
+        widgets.playground(given, VOCABULARY, ["emma"])
+
+
+def test_playground_holds_the_training_names_once():
+    widget = widgets.playground({"mlp": trained("mlp")}, VOCABULARY, ["emma", "ada", "emma"], prefix="em")
+    assert (widget.names, widget.prefix, widget.right) == ("ada\nemma", "em", "")
+    assert widget.characters == "." + "abcdefghijklmnopqrstuvwxyz"
+
+
+def test_tree_starts_where_it_is_told():
+    widget = widgets.tree({"hierarchical": trained("hierarchical")}, VOCABULARY, "emma", level=2)
+    assert (widget.text, widget.level) == ("emma", 2)
+
+
+def test_batchnorm_axes_holds_what_comes_before_the_first_norm():
+    model = trained("hierarchical")
+    x = torch.randint(0, 27, (20, 8), generator=torch.Generator().manual_seed(2))
+    widget = widgets.batchnorm_axes(model, x, channel=5)
+    [stage] = read(json.loads(json.dumps(widget.stages)), widget.weights)
+    before = model.layers[2](model.layers[1](model.layers[0](x)))
+    torch.testing.assert_close(forward(stage, x), before)
+    assert torch.equal(torch.tensor(list(widget.contexts)).view(20, 8), x)
+    assert widget.channel == 5
+
+
+def test_loss_curves_keep_the_losses_to_a_thousandth_of_a_percent():
+    losses = torch.rand(100, generator=torch.Generator().manual_seed(0)) * 3 + 1
+    widget = widgets.loss_curves({"a": losses, "b": losses + 1}, drop=75)
+    low, high = widget.range
+    levels = struct.unpack("<200H", widget.losses)
+    kept = torch.tensor([low + level / 65_535 * (high - low) for level in levels])
+    torch.testing.assert_close(kept, torch.cat([losses, losses + 1]), atol=5e-5, rtol=0)
+    assert (widget.labels, widget.drop) == (["a", "b"], 75)
+
+
+@pytest.mark.parametrize(
+    "runs, message",
+    [
+        ({}, r"same number of steps, got \[\]"),
+        ({"a": torch.ones(9), "b": torch.ones(8)}, r"same number of steps, got \[8, 9\]"),
+        ({"a": torch.ones(4)}, "at least 5 steps, got 4"),
+    ],
+)
+def test_loss_curves_refuse(runs, message):
+    with pytest.raises(ValueError, match=message):
+        widgets.loss_curves(runs)
+
+
+FRONTS = [kind for kind in vars(widgets).values() if isinstance(kind, type) and "_esm" in vars(kind)]
+
+
+@pytest.mark.parametrize("kind", FRONTS)
+def test_front_ends_never_make_html_of_text(kind):
+    source = kind._esm if isinstance(kind._esm, str) else Path(kind._esm).read_text()
+    assert issubclass(kind, anywidget.AnyWidget)
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", source)
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|\bimport\b|fetch\(", source)
+    assert source.rstrip().endswith("export default { render };")
