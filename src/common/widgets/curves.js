@@ -84,9 +84,11 @@ function render({ model, el }) {
       parts.push(svg("polygon", { points: [...up, ...down].join(" "), class: `wn-band wn-colour-${run}` }),
         svg("polyline", { points: curve.map((c) => `${x(c.at).toFixed(1)},${y(c.mean).toFixed(1)}`).join(" "), class: `wn-curve wn-colour-${run}` }));
     });
+    const when = `in the last ${count(Math.floor(steps / 5))} steps${model.get("drop") ? " before the drop" : ""}`;
     const told = labels.map((label, run) => {
       const sd = scatter(run, length);
-      return `${label}: ${sd === undefined ? "too few averages to tell their scatter" : `scatter ± ${sd.toFixed(3)}`}, last average ${averaged(run, steps - length, length).toFixed(3)} nats`;
+      const spread = sd === undefined ? "too few averages to tell their scatter" : `scatter ${when} ± ${sd.toFixed(3)}`;
+      return `${label}: ${spread}, last average ${averaged(run, steps - length, length).toFixed(3)} nats`;
     });
     note.textContent = `Means of ${count(length)} ${length === 1 ? "batch" : "batches"}. ${told.join("; ")}.`;
     say(note.textContent);
