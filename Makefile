@@ -55,7 +55,7 @@ help: ## list the commands
 	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@pwd > $@
 
-.venv/.vendor: .venv/.packages package-lock.json tools/vendor.py $(if $(wildcard book/extra/_static/vendor/require.js),,vendor-missing)
+.venv/.vendor: .venv/.packages package-lock.json tools/vendor.py $(if $(wildcard book/extra/_static/vendor/katex/katex.min.css),,vendor-missing)
 	@rm -f $@
 	@$(PY) tools/vendor.py
 	@touch $@
