@@ -84,12 +84,20 @@ def describe(app, pagename, templatename, context, doctree):
     """Add the description and the link preview to a page's head."""
     config = app.config
     is_start = pagename == config.root_doc
-    stated = [m["content"] for m in doctree.findall(nodes.meta) if m.get("name") == "description"] if doctree else []
-    description = stated[0] if stated else own_description(doctree) if doctree else GENERATED.get(pagename, "")
+    stated = (
+        [m["content"] for m in doctree.findall(nodes.meta) if m.get("name") == "description"]
+        if doctree
+        else []
+    )
+    description = (
+        stated[0] if stated else own_description(doctree) if doctree else GENERATED.get(pagename, "")
+    )
     title = re.sub(r"<[^>]*>", "", context.get("title") or config.html_title)
-    if is_start:
-        context["docstitle"] = ""  # or the book's title would stand there twice
-    tags = {"og:title": title, "og:type": "website" if is_start else "article", "og:site_name": config.html_title}
+    tags = {
+        "og:title": title,
+        "og:type": "website" if is_start else "article",
+        "og:site_name": config.html_title,
+    }
     if description:
         tags["og:description"] = description
     if config.book_site:
@@ -103,7 +111,12 @@ def describe(app, pagename, templatename, context, doctree):
 
 
 def setup(app):
-    for name, default in {"book_repository": "", "book_branch": "main", "book_site": "", "book_picture": ""}.items():
+    for name, default in {
+        "book_repository": "",
+        "book_branch": "main",
+        "book_site": "",
+        "book_picture": "",
+    }.items():
         app.add_config_value(name, default, "html", str)
     app.connect("config-inited", set_addresses, priority=100)
     app.connect("html-page-context", describe)

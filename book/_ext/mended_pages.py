@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from bs4 import BeautifulSoup
+from offline_pages import quiet_script
 
 
 def icons_are_a_font(page):
@@ -33,7 +34,28 @@ def bibliography_is_a_list(page):
         entry["role"] = "listitem"
 
 
-MENDS = [icons_are_a_font, one_viewport, labels_say_what_is_seen, bibliography_is_a_list]
+def title_once(page):
+    """The start page's title is the book's, so the theme would write it twice."""
+    title, _, book = page.title.get_text().partition(" — ")
+    if title == book:
+        page.title.string = title
+
+
+def scripts_are_quiet(page):
+    """The search page has a script of its own that logs."""
+    for script in page.find_all("script", src=None, type=None):
+        if script.string:
+            script.string = quiet_script(script.string)
+
+
+MENDS = [
+    icons_are_a_font,
+    one_viewport,
+    labels_say_what_is_seen,
+    bibliography_is_a_list,
+    title_once,
+    scripts_are_quiet,
+]
 
 
 def mend(app, exception):
