@@ -138,13 +138,13 @@ nbval: .venv/.project ## notebooks only (NB="path ..." for some, OMP_NUM_THREADS
 lint: .venv/.project ## ruff over code and notebooks
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check --exclude '*.ipynb' .
-	@$(PY) -m ruff format --check --line-length 80 book
+	@$(PY) -m ruff format --check --line-length 80 $(NOTEBOOKS)
 
 .PHONY: format
 format: .venv/.project ## let ruff put code in order
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format --exclude '*.ipynb' .
-	@$(PY) -m ruff format --line-length 80 book
+	@$(PY) -m ruff format --line-length 80 $(NOTEBOOKS)
 
 .PHONY: lock
 lock: .venv/.project ## write requirements.lock and package-lock.json anew

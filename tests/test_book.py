@@ -325,7 +325,7 @@ def test_first_cell_moves_the_numbers_of_the_others(tmp_path, monkeypatch):
     tool.put_elsewhere_cell(nb, path)
     assert [c.execution_count for c in nb.cells if c.cell_type == "code"] == [1, 2, 3]
     assert nb.cells[3].outputs[0].traceback == ["Cell \x1b[32mIn[3]\x1b[39m, line 1"]
-    assert "'https://example.org/x', 'b'" in nb.cells[1].source
+    assert 'address = "https://example.org/x"' in nb.cells[1].source
     assert 'os.chdir("book/book/wavenet")' in nb.cells[1].source
 
 
@@ -357,7 +357,7 @@ def test_first_cell_fetches_the_book(tmp_path):
     done = run_elsewhere(work, origin.as_uri())
     assert done.returncode == 0, done.stderr
     installed, folder, package = done.stdout.splitlines()
-    assert installed == "['--quiet', '-e', 'book', 'jupyterquiz']"
+    assert installed == "['install', '--quiet', '--editable=book', 'jupyterquiz']"
     assert Path(folder) == work / "book" / "book" / "wavenet"
     assert Path(package) == work / "book" / "src" / "common" / "__init__.py"
 

@@ -144,7 +144,7 @@ def normalise_random_names(nb) -> None:
 
 ELSEWHERE = "elsewhere"  # the cell's id, by which it is found again
 ELSEWHERE_SOURCE = """\
-# Where the book is not installed, on Colab for instance: fetch it, install it, go there.
+# Where the book is not installed, as on Colab: fetch it, and install it.
 import importlib.util
 
 if importlib.util.find_spec("common") is None:
@@ -152,16 +152,16 @@ if importlib.util.find_spec("common") is None:
     import subprocess
     import sys
 
-    address, branch = {repository!r}, {branch!r}
+    address = "{repository}"
     if not address:
         raise RuntimeError(
-            "The package `common` is missing, and this book has no address to fetch it from."
-            " Run the notebook from a copy of the repository, with: make lab"
+            "The package `common` is missing, and the book has no address to"
+            " fetch it from. Run this in a copy of the repository: make lab"
         )
-    clone = ["git", "clone", "--quiet", "--depth=1", "--branch", branch, address, "book"]
+    clone = ["git", "clone", "--depth=1", "--branch={branch}", address, "book"]
     subprocess.run(clone, check=True)
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "-e", "book", "jupyterquiz"]
-    subprocess.run(install, check=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "--editable=book", "jupyterquiz"], check=True)
     sys.path.insert(0, os.path.abspath("book/src"))
     os.chdir("book/{folder}")
 """
