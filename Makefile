@@ -124,7 +124,7 @@ unit: .venv/.project ## unit tests only
 # Skipped where there is no Chromium; BOOK_BROWSER=required turns that into a failure.
 .PHONY: pages
 pages: book ## build the book, and look at its pages in a real browser
-	@$(PY) -m pytest tests/pages -n $(WORKERS) $(PAGES_FLAGS)
+	@$(PY) -m pytest tests/pages -n $(WORKERS) --dist loadgroup $(PAGES_FLAGS)
 
 .PHONY: nbval
 nbval: .venv/.project ## notebooks only (NB="path ..." for some, OMP_NUM_THREADS=2 for two threads)

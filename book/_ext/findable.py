@@ -92,7 +92,7 @@ def describe(app, pagename, templatename, context, doctree):
     description = (
         stated[0] if stated else own_description(doctree) if doctree else GENERATED.get(pagename, "")
     )
-    title = re.sub(r"<[^>]*>", "", context.get("title") or config.html_title)
+    title = re.sub(r"<[^>]*>", "", context.get("title") or pagename.title())
     tags = {
         "og:title": title,
         "og:type": "website" if is_start else "article",

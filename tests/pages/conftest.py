@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import socketserver
+import subprocess
 import sys
 import threading
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "book" / "_build" / "html"
@@ -79,7 +81,8 @@ def open_page(browser, html):
     ``open_page("wavenet/01_x.html", theme="dark", width=360)`` opens it from file:// with no
     network. ``folder`` names another built book, and a ``rel`` that begins with http:// is
     opened as it stands. The page carries its ``noise``. When the test ends, it fails if any
-    page that it opened asked for something outside, wrote to the console or raised an error.
+    page that it opened asked for something outside, missed a file, wrote to the console or
+    raised an error.
     """
     contexts, opened = [], []
 
@@ -105,12 +108,7 @@ def open_page(browser, html):
         page.on("pageerror", lambda error: noise.errors.append(str(error)))
         page.on("requestfailed", lambda request: noise.missing.append(request.url))
         page.on("requestfinished", lambda request: noise.loaded.add(request.url))
-        page.goto(
-            rel
-            if base == rel
-            else f"{(folder / rel.partition('#')[0]).as_uri()}{''.join(rel.partition('#')[1:])}"
-        )
-        page.wait_for_load_state("networkidle")
+        page.goto(rel if base == rel else (folder / rel).as_uri())
         page.evaluate("document.fonts.ready")
         opened.append((rel, noise))
         return page
@@ -157,3 +155,39 @@ def served(html):
 def file_of(url: str) -> Path:
     """The file behind a file:// address."""
     return Path(unquote(urlsplit(url).path))
+
+
+@pytest.fixture(scope="session")
+def build_small(tmp_path_factory):
+    """A function that builds a book of a few pages with this book's settings.
+
+    ``build_small({"index.md": "# Title"}, book_site="https://...")`` changes those settings,
+    and returns the folder of the HTML and what the build said; the folder is None when the
+    build failed. The first page is the root, the others its chapters.
+    """
+
+    def build(pages: dict[str, str], **settings) -> tuple[Path | None, str]:
+        book = tmp_path_factory.mktemp("small") / "book"
+        book.mkdir()
+        for name in ("_ext", "_static", "images"):
+            shutil.copytree(ROOT / "book" / name, book / name)
+        shutil.copy(ROOT / "book" / "references.bib", book)
+        (book / "extra").symlink_to(ROOT / "book" / "extra")
+        config = yaml.safe_load((ROOT / "book" / "_config.yml").read_text(encoding="utf-8"))
+        config["sphinx"]["config"] |= settings
+        (book / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
+        root, *chapters = [name.rpartition(".")[0] for name in pages]
+        toc = {"format": "jb-book", "root": root, "chapters": [{"file": name} for name in chapters]}
+        (book / "_toc.yml").write_text(yaml.safe_dump(toc), encoding="utf-8")
+        for name, text in pages.items():
+            (book / name).write_text(text, encoding="utf-8")
+        command = "from jupyter_book.cli.main import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", command, "build", str(book), "-W", "-n", "--keep-going"],
+            capture_output=True,
+            text=True,
+        )
+        out = book / "_build" / "html"
+        return (out if done.returncode == 0 else None), done.stdout + done.stderr
+
+    return build
