@@ -1,6 +1,7 @@
 """Every notebook of the book keeps the rules of CONTRIBUTING.md. Nothing is executed."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -298,6 +299,67 @@ def test_normalising_renames_widgets_and_quizzes_by_their_order():
         tool.normalised_text(notebook("0" * 32, "b" * 32, "zzzzYYYYxxxx")),
     }
     assert len(texts) == 1
+
+
+def elsewhere_cell(path: Path) -> str:
+    """The source of the cell that fetches the book where it is missing."""
+    (cell,) = [cell for cell in code_cells(path) if cell.id == tool.ELSEWHERE]
+    assert tags(cell) == {"remove-cell"} and not cell.outputs and cell.execution_count == 1
+    assert read(path).cells[1].id == tool.ELSEWHERE
+    return cell.source
+
+
+@every_notebook
+def test_notebook_can_fetch_what_it_needs(path):
+    assert elsewhere_cell(path) == tool.elsewhere_source(path), "run make normalise"
+
+
+def test_first_cell_moves_the_numbers_of_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(tool, "ROOT", tmp_path)
+    monkeypatch.setattr(tool, "BOOK", tmp_path / "book")
+    monkeypatch.setattr(tool, "addresses", lambda: {"repository": "https://example.org/x", "branch": "b"})
+    path = tmp_path / "book" / "wavenet" / "nb.ipynb"
+    nb = small_notebook()
+    nb.cells[2].outputs[0].traceback = ["Cell \x1b[32mIn[2]\x1b[39m, line 1"]
+    tool.put_elsewhere_cell(nb, path)
+    tool.put_elsewhere_cell(nb, path)
+    assert [c.execution_count for c in nb.cells if c.cell_type == "code"] == [1, 2, 3]
+    assert nb.cells[3].outputs[0].traceback == ["Cell \x1b[32mIn[3]\x1b[39m, line 1"]
+    assert 'address = "https://example.org/x"' in nb.cells[1].source
+    assert 'os.chdir("book/book/wavenet")' in nb.cells[1].source
+
+
+def run_elsewhere(tmp_path, repository: str, branch: str = "main"):
+    """Run the cell in an empty folder, by a Python that does not see the book, with pip replaced."""
+    source = tool.ELSEWHERE_SOURCE.format(repository=repository, branch=branch, folder="book/wavenet")
+    stub = "import subprocess\nrun = subprocess.run\n"
+    stub += "subprocess.run = lambda c, **k: print(c[-4:]) if 'pip' in c else run(c, **k)\n"
+    show = "\nimport os; print(os.getcwd()); import common; print(common.__file__)"
+    command = [sys.executable, "-S", "-I", "-c", stub + source + show]
+    return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+
+def test_first_cell_says_so_where_the_book_cannot_be_fetched(tmp_path):
+    done = run_elsewhere(tmp_path, "")
+    assert done.returncode and "has no address to fetch it from" in done.stderr
+
+
+def test_first_cell_fetches_the_book(tmp_path):
+    origin, work = tmp_path / "origin", tmp_path / "work"
+    (origin / "src" / "common").mkdir(parents=True)
+    (origin / "book" / "wavenet").mkdir(parents=True)
+    (origin / "src" / "common" / "__init__.py").touch()
+    (origin / "book" / "wavenet" / "nb.ipynb").touch()
+    git = ["git", "-C", str(origin), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for command in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *command], check=True)
+    work.mkdir()
+    done = run_elsewhere(work, origin.as_uri())
+    assert done.returncode == 0, done.stderr
+    installed, folder, package = done.stdout.splitlines()
+    assert installed == "['install', '--quiet', '--editable=book', 'jupyterquiz']"
+    assert Path(folder) == work / "book" / "book" / "wavenet"
+    assert Path(package) == work / "book" / "src" / "common" / "__init__.py"
 
 
 def test_failed_write_leaves_the_file(tmp_path, monkeypatch):

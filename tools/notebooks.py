@@ -13,7 +13,9 @@ What each took goes into data/costs.json, from there into the sentence at the to
 chapter ("The cells run in about three minutes") and into the table of book/costs.md.
 
 Normalising takes out what differs between two runs and says nothing: random cell
-and widget ids, timings, versions of Python, machine paths in tracebacks.
+and widget ids, timings, versions of Python, machine paths in tracebacks. It also puts
+the cell at the top of every notebook of the book that fetches the book where it is
+missing, on Colab for instance, from the address in book/_config.yml.
 """
 
 import argparse
@@ -29,6 +31,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import nbformat
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
@@ -137,6 +140,76 @@ def normalise_random_names(nb) -> None:
             cell.outputs = renamed(cell.outputs)
 
 
+# ---- the first cell: what a notebook needs where the book is not installed --------------
+
+ELSEWHERE = "elsewhere"  # the cell's id, by which it is found again
+ELSEWHERE_SOURCE = """\
+# Where the book is not installed, as on Colab: fetch it, and install it.
+import importlib.util
+
+if importlib.util.find_spec("common") is None:
+    import os
+    import subprocess
+    import sys
+
+    address = "{repository}"
+    if not address:
+        raise RuntimeError(
+            "The package `common` is missing, and the book has no address to"
+            " fetch it from. Run this in a copy of the repository: make lab"
+        )
+    clone = ["git", "clone", "--depth=1", "--branch={branch}", address, "book"]
+    subprocess.run(clone, check=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "--editable=book", "jupyterquiz"], check=True)
+    sys.path.insert(0, os.path.abspath("book/src"))
+    os.chdir("book/{folder}")
+"""
+# The number of a cell in a traceback, among colours: Cell In[3], line 1
+CELL_NUMBER = re.compile(r"(Cell (?:\x1b\[[\d;]*m)*In ?\[)(\d+)(\])")
+
+
+def addresses(config: Path = BOOK / "_config.yml") -> dict[str, str]:
+    """The repository and its branch, from the one place where they stand."""
+    settings = yaml.safe_load(config.read_text(encoding="utf-8"))["sphinx"]["config"]
+    return {"repository": settings["book_repository"], "branch": settings["book_branch"]}
+
+
+def elsewhere_source(path: Path) -> str:
+    folder = path.parent.relative_to(ROOT).as_posix()
+    return ELSEWHERE_SOURCE.format(folder=folder, **addresses()).rstrip("\n")
+
+
+def count_on(nb) -> None:
+    """Move the number of every cell that ran up by one, in its outputs and tracebacks too."""
+
+    def next_number(match: re.Match) -> str:
+        return f"{match[1]}{int(match[2]) + 1}{match[3]}"
+
+    for cell in nb.cells:
+        if cell.cell_type == "code" and cell.execution_count:
+            cell.execution_count += 1
+            for output in cell.outputs:
+                if output.get("execution_count"):
+                    output.execution_count += 1
+                if output.output_type == "error":
+                    output.traceback = [CELL_NUMBER.sub(next_number, line) for line in output.traceback]
+
+
+def put_elsewhere_cell(nb, path: Path) -> None:
+    """Write the cell into a notebook of the book, after its title. It counts as run: it has no output."""
+    if not path.is_relative_to(BOOK):
+        return
+    cells = [cell for cell in nb.cells if cell.get("id") == ELSEWHERE]
+    if not cells:
+        ran = any(cell.get("execution_count") for cell in nb.cells)
+        count_on(nb)
+        cells = [nbformat.v4.new_code_cell(id=ELSEWHERE, execution_count=1 if ran else None)]
+        nb.cells.insert(1, cells[0])
+    cells[0].source = elsewhere_source(path)
+    cells[0].metadata["tags"] = ["remove-cell"]
+
+
 def normalised_text(nb) -> str:
     """The notebook's file as it is to be stored. Changes ``nb``."""
     normalise_ids(nb)
@@ -152,7 +225,9 @@ def read(path: Path):
 
 
 def is_normalised(path: Path) -> bool:
-    return path.read_text(encoding="utf-8") == normalised_text(read(path))
+    nb = read(path)
+    put_elsewhere_cell(nb, path)
+    return path.read_text(encoding="utf-8") == normalised_text(nb)
 
 
 def write(path: Path, text: str) -> None:
@@ -277,6 +352,7 @@ def execute(path: Path) -> float:
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+    put_elsewhere_cell(nb, path)
     nb.metadata.pop("widgets", None)
     client = NotebookClient(
         nb,
@@ -336,7 +412,9 @@ def main() -> int:
         return int(bool(untidy))
     if options.normalise_only:
         for path in paths:
-            write(path, normalised_text(read(path)))
+            nb = read(path)
+            put_elsewhere_cell(nb, path)
+            write(path, normalised_text(nb))
         return 0
     failed = execute_all(paths, options.workers)
     if failed:

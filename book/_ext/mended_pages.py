@@ -1,0 +1,75 @@
+"""A small Sphinx extension: mends what the theme and other extensions leave inaccessible.
+
+Each function mends one fault in a finished page; tests/pages/ would find it again.
+"""
+
+import re
+from pathlib import Path
+
+from bs4 import BeautifulSoup
+from offline_pages import quiet_script
+
+
+def icons_are_a_font(page):
+    """The theme draws its icons from a font already; its script of 1.5 MB is for others."""
+    for script in page.find_all("script", src=re.compile(r"/fontawesome\.js")):
+        script.decompose()
+
+
+def one_viewport(page):
+    """Three templates state the viewport; one is enough."""
+    for meta in page.find_all("meta", attrs={"name": "viewport"})[1:]:
+        meta.decompose()
+
+
+def labels_say_what_is_seen(page):
+    """A label that differs from the visible text hides that text from those who listen or speak."""
+    for element in page.select("summary[aria-label], .search-button-field[aria-label]"):
+        del element["aria-label"]
+
+
+def bibliography_is_a_list(page):
+    """docutils gives the list's entries a role that a list may not hold."""
+    for entry in page.select('[role="list"] > [role="doc-biblioentry"]'):
+        entry["role"] = "listitem"
+
+
+def title_once(page):
+    """The start page's title is the book's, so the theme would write it twice."""
+    title, _, book = page.title.get_text().partition(" — ")
+    if title == book:
+        page.title.string = title
+
+
+def scripts_are_quiet(page):
+    """The search page has a script of its own that logs."""
+    for script in page.find_all("script", src=None, type=None):
+        if script.string:
+            script.string = quiet_script(script.string)
+
+
+MENDS = [
+    icons_are_a_font,
+    one_viewport,
+    labels_say_what_is_seen,
+    bibliography_is_a_list,
+    title_once,
+    scripts_are_quiet,
+]
+
+
+def mend(app, exception):
+    if exception or app.builder.format != "html":
+        return
+    for path in Path(app.outdir).rglob("*.html"):
+        if "_static" in path.relative_to(app.outdir).parts:
+            continue
+        page = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+        for mend_one in MENDS:
+            mend_one(page)
+        path.write_text(str(page), encoding="utf-8")
+
+
+def setup(app):
+    app.connect("build-finished", mend)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,455 @@
+"""Every page of the built book, as a reader finds it: offline, light, usable by keyboard and by ear."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+
+from conftest import HTML, ROOT, file_of
+
+MEGABYTE = 1_000_000
+WIDGET_STATE = re.compile(
+    r'<script[^>]*type="application/vnd\.jupyter\.widget-state\+json"[^>]*>.*?</script>', re.DOTALL
+)
+FILE_NAME = re.compile(r"\S+\.(png|jpe?g|svg|ipynb|py)|_images/\S*|\S*/\S*", re.IGNORECASE)
+
+
+def toc_pages() -> list[str]:
+    """The pages of the table of contents, and the search page."""
+    toc = (ROOT / "book" / "_toc.yml").read_text(encoding="utf-8")
+
+    def files(node):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            if key in ("root", "file"):
+                yield f"{value}.html"
+            elif isinstance(value, (dict, list)):
+                yield from files(value)
+
+    return [*files(yaml.safe_load(toc)), "search.html"]
+
+
+PAGES = toc_pages()
+CHAPTERS = [page for page in PAGES if re.search(r"/\d\d_", page)]
+every_page = pytest.mark.parametrize("rel", PAGES)
+
+
+def parsed(path: Path) -> BeautifulSoup:
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+
+
+# ---- what the files say; no browser is needed ------------------------------------------
+
+
+@every_page
+def test_internal_links_lead_somewhere(html, rel):
+    """Every relative href and src exists, and so does the place in it that a #fragment names."""
+    page, broken = html / rel, []
+    ids = {}  # of each page that is linked to
+    for element in parsed(page).find_all(["a", "link", "script", "img", "source", "form"]):
+        address = element.get("href") or element.get("src") or element.get("action") or ""
+        parts = urlsplit(address)
+        if parts.scheme or parts.netloc or not address:
+            continue
+        target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+        if not target.is_file():
+            broken.append(address)
+        elif parts.fragment and target.suffix == ".html":
+            if target not in ids:
+                ids[target] = {tag["id"] for tag in parsed(target).find_all(id=True)}
+            if unquote(parts.fragment) not in ids[target]:
+                broken.append(address)
+    assert not broken
+
+
+@every_page
+def test_page_has_a_title_and_a_description(html, rel):
+    page = parsed(html / rel)
+    title = page.title.get_text()
+    assert len(title) >= 5 and len(page.find_all("h1")) >= 1
+    content = {m.get("name") or m.get("property"): m.get("content") for m in page.find_all("meta")}
+    description = content.get("description", "")
+    assert 50 <= len(description) <= 160, (
+        f"{len(description)} characters: {description!r}; state one of 50 to 160 at the top of the page"
+        " (myst: html_meta: description:)"
+    )
+    assert content["og:description"] == description
+    assert content["og:title"] and title.startswith(content["og:title"])
+    assert content["og:type"] in ("website", "article")
+    # No address is set, so none may be claimed.
+    if not settings()["book_site"]:
+        assert not {"og:url", "og:image"} & set(content) and not page.find("link", rel="canonical")
+
+
+def test_titles_and_descriptions_differ(html):
+    for of in (
+        lambda p: p.title.get_text(),
+        lambda p: p.find("meta", attrs={"name": "description"})["content"],
+    ):
+        texts = [of(parsed(html / rel)) for rel in PAGES]
+        assert len(set(texts)) == len(texts)
+
+
+@every_page
+def test_pictures_have_an_alternative_text(html, rel):
+    for picture in parsed(html / rel).find_all("img"):
+        alt = picture.get("alt", "").strip()
+        assert len(alt) >= 10 and not FILE_NAME.fullmatch(alt), f"{picture.get('src')}: alt={alt!r}"
+
+
+@every_page
+def test_mathematics_is_rendered_before_the_browser_sees_it(html, rel):
+    article = parsed(html / rel).find("article")
+    for formula in article.select("span.math, div.math"):
+        assert formula.select(".katex-html"), f"not rendered: {formula.get_text()[:60]}"
+        assert formula.select(".katex-mathml math annotation"), "no MathML for those who listen"
+    for hidden in article.select("pre, code, .math, script, style, template"):
+        hidden.decompose()
+    raw = re.findall(r"\\\(|\\\[|\$[^$\n]{1,80}\$|\\(?:frac|text|sum|mathbf)\b", article.get_text())
+    assert not raw
+
+
+def test_no_page_loads_a_script_for_mathematics(html):
+    for rel in PAGES:
+        text = (html / rel).read_text(encoding="utf-8")
+        assert "mathjax" not in re.sub(r'class="[^"]*"', "", text).lower()
+        for script in parsed(html / rel).find_all("script", src=True):
+            assert "katex" not in script["src"]
+
+
+def settings() -> dict:
+    config = (ROOT / "book" / "_config.yml").read_text(encoding="utf-8")
+    return yaml.safe_load(config)["sphinx"]["config"]
+
+
+def test_no_launch_button_without_an_address(html):
+    if settings()["book_repository"]:
+        pytest.skip("an address is set")
+    for rel in PAGES:
+        assert not re.search(
+            r"mybinder|colab\.research|btn-source-repository", (html / rel).read_text("utf-8")
+        )
+
+
+# ---- in the browser: every page --------------------------------------------------------
+
+
+@every_page
+def test_page_works_offline_and_is_light(open_page, rel):
+    """No request leaves the machine, nothing is in the console, and the files are few and small."""
+    page = open_page(rel)
+    page.wait_for_timeout(300)
+    files = {file_of(url) for url in page.noise.loaded if url.startswith("file:")}
+    sizes = {path: path.stat().st_size for path in files}
+    state = sum(len(found.encode()) for found in WIDGET_STATE.findall((HTML / rel).read_text("utf-8")))
+    total = sum(sizes.values())
+    largest = sorted(((size, path.name) for path, size in sizes.items()), reverse=True)[:6]
+    assert len(files) > 10, "the files that the page loads were not seen"
+    assert total - state <= 1.5 * MEGABYTE, f"{total - state} bytes without widget data; {largest}"
+    assert total <= 4 * MEGABYTE, f"{total} bytes; {largest}"
+
+
+@every_page
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_page_is_accessible(open_page, axe, rel, theme):
+    page = open_page(rel, theme=theme)
+    assert page.evaluate("document.documentElement.dataset.theme") == theme
+    assert axe(page) == []
+
+
+TOO_WIDE = """() => {
+  // A box that scrolls or clips by itself keeps what is wide inside.
+  const kept = (element) => {
+    for (let box = element.parentElement; box && box !== document.body; box = box.parentElement) {
+      if (/auto|scroll|hidden|clip/.test(getComputedStyle(box).overflowX)) return true;
+    }
+    return false;
+  };
+  const wide = [...document.querySelectorAll("main *")].filter((element) => {
+    const box = element.getBoundingClientRect();
+    return box.width && box.right > innerWidth + 1 && !kept(element);
+  });
+  return wide.map((element) => element.outerHTML.slice(0, 120));
+}"""
+
+
+@every_page
+def test_nothing_is_wider_than_a_phone(open_page, rel):
+    page = open_page(rel, width=360, height=740)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate(TOO_WIDE) == []
+
+
+# ---- in the browser: what a reader does ------------------------------------------------------
+
+
+def visible_text(page, selector: str) -> str:
+    return page.locator(selector).first.inner_text().strip()
+
+
+def test_icons_are_drawn(open_page):
+    """Each icon's sign has a glyph in the font that was cut down to what is used."""
+    page = open_page(CHAPTERS[0])
+    drawn = page.evaluate("""() => [...document.querySelectorAll("main i[class*=fa-], main span[class*=fa-]")]
+        .filter((icon) => icon.offsetParent)
+        .map((icon) => [icon.className, getComputedStyle(icon, "::before").content, icon.offsetWidth])""")
+    assert len(drawn) >= 4
+    for name, content, width in drawn:
+        assert re.fullmatch(r'"[\ue000-\uf8ff]"', content) and width > 5, name
+    assert page.evaluate(
+        "[...document.fonts].some((f) => f.family.includes('Awesome') && f.status === 'loaded')"
+    )
+
+
+def test_search_page_works_offline(open_page):
+    page = open_page("search.html")
+    page.locator("main input[type=search], .bd-content input[type=search]").first.fill("broadcasting")
+    page.keyboard.press("Enter")
+    page.locator("#search-results ul.search li a").first.wait_for()
+    titles = page.locator("#search-results ul.search li a").all_inner_texts()
+    assert any("BatchNorm" in title for title in titles), titles
+
+
+def test_search_dialog_opens_by_keyboard(open_page):
+    page = open_page(CHAPTERS[0])
+    page.keyboard.press("Control+k")
+    field = page.locator("#pst-search-dialog input[type=search]")
+    field.wait_for(state="visible")
+    field.fill("perplexity")
+    page.keyboard.press("Enter")
+    page.locator("#search-results ul.search li a").first.wait_for()
+    page.locator("#search-results ul.search li a", has_text="Glossary").first.wait_for()
+
+
+def test_theme_switch_changes_the_page_and_is_remembered(open_page):
+    page = open_page("index.html")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    before = page.evaluate(ground)
+    switch = page.locator(".theme-switch-button").first
+    for _ in range(3):  # auto, light, dark
+        if page.evaluate("document.documentElement.dataset.theme") == "dark":
+            break
+        switch.focus()
+        page.keyboard.press("Enter")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert page.evaluate(ground) != before
+    page.reload()
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_skip_link_is_the_first_stop_and_leads_to_the_text(open_page):
+    page = open_page(CHAPTERS[0])
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to main content"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.querySelector('#main-content').contains(document.activeElement)")
+
+
+@pytest.mark.parametrize("rel", CHAPTERS)
+def test_quiz_is_a_group_of_named_choices(open_page, rel):
+    page = open_page(rel)
+    questions = page.locator("fieldset.quiz-question")
+    assert questions.count() >= 4
+    for question in questions.all():
+        name = question.locator("legend").inner_text()
+        assert page.get_by_role("group", name=name, exact=True).count() == 1
+        assert question.locator("label:has(input[type=radio])").count() >= 2
+        marks = [label.get_attribute("data-mark") for label in question.locator("label").all()]
+        assert marks.count("right") == 1
+        reasons = question.locator("template").evaluate_all("all => all.map(t => t.content.textContent)")
+        assert all(len(reason) > 10 for reason in reasons)
+    first = page.locator("fieldset.quiz-question").evaluate_all(
+        "all => all.map(q => q.querySelector('label').dataset.mark)"
+    )
+    assert "wrong" in first, "the right answer always stands first"
+
+
+def test_quiz_marks_an_answer_given_by_keyboard(open_page, axe):
+    page = open_page(CHAPTERS[0])
+    question = page.locator("fieldset.quiz-question").first
+    status = question.get_by_role("status")
+    assert status.get_attribute("aria-live") == "polite" and status.inner_text() == ""
+    question.locator("input").first.focus()
+    page.keyboard.press("Space")
+    outline = "label => getComputedStyle(label).outlineStyle"
+    assert question.locator("label").first.evaluate(outline) == "solid", "the focus cannot be seen"
+    seen = set()
+    for _ in range(question.locator("label").count()):
+        chosen = question.locator("label:has(input:checked)")
+        mark = chosen.get_attribute("data-mark")
+        seen.add(mark)
+        sign = {"right": "✓", "wrong": "✗"}[mark]
+        assert status.inner_text().startswith(sign)
+        assert chosen.evaluate("label => getComputedStyle(label, '::after').content") == f'"{sign}"'
+        page.keyboard.press("ArrowDown")
+    assert seen == {"right", "wrong"}
+    assert axe(page) == []
+
+
+@pytest.mark.parametrize("rel", CHAPTERS)
+def test_hidden_solutions_open_by_keyboard(open_page, rel):
+    page = open_page(rel)
+    summaries = page.locator("article details > summary")
+    assert summaries.count() >= 1
+    for summary in summaries.all():
+        summary.focus()
+        page.keyboard.press("Enter")
+        assert summary.evaluate("summary => summary.parentElement.open")
+        assert len(visible_text(page, "article details[open]")) > 20
+    for button in page.locator("article button.toggle-button").all():
+        button.focus()
+        page.keyboard.press("Enter")
+        assert button.get_attribute("aria-expanded") == "true"
+
+
+def test_boxes_that_scroll_can_be_reached_by_keyboard(open_page):
+    page = open_page("results.html", width=360, height=740)
+    stuck = page.evaluate("""() => [...document.querySelectorAll("article pre, article div")]
+        .filter((box) => /auto|scroll/.test(getComputedStyle(box).overflowX))
+        .filter((box) => box.scrollWidth > box.clientWidth + 1)
+        .filter((box) => box.tabIndex < 0 && !box.querySelector("a, button, input, [tabindex='0']"))
+        .map((box) => box.outerHTML.slice(0, 100))""")
+    assert stuck == []
+
+
+def test_next_and_previous_lead_through_the_book(open_page):
+    page = open_page("index.html")
+    visited = ["index.html"]
+    while page.locator("a.right-next").count() and len(visited) < len(PAGES):
+        page.locator("a.right-next").first.click()
+        page.wait_for_load_state()
+        visited.append(page.url.partition("/html/")[2].partition("#")[0])
+    assert visited == [rel for rel in PAGES if rel != "search.html"]
+    page.locator("a.left-prev").first.click()
+    page.wait_for_load_state()
+    assert page.url.endswith(visited[-2])
+
+
+def test_movement_stops_for_those_who_ask_for_it(open_page):
+    page = open_page(CHAPTERS[0], motion="reduce")
+    assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
+    moving = page.evaluate("""() => [...document.querySelectorAll("body *")].filter((element) => {
+        const style = getComputedStyle(element);
+        return parseFloat(style.transitionDuration) > 0.02 || parseFloat(style.animationDuration) > 0.02;
+    }).map((element) => element.outerHTML.slice(0, 80))""")
+    assert moving == []
+
+
+# ---- pages elsewhere than at the root of a file system ---------------------------------------
+
+
+@pytest.mark.parametrize("address", ["nowhere.html", "wavenet/nowhere.html", "a/b/c"])
+def test_a_wrong_address_shows_the_404_page(open_page, axe, served, address):
+    page = open_page("http://127.0.0.1" + served.removeprefix("http://127.0.0.1") + "/")
+    answer = page.request.get(f"{served}/{address}")
+    assert answer.status == 404
+    page.route("**/nowhere-probe", lambda route: route.abort())
+    page.set_content(answer.text())
+    assert visible_text(page, "h1") == "Page not found"
+    leads = page.locator("article a").evaluate_all("all => all.map(a => a.getAttribute('href'))")
+    assert leads == ["/index.html", "/search.html"]
+    for lead in leads:
+        assert page.request.get(served + lead).ok
+
+
+SMALL = {
+    "index.md": "# A small book\n\nIt explains a {term}`batch` and says that $a_1 = \\frac12$, which is enough"
+    " to see definitions and formulas.\n\n```{figure} images/road.png\n:alt: Five points that fall.\n\nA road.\n```\n",
+    "glossary.md": "# Glossary\n\nA few words that stand for more, and what they mean in this book.\n\n"
+    "```{glossary}\nbatch\n  The examples of one step.\n```\n",
+}
+
+
+def notebook() -> str:
+    cells = [
+        nbformat.v4.new_markdown_cell(
+            "# A notebook\n\nOne cell, which adds two numbers and prints their sum.", id="a"
+        ),
+        nbformat.v4.new_code_cell("1 + 1", execution_count=1, id="b"),
+    ]
+    nb = nbformat.v4.new_notebook(cells=cells)
+    nb.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return nbformat.writes(nb)
+
+
+@pytest.fixture(scope="session")
+def small(build_small):
+    """A small book with all addresses set."""
+    out, said = build_small(
+        SMALL | {"chapter.ipynb": notebook()},
+        book_repository="https://github.com/someone/a-book.git",
+        book_site="https://example.org/read",
+    )
+    assert out, said
+    return out
+
+
+@pytest.mark.xdist_group("small")
+def test_addresses_bring_launch_buttons_and_link_previews(small):
+    page = parsed(small / "chapter.html")
+    links = {a["href"] for a in page.select(".header-article a[href]")}
+    assert "https://mybinder.org/v2/gh/someone/a-book/main?urlpath=lab/tree/book/chapter.ipynb" in links
+    assert "https://colab.research.google.com/github/someone/a-book/blob/main/book/chapter.ipynb" in links
+    assert "https://github.com/someone/a-book" in links
+    assert not parsed(small / "index.html").select('a[href*="mybinder"]'), "no notebook, nothing to launch"
+    content = {m.get("property"): m.get("content") for m in page.find_all("meta")}
+    assert content["og:url"] == "https://example.org/read/chapter.html"
+    assert page.find("link", rel="canonical")["href"] == content["og:url"]
+    picture = content["og:image"].removeprefix("https://example.org/read/")
+    assert (small / picture).is_file()
+    assert parsed(small / "404.html").select_one("article a")["href"] == "/read/index.html"
+
+
+@pytest.mark.xdist_group("small")
+def test_pages_with_addresses_are_accessible_and_ask_for_nothing(small, open_page, axe):
+    page = open_page("chapter.html", folder=small)
+    assert axe(page) == []
+
+
+@pytest.mark.xdist_group("small")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_term_shows_its_definition_on_hover_and_on_focus(small, open_page, axe, theme):
+    page = open_page("index.html", folder=small, theme=theme)
+    term, tip = page.locator("article a:has(.std-term)"), page.locator(".tippy-box")
+    assert tip.count() == 0
+    term.hover()
+    tip.wait_for(state="visible")
+    assert "The examples of one step." in tip.inner_text()
+    assert axe(page) == []
+    page.keyboard.press("Escape")
+    tip.wait_for(state="detached")
+    page.mouse.move(0, 0)
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if term.evaluate("a => a === document.activeElement"):
+            break
+    tip.wait_for(state="visible")
+    described = term.get_attribute("aria-describedby")
+    assert "The examples of one step." in page.locator(f"#{described}").inner_text()
+    page.keyboard.press("Escape")
+    tip.wait_for(state="detached")
+
+
+@pytest.mark.xdist_group("small")
+def test_only_terms_show_a_definition(small, open_page):
+    page = open_page("glossary.html", folder=small)
+    page.locator("h1 a.headerlink").hover(force=True)
+    page.locator("a.left-prev").hover()
+    page.wait_for_timeout(400)
+    assert page.locator(".tippy-box").count() == 0
+
+
+@pytest.mark.xdist_group("wrong")
+def test_mistakes_fail_the_build(build_small):
+    """A formula that KaTeX does not know, and a term that the glossary does not have."""
+    pages = dict(SMALL)
+    pages["index.md"] = pages["index.md"].replace("\\frac12", "\\fraction12")
+    out, said = build_small(pages)
+    assert out is None and "fraction" in said
+    pages["index.md"] = SMALL["index.md"].replace("{term}`batch`", "{term}`botch`")
+    out, said = build_small(pages)
+    assert out is None and "botch" in said
