@@ -1,5 +1,6 @@
 """Every notebook of the book keeps the rules of CONTRIBUTING.md. Nothing is executed."""
 
+import json
 import re
 import subprocess
 import sys
@@ -441,3 +442,19 @@ def test_tables_show_the_stored_results():
     from common.__main__ import main
 
     assert main(["results", "--check"]) == 0, "run python -m common results"
+
+
+def test_normalising_brings_todays_front_ends():
+    from common import widgets
+
+    def notebook(source):
+        state = {"_anywidget_id": "common.widgets.Tree", "_esm": source, "_css": source, "text": "emma"}
+        stored = {"state": {"1" * 32: {"state": state}}, "version_major": 2, "version_minor": 0}
+        return nbformat.v4.new_notebook(metadata={"widgets": {tool.WIDGET_STATE: stored}})
+
+    [model] = json.loads(tool.normalised_text(notebook("old")))["metadata"]["widgets"][tool.WIDGET_STATE][
+        "state"
+    ].values()
+    assert model["state"]["_esm"] == widgets.Tree._esm
+    assert model["state"]["_css"] == widgets.Tree._css
+    assert model["state"]["text"] == "emma"

@@ -140,6 +140,18 @@ def normalise_random_names(nb) -> None:
             cell.outputs = renamed(cell.outputs)
 
 
+def refresh_front_ends(nb) -> None:
+    """Stored widgets run today's JavaScript and style: a change there needs no new execution."""
+    state = nb.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
+    for model in state.values():
+        module, _, kind = model["state"].get("_anywidget_id", "").rpartition(".")
+        if module == "common.widgets":
+            from common import widgets  # here, for it loads PyTorch
+
+            front = getattr(widgets, kind)
+            model["state"] |= {"_esm": front._esm, "_css": front._css}
+
+
 # ---- the first cell: what a notebook needs where the book is not installed --------------
 
 ELSEWHERE = "elsewhere"  # the cell's id, by which it is found again
@@ -215,6 +227,7 @@ def normalised_text(nb) -> str:
     normalise_ids(nb)
     normalise_metadata(nb)
     normalise_random_names(nb)
+    refresh_front_ends(nb)
     nb["nbformat"], nb["nbformat_minor"] = 4, 5
     nbformat.validate(nb)
     return nbformat.writes(nb, indent=1).rstrip("\n") + "\n"
