@@ -8,7 +8,6 @@ The picture on the start page stands between two markers of book/index.md and is
 
 import shutil
 import sys
-from pathlib import Path
 
 from .provenance import ROOT
 
@@ -34,54 +33,63 @@ def art() -> str:
     """The picture as SVG. Its colours are CSS variables, so that it follows the page's theme."""
     context, target = NAME[:-1], NAME[-1]
     columns, levels = BEFORE + len(context), (len(context) - 1).bit_length()
-    x_of = lambda column: LEFT + STEP * column  # noqa: E731
-    y_of = lambda level: BOTTOM - 40 - RISE * level if level else BOTTOM - 34  # noqa: E731
-
-    def edge(child, parent, level):
-        (a, b), (c, d) = (x_of(child), y_of(level - 1)), (x_of(parent), y_of(level))
-        middle = (b + d) / 2
-        return f"M{a} {b}C{a} {middle:g} {c} {middle:g} {c} {d}"
-
-    # In the tree: every node that the last one rests on, counted back from the last letter.
+    # in the tree: every node that the last one rests on, counted back from the last letter
     tree = {level: range(columns - 1, BEFORE - 1, -(2**level)) for level in range(levels + 1)}
-    faint, lit, nodes = [], {level: [] for level in range(1, levels + 1)}, []
+    faint, lit, nodes = [], {level: [] for level in range(1, levels + 1)}, {True: [], False: []}
     for level in range(1, levels + 1):
         for node in range(columns):
             inside = node in tree[level]
             for child in (node - 2 ** (level - 1), node):
                 if child >= 0:
-                    (lit[level] if inside else faint).append(edge(child, node, level))
-            kind = "top" if level == levels and inside else "lit" if inside else "faint"
+                    (lit[level] if inside else faint).append(_edge(child, node, level))
+            kind = ("top" if level == levels else "lit") if inside else "faint"
             size = 5 + 3 * level if inside else 3
-            nodes.append((inside, f'<circle class="cover-{kind}" cx="{x_of(node)}" cy="{y_of(level)}" r="{size}"/>'))
-    letters = "".join(
-        f'<text class="{"cover-letter" if column >= BEFORE else "cover-dot"}" x="{x_of(column)}" y="{BOTTOM}" '
-        f'text-anchor="middle">{letter}</text>'
-        for column, letter in enumerate("·" * BEFORE + context)
+            circle = f'<circle class="cover-{kind}" cx="{_x(node)}" cy="{_y(level)}" r="{size}"/>'
+            nodes[inside].append(circle)
+    x, y = _x(columns), BOTTOM
+    top_x, top_y = _x(columns - 1), _y(levels)
+    guess = f"M{top_x + 18} {top_y}C{x} {top_y} {x} {top_y + 40} {x} {y - 52}"
+    label = (
+        f"The letters of {context} stand in a row. Lines fuse them two at a time, level by level, into one "
+        f"node. From it a dotted arrow leads to the letter that comes next: {target}."
     )
-    x, y = x_of(columns), BOTTOM
-    top = x_of(columns - 1), y_of(levels)
-    guess = f"M{top[0] + 18} {top[1]}C{x} {top[1]} {x} {top[1] + 40} {x} {y - 52}"
     return "\n".join(
         [
-            f'<svg class="cover" viewBox="0 0 {x + LEFT} {BOTTOM + 24}" role="img" aria-label="The letters of '
-            f"{context} stand in a row. Lines fuse them two at a time, through three levels, into one node. "
-            f'From it a dashed arrow leads to the letter that comes next: {target}.">',
+            f'<svg class="cover" viewBox="0 0 {x + LEFT} {y + 24}" role="img" aria-label="{label}">',
             f'<path class="cover-lattice" d="{"".join(faint)}"/>',
             *(f'<path class="cover-edge cover-edge-{level}" d="{"".join(lit[level])}"/>' for level in lit),
-            *(node for _, node in sorted(nodes)),
-            letters,
+            *nodes[False],
+            *nodes[True],
+            *(_letter("cover-dot", column, "·") for column in range(BEFORE)),
+            *(_letter("cover-letter", BEFORE + i, letter) for i, letter in enumerate(context)),
             f'<path class="cover-guess" d="{guess}"/>',
             f'<path class="cover-arrow" d="M{x - 6} {y - 54}h12l-6 9z"/>',
             f'<circle class="cover-ring" cx="{x}" cy="{y - 9}" r="24"/>',
-            f'<text class="cover-letter cover-next" x="{x}" y="{y}" text-anchor="middle">{target}</text>',
+            _letter("cover-letter cover-next", columns, target),
             "</svg>",
         ]
     )
 
 
+def _x(column: int) -> int:
+    return LEFT + STEP * column
+
+
+def _y(level: int) -> int:
+    return BOTTOM - 40 - RISE * level if level else BOTTOM - 34
+
+
+def _edge(child: int, parent: int, level: int) -> str:
+    (a, b), (c, d) = (_x(child), _y(level - 1)), (_x(parent), _y(level))
+    return f"M{a} {b}C{a} {(b + d) / 2:g} {c} {(b + d) / 2:g} {c} {d}"
+
+
+def _letter(kind: str, column: int, letter: str) -> str:
+    return f'<text class="{kind}" x="{_x(column)}" y="{BOTTOM}" text-anchor="middle">{letter}</text>'
+
+
 def card(style: str) -> str:
-    """The card for link previews as a page of 1200 by 630 pixels; `style` is the book's style of the picture."""
+    """The card for link previews, a page of 1200 by 630 pixels; `style` is the book's for the picture."""
     colors = ";".join(f"{name}:{value}" for name, value in COLORS.items())
     return (
         f"<!doctype html><meta charset=utf-8><style>{style}\n:root{{{colors}}}"
@@ -101,7 +109,7 @@ def main() -> int:
     if not browser:
         print("error: no Chromium on this machine; the card stays as it is", file=sys.stderr)
         return 2
-    style = (Path(ROOT) / "book" / "_static" / "aids.css").read_text(encoding="utf-8")
+    style = (ROOT / "book" / "_static" / "aids.css").read_text(encoding="utf-8")
     with sync_playwright() as playwright:
         page = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"]).new_page(
             viewport={"width": 1200, "height": 630}

@@ -6,7 +6,6 @@ losses from the stored results. A new chapter is a new line in `PARTS`.
 
 import json
 from html import escape
-from pathlib import Path
 from textwrap import wrap
 from typing import NamedTuple
 
@@ -50,7 +49,7 @@ PARTS = {
 
 
 class Place(NamedTuple):
-    """A stop with everything that is drawn: `loss` is where the road runs, `own` whether it was measured here."""
+    """A stop with what is drawn of it. The road runs at `loss`; `own`: it is that of a new model."""
 
     number: int
     title: str
@@ -89,13 +88,25 @@ def _title(page: str) -> str:
 
 
 def page() -> str:
-    """The text of the map: for each part its road, in a wide and in a narrow drawing, and the same in words."""
-    parts = []
+    """The text of the map: for each part its road, drawn wide and narrow, and the same in words."""
+    parts = ["", _introduction()]
     for index, (caption, stops) in enumerate(PARTS.items()):
         road = places(stops)
         drawings = "\n".join(draw(road, caption, f"road-{index}", narrow) for narrow in (False, True))
-        parts.append(f"\n## {caption}\n\n```{{raw}} html\n{drawings}\n```\n\n### In words\n\n{_in_words(road)}\n")
-    return "".join(parts)
+        parts += ["", f"## {caption}", "", "```{raw} html", drawings, "```", ""]
+        parts += ["### In words", "", _in_words(road), ""]
+    return "\n".join(parts)
+
+
+def _introduction() -> str:
+    seeds = min(len(entry["runs"]) for entry in stored_results()["models"].values())
+    start = next(stop.model for stops in PARTS.values() for stop in stops)
+    return (
+        "The road down, chapter by chapter. Each stop says what changes there, and where the validation loss "
+        f"stands afterwards: mean ± standard deviation over {seeds} seeds on this book's list. A diamond ◆ is "
+        "the lecture's own figure for the same model, a single run on its own list; the lecture's road starts "
+        f"at {LECTURE[start][1]:.3f}. A hollow stop brings no new model. Every stop is a link."
+    )
 
 
 def _in_words(road) -> str:
@@ -109,7 +120,9 @@ def _in_words(road) -> str:
         ]
         for place in road
     ]
-    return markdown_table(["", "chapter", "what changes here", "validation loss", "lecture"], rows, "rllrr")
+    return markdown_table(
+        ["stop", "chapter", "what changes here", "validation loss", "lecture"], rows, "rllrr"
+    )
 
 
 # ---- the drawing -----------------------------------------------------------------
@@ -133,7 +146,7 @@ LINE, TOP, GAP = 20, 62, 34
 
 
 def draw(road: list[Place], caption: str, name: str, narrow: bool = False) -> str:
-    """One road as SVG: the loss falls from left to right, to scale; the chapters follow from top to bottom."""
+    """One road as SVG: the chapters from top to bottom, the loss to scale, falling from left to right."""
     layout = NARROW if narrow else WIDE
     name = f"{name}-{'narrow' if narrow else 'wide'}"
     high, low = max(place.loss for place in road), min(place.loss for place in road)
@@ -195,25 +208,23 @@ def _surface(points, height):
 
 
 def _stop(layout, place, lines, y, x_of, narrow) -> str:
-    x, words = x_of(place.loss), []
-    for index, (kind, line) in enumerate(lines):
-        words.append(f'<text class="{kind}" x="{layout.text}" y="{y + LINE * index + 9}">{escape(line)}</text>')
-    bottom = y + LINE * len(lines) + 9
-    loss = place.measured if place.own else f"{place.loss:.3f}, the same model"
+    """One stop: a link around its mark on the road and its words."""
+    x, bottom = x_of(place.loss), y + LINE * len(lines) + 9
+    kind = "own" if place.own else "same"
     lecture = f'<tspan class="road-lecture" dx="12">◆ {place.lecture:.3f}</tspan>' if place.own else ""
-    words.append(f'<text class="road-loss" x="{layout.text}" y="{bottom}">{loss}{lecture}</text>')
-    marks = [f'<circle class="road-{"own" if place.own else "same"}" cx="{x:.1f}" cy="{y + 4}" r="12"/>']
-    marks.append(
-        f'<text class="road-number-{"own" if place.own else "same"}" x="{x:.1f}" y="{y + 9}" '
-        f'text-anchor="middle">{place.number}</text>'
-    )
-    if place.own and not narrow:  # too close to the circle on a narrow drawing
-        at = x_of(place.lecture)
-        marks.append(f'<path class="road-diamond" d="M{at:.1f} {y + 19}l5 5-5 5-5-5z"/>')
-    spoken = f"{place.measured} nats; the lecture {place.lecture:.3f}" if place.own else "the same model as before"
+    loss = f"{place.measured}{lecture}" if place.own else f"{place.loss:.3f}, the same model"
+    spoken = f"{place.measured} nats; the lecture {place.lecture:.3f}" if place.own else "as before"
     label = f"Chapter {place.number}: {place.title}. {place.change} Validation loss: {spoken}."
-    return (
-        f'<a href="{place.page}.html" aria-label="{escape(label)}">'
-        f'<rect class="road-hit" x="2" y="{y - 17}" width="{layout.width - 4}" height="{bottom - y + 29}" rx="6"/>'
-        f"{''.join(marks)}{''.join(words)}</a>"
-    )
+    parts = [
+        f'<a href="{place.page}.html" aria-label="{escape(label)}">',
+        f'<rect class="road-hit" x="2" y="{y - 17}" width="{layout.width - 4}" height="{bottom - y + 29}"/>',
+        f'<circle class="road-{kind}" cx="{x:.1f}" cy="{y + 4}" r="12"/>',
+        f'<text class="road-number road-number-{kind}" x="{x:.1f}" y="{y + 9}">{place.number}</text>',
+    ]
+    if place.own and not narrow:  # on a narrow drawing it would lie under the circle
+        parts.append(f'<path class="road-diamond" d="M{x_of(place.lecture):.1f} {y + 19}l5 5-5 5-5-5z"/>')
+    for index, (style, line) in enumerate(lines):
+        text = escape(line, quote=False)
+        parts.append(f'<text class="{style}" x="{layout.text}" y="{y + LINE * index + 9}">{text}</text>')
+    parts.append(f'<text class="road-loss" x="{layout.text}" y="{bottom}">{loss}</text></a>')
+    return "".join(parts)
