@@ -102,10 +102,11 @@ def _introduction() -> str:
     seeds = min(len(entry["runs"]) for entry in stored_results()["models"].values())
     start = next(stop.model for stops in PARTS.values() for stop in stops)
     return (
-        "The road down, chapter by chapter. Each stop says what changes there, and where the validation loss "
-        f"stands afterwards: mean ± standard deviation over {seeds} seeds on this book's list. A diamond ◆ is "
-        "the lecture's own figure for the same model, a single run on its own list; the lecture's road starts "
-        f"at {LECTURE[start][1]:.3f}. A hollow stop brings no new model. Every stop is a link."
+        "The road down, chapter by chapter. Each stop says what changes there, and where the validation "
+        f"loss stands afterwards: mean ± standard deviation over {seeds} seeds on this book's list. A "
+        "diamond ◆ is the lecture's own figure for the same model, a single run on its own list; the "
+        f"lecture's road starts at {LECTURE[start][1]:.3f}. A hollow stop brings no new model. Every stop "
+        "is a link."
     )
 
 
