@@ -209,15 +209,13 @@ def _surface(points, height):
 
 
 def _stop(layout, place, lines, y, x_of, narrow) -> str:
-    """One stop: a link around its mark on the road and its words."""
+    """One stop: a link around its mark on the road and its words, which are the link's name."""
     x, bottom = x_of(place.loss), y + LINE * len(lines) + 9
     kind = "own" if place.own else "same"
-    lecture = f'<tspan class="road-lecture" dx="12">◆ {place.lecture:.3f}</tspan>' if place.own else ""
-    loss = f"{place.measured}{lecture}" if place.own else f"{place.loss:.3f}, the same model"
-    spoken = f"{place.measured} nats; the lecture {place.lecture:.3f}" if place.own else "as before"
-    label = f"Chapter {place.number}: {place.title}. {place.change} Validation loss: {spoken}."
+    lecture = f'<tspan class="road-lecture" dx="8">◆ {place.lecture:.3f}</tspan>' if place.own else ""
+    loss = f"{place.measured} {lecture}" if place.own else f"{place.loss:.3f}, the same model"
     parts = [
-        f'<a href="{place.page}.html" aria-label="{escape(label)}">',
+        f'<a href="{place.page}.html">',
         f'<rect class="road-hit" x="2" y="{y - 17}" width="{layout.width - 4}" height="{bottom - y + 29}"/>',
         f'<circle class="road-{kind}" cx="{x:.1f}" cy="{y + 4}" r="12"/>',
         f'<text class="road-number road-number-{kind}" x="{x:.1f}" y="{y + 9}">{place.number}</text>',
@@ -228,4 +226,4 @@ def _stop(layout, place, lines, y, x_of, narrow) -> str:
         text = escape(line, quote=False)
         parts.append(f'<text class="{style}" x="{layout.text}" y="{y + LINE * index + 9}">{text}</text>')
     parts.append(f'<text class="road-loss" x="{layout.text}" y="{bottom}">{loss}</text></a>')
-    return "".join(parts)
+    return " ".join(parts)  # the spaces part the words of the name
