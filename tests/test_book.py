@@ -242,6 +242,25 @@ def test_a_hint_stands_before_each_solution(path):
         )
 
 
+# Exercise 3.2 expects 107 of a solution that rightly returns 108. Take this away with the mistake.
+WRONG = "wavenet/03_eight_char_context.ipynb"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(p, marks=[pytest.mark.xfail(strict=True)] if notebook_id(p) == WRONG else [])
+        for p in LESSONS
+    ],
+    ids=notebook_id,
+)
+def test_solutions_are_marked_correct(path):
+    for name, cells in exercises(path).items():
+        shown = [o for c in cells if is_solution(c) and c.cell_type == "code" for o in output_texts(c)]
+        marks = re.findall(r"^exercise \S+: (.*)$", "\n".join(shown), re.MULTILINE)
+        assert marks and all(mark.startswith("correct") for mark in marks), f"{name}: {marks}"
+
+
 def quizzes(path: Path) -> list[Path]:
     calls = (re.findall(r'display_quiz\("([^"]+)"', cell.source) for cell in code_cells(path))
     return [path.parent / name for names in calls for name in names]
