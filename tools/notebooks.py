@@ -282,8 +282,10 @@ def title_of(notebook: Path) -> str:
 
 
 def in_order(kept: dict) -> list[tuple[str, dict]]:
-    """The chapters first, then the appendix."""
-    return sorted(kept.items(), key=lambda item: (item[0].startswith("appendix"), item[0]))
+    """As the book has them; what it does not have comes last."""
+    pages = re.findall(r"\bfile: (\S+)", (BOOK / "_toc.yml").read_text(encoding="utf-8"))
+    place = {page: index for index, page in enumerate(pages)}
+    return sorted(kept.items(), key=lambda item: (place.get(item[0], len(place)), item[0]))
 
 
 def costs_table(book: Path = BOOK) -> str:
