@@ -243,7 +243,7 @@ def test_a_hint_stands_before_each_solution(path):
         )
 
 
-@pytest.mark.parametrize("path", LESSONS, ids=notebook_id)
+@every_lesson
 def test_solutions_are_marked_correct(path):
     for name, cells in exercises(path).items():
         shown = [o for c in cells if is_solution(c) and c.cell_type == "code" for o in output_texts(c)]
