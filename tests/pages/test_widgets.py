@@ -120,10 +120,10 @@ def test_names_are_written_marked_and_announced(open_live, axe):
         written = panel.locator("li").all()
         assert len(written) == 20
         for item in written:
-            name, _, mark = item.inner_text().partition(" ")
-            assert name.strip().startswith("mar") and set(name) <= set(VOCABULARY.characters[1:])
+            name, *mark = item.inner_text().split()
+            assert name.startswith("mar") and set(name) <= set(VOCABULARY.characters[1:])
             fresh = name not in known
-            assert ("wn-new" in (item.get_attribute("class") or "")) == fresh == (mark.strip() == "(new)")
+            assert ("wn-new" in (item.get_attribute("class") or "")) == fresh == (mark == ["(new)"])
     status = playground.get_by_role("status")
     page.wait_for_function("(p) => p.textContent.includes('20 names by')", arg=status.element_handle())
     assert status.get_attribute("aria-live") == "polite" and "mar" in status.text_content()
@@ -299,6 +299,7 @@ def test_the_same_front_end_runs_in_jupyterlab(browser, lab):
     try:
         page.goto(lab)
         page.locator(".jp-Notebook").wait_for(timeout=60_000)
+        page.get_by_text("| Idle").wait_for(timeout=60_000)
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         panel = page.locator(".wn-playground .wn-panel").first

@@ -23,7 +23,7 @@ const count = (number) => number.toLocaleString("en-US");
 
 // A labelled slider; `show` turns its position into words, `changed` hears of every move.
 function slider(text, { min, max, step = 1, value, show = String }, changed) {
-  const output = node("output", { class: "wn-value" }, show(value));
+  const output = node("span", { class: "wn-value" }, show(value));
   const input = node("input", {
     type: "range", min, max, step, value, "aria-label": text, "aria-valuetext": show(value),
     oninput: () => {
