@@ -25,9 +25,8 @@ ICON_RULE = re.compile(r'(?:\.fa-[\w-]+:before,?)+\{content:"[^"]*"\}')
 NEEDED_BY = {
     "vendor/katex/katex.min.css": 'class="katex"',
     "katex-math.css": 'class="katex"',
-    "vendor/popper.min.js": "std-term",
-    "vendor/tippy.umd.min.js": "std-term",
-    "tippy/": "std-term",  # the definitions that sphinx-tippy collects for one page
+    "vendor/popper.min.js": "data-definition=",
+    "vendor/tippy.umd.min.js": "data-definition=",
     "sphinx-design.min.css": 'class="sd-',
     "design-tabs.js": "sd-tab-set",
     "thebe": None,  # connects a page to a remote kernel; jupyter-book always adds it
@@ -118,6 +117,8 @@ def slim_icons(app, exception):
 
 def setup(app):
     use_own_node()
+    for script in ("vendor/popper.min.js", "vendor/tippy.umd.min.js"):
+        app.add_js_file(script, loading_method="defer")
     app.connect("html-page-context", drop_unused_files, priority=999)
     app.connect("build-finished", quieten, priority=990)
     app.connect("build-finished", slim_icons, priority=999)
