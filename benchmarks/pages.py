@@ -16,14 +16,13 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "pages"))
 
-from conftest import chromium  # noqa: E402
-
 from common import names  # noqa: E402
 from common.evaluate import markdown_table  # noqa: E402
 from common.layers import evaluating  # noqa: E402
 from common.models import MODELS, pretrained  # noqa: E402
 from common.sample import sample  # noqa: E402
 from common.vocabulary import Vocabulary  # noqa: E402
+from conftest import chromium  # noqa: E402
 
 ROUNDS = 7
 TYPE = """(text) => {
