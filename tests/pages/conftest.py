@@ -124,11 +124,24 @@ def open_page(browser, html):
         assert not noise.console, f"{rel} wrote to the console: {noise.console}"
 
 
+# Colours that are on their way from light to dark would be found wanting.
+STILL = """async () => {
+  const frame = () => new Promise(requestAnimationFrame);
+  for (let calm = 0; calm < 3; calm++) {
+    await frame();
+    const moving = document.getAnimations();
+    if (moving.length) calm = 0;
+    await Promise.allSettled(moving.map((animation) => animation.finished));
+  }
+}"""
+
+
 @pytest.fixture
 def axe():
     """A function that returns the serious and critical findings of axe-core on an open page."""
 
     def findings(page) -> list[str]:
+        page.evaluate(STILL)
         page.add_script_tag(content=AXE.read_text(encoding="utf-8"))
         found = page.evaluate("axe.run(document, { resultTypes: ['violations'], preload: false })")[
             "violations"

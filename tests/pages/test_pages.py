@@ -161,7 +161,7 @@ def test_page_works_offline_and_is_light(open_page, rel):
 @every_page
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_page_is_accessible(open_page, axe, rel, theme):
-    page = open_page(rel, theme=theme, motion="reduce")  # or colours would still be changing
+    page = open_page(rel, theme=theme, motion="reduce")
     assert page.evaluate("document.documentElement.dataset.theme") == theme
     assert axe(page) == []
 
