@@ -8,13 +8,16 @@ stands, the second has these numbers in its table of contents.
 """
 
 import json
+import logging
 import os
+import posixpath
 import re
 import sys
 import time
 import tomllib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -24,12 +27,15 @@ from bs4 import BeautifulSoup
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import BooleanObject, DictionaryObject, Fit, NameObject, TextStringObject
 
+# Chromium's list of objects is a little too short, and pypdf says so at every reading.
+logging.getLogger("pypdf").setLevel(logging.ERROR)
+
 ROOT = Path(__file__).resolve().parent.parent
 STYLE = Path(__file__).with_suffix(".css")
 
 SUBTITLE = "A course in executable PyTorch notebooks"
 START = "About this book"  # the start page's own title is the book's
-KEY = "Answers to the quizzes"
+KEY, KEY_ID = "Answers to the quizzes", "answer-key"
 WIDGET = 'script[type="application/vnd.jupyter.widget-view+json"]'
 NOT_FOR_PAPER = "script, style, noscript, template, button, a.headerlink, .toctree-wrapper, .only-dark"
 LONG = 18  # lines of code that may be divided between two pages
@@ -109,7 +115,7 @@ def unique_ids(article, name: str) -> None:
 
 def resolved(address: str, name: str) -> str:
     """A relative address in page ``name`` as a path from the folder of the HTML."""
-    return os.path.normpath(os.path.join(os.path.dirname(name), unquote(urlsplit(address).path)))
+    return posixpath.normpath(posixpath.join(posixpath.dirname(name), unquote(urlsplit(address).path)))
 
 
 def link_target(href: str, name: str, pages: set[str]) -> str | None:
@@ -121,7 +127,7 @@ def link_target(href: str, name: str, pages: set[str]) -> str | None:
     parts = urlsplit(href)
     if parts.scheme or parts.netloc:
         return href
-    page = os.path.splitext(resolved(href, name))[0] if parts.path else name
+    page = posixpath.splitext(resolved(href, name))[0] if parts.path else name
     if page not in pages or (parts.path and not parts.path.endswith(".html")):
         return None
     return f"#{prefix(page)}--{unquote(parts.fragment)}" if parts.fragment else f"#{prefix(page)}"
@@ -174,7 +180,7 @@ def replace_widgets(article, soup, name: str, address: str | None = None) -> Non
         view.replace_with(line)
 
 
-def quizzes_on_paper(article, soup) -> list[str]:
+def quizzes_on_paper(article, soup, name: str) -> list[str]:
     """Turn the page's questions into lettered lists; return their answers as HTML, one a question."""
     keys = []
     for number, form in enumerate(article.select("fieldset.quiz-question"), start=1):
@@ -193,9 +199,14 @@ def quizzes_on_paper(article, soup) -> list[str]:
             choices.append(choice)
         question.extend([asked, choices])
         form.replace_with(question)
-        keys.append(
-            f'<div class="key"><p class="right">{number}. <b>{", ".join(right)}</b></p>{"".join(reasons)}</div>'
-        )
+        answer = f'<p class="right">{number}. <b>{", ".join(right)}</b></p>'
+        keys.append(f'<div class="key">{answer}{"".join(reasons)}</div>')
+    if keys:
+        where = soup.new_tag("a", href=f"#{KEY_ID}--{prefix(name)}")
+        where.string = "at the end of the book"
+        note = soup.new_tag("p", attrs={"class": "where"})
+        note.extend(["The answers, with reasons, stand ", where, "."])
+        question.insert_after(note)
     return keys
 
 
@@ -208,10 +219,8 @@ def mark_short_code(article) -> None:
 
 def headings(article) -> list[Heading]:
     """The sections below the title, with the ids under which they can be found."""
-    found = []
-    for heading in article.select("section[id] > h2"):
-        found.append(Heading(heading.get_text(" ", strip=True), heading.parent["id"]))
-    return found
+    found = article.select("section[id] > h2")
+    return [Heading(" ".join(heading.get_text().split()), heading.parent["id"]) for heading in found]
 
 
 def chapter(text: str, name: str, pages: set[str], base: str, title: str | None = None):
@@ -224,14 +233,14 @@ def chapter(text: str, name: str, pages: set[str], base: str, title: str | None 
     if not article or not article.h1:
         raise ValueError(f"{name}.html has no article with a title")
     canonical = soup.select_one('link[rel="canonical"]')
-    replace_widgets(article, soup, name, canonical and canonical["href"])
-    answers = quizzes_on_paper(article, soup)
-    unfold(article, soup)
-    for element in article.select(NOT_FOR_PAPER):
-        element.decompose()
     unique_ids(article, name)
     rewrite_links(article, name, pages)
     rewrite_pictures(article, name, base)
+    replace_widgets(article, soup, name, canonical and canonical["href"])
+    answers = quizzes_on_paper(article, soup, name)
+    unfold(article, soup)
+    for element in article.select(NOT_FOR_PAPER):
+        element.decompose()
     mark_short_code(article)
     if title:
         article.h1.string = title
@@ -241,11 +250,11 @@ def chapter(text: str, name: str, pages: set[str], base: str, title: str | None 
 
 def answer_key(answers: dict[str, list[str]], titles: dict[str, str]) -> Chapter:
     """The last chapter: for every quiz its answers, each with its reason."""
-    key = Chapter(KEY, "answer-key", f"<h1>{KEY}</h1>")
+    key = Chapter(KEY, KEY_ID, f"<h1>{KEY}</h1>")
     for name, texts in answers.items():
-        section = f"answer-key--{prefix(name)}"
+        section = f"{KEY_ID}--{prefix(name)}"
         key.html += (
-            f'<section id="{section}"><h2><a href="#{prefix(name)}">{titles[name]}</a></h2>'
+            f'<section id="{section}"><h2><a href="#{prefix(name)}">{escape(titles[name])}</a></h2>'
             f"{''.join(texts)}</section>"
         )
     return key
@@ -261,32 +270,31 @@ def stylesheets(text: str, name: str, base: str) -> list[str]:
 
 
 def drawing() -> str:
-    """The cover's picture: eight characters are fused pair by pair, and predict the next one."""
-    width, height, colours = 640, 400, ("#0072B2", "#009E73", "#D55E00", "#CC79A7")
-    rows = [
-        [(40 + (i + 0.5) * 70 * 2**level, height - 50 - level * 100) for i in range(8 >> level)]
-        for level in range(4)
-    ]
-    lines, dots = [], []
-    for level, row in enumerate(rows):
-        for i, (x, y) in enumerate(row):
+    """The cover's picture, in vectors: chapter 4's tree fuses eight characters, two at a time."""
+    word, colours = "isabella", ("#6b6b6b", "#0072B2", "#009E73", "#D55E00")
+    lines, boxes = [], []
+    for level, colour in enumerate(colours):
+        span, y = 80 * 2**level, 340 - 105 * level
+        width = 60 + 15 * (2**level - 1)
+        for first in range(0, len(word), 2**level):
+            x = (first + 2**level / 2) * 80
             if level:
-                for child in rows[level - 1][2 * i : 2 * i + 2]:
-                    lines.append(f'<line x1="{child[0]}" y1="{child[1]}" x2="{x}" y2="{y}"/>')
-            radius = 17 + 3 * level
-            dots.append(f'<circle cx="{x}" cy="{y}" r="{radius}" fill="{colours[level]}"/>')
-            letter = "..margar"[i] if level == 0 else "e" if level == 3 else ""
-            dots.append(f'<text x="{x}" y="{y + 6}">{letter}</text>')
+                for child in (x - span / 4, x + span / 4):
+                    lines.append(f'<line x1="{child}" y1="{y + 75}" x2="{x}" y2="{y + 30}"/>')
+            boxes.append(
+                f'<rect x="{x - width / 2}" y="{y - 25}" width="{width}" height="55" rx="9" fill="{colour}"/>'
+                f'<text x="{x}" y="{y + 10}">{word[first : first + 2**level]}</text>'
+            )
     return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="A tree: eight characters are fused'
-        f' pair by pair, in three steps, into one prediction">'
-        f'<g stroke="#6b6b6b" stroke-width="2">{"".join(lines)}</g><g>{"".join(dots)}</g></svg>'
+        '<svg viewBox="0 0 640 380" role="img" aria-label="A tree: the eight letters of isabella are'
+        ' fused two at a time, in three steps, into one box">'
+        f'<g stroke="#6b6b6b" stroke-width="2">{"".join(lines)}</g><g>{"".join(boxes)}</g></svg>'
     )
 
 
 def cover(about: dict) -> str:
     return (
-        f'<section class="cover" id="cover"><p class="title">{about["title"]}</p>'
+        f'<section class="cover"><p class="title">{about["title"]}</p>'
         f'<p class="subtitle">{SUBTITLE}</p>{drawing()}'
         f'<p class="about">{about["author"]}<br>Version {about["version"]}, {about["date"]}</p>'
         f'<div class="about">{about["licence"]}</div></section>'
@@ -299,19 +307,19 @@ def contents(parts: list[Part], pages: dict[str, int]) -> str:
     def line(heading: Heading, level: str) -> str:
         page = pages.get(heading.id, "000")
         return (
-            f'<li class="{level}"><a href="#{heading.id}"><span class="name">{heading.title}</span>'
+            f'<li class="{level}"><a href="#{heading.id}"><span class="name">{escape(heading.title)}</span>'
             f'<span class="dots"></span><span class="page">{page}</span></a>'
         )
 
     html = ""
     for part in parts:
-        html += f'<p class="part">{part.caption}</p>' if part.caption else ""
+        html += f'<p class="part">{escape(part.caption)}</p>' if part.caption else ""
         html += "<ul>"
         for one in part.chapters:
             sections = "".join(f"{line(section, 'section')}</li>" for section in one.sections)
             html += line(one, "chapter") + (f"<ul>{sections}</ul>" if sections else "") + "</li>"
         html += "</ul>"
-    return f'<nav class="book-contents" id="book-contents"><h1>Contents</h1><div class="columns">{html}</div></nav>'
+    return f'<nav class="book-contents"><h1>Contents</h1><div class="columns">{html}</div></nav>'
 
 
 def document(parts: list[Part], about: dict, styles: list[str], pages: dict[str, int]) -> str:
@@ -369,10 +377,9 @@ def finish(printed: Path, target: Path, parts: list[Part], about: dict) -> None:
 
     def add(heading: Heading, parent=None):
         place = places[heading.id]
+        fit = Fit.xyz(left=0, top=place.top)
         page = reader.get_destination_page_number(place)
-        return writer.add_outline_item(
-            title=heading.title, page_number=page, parent=parent, fit=Fit.xyz(left=0, top=place.top)
-        )
+        return writer.add_outline_item(title=heading.title, page_number=page, parent=parent, fit=fit)
 
     writer.add_outline_item(title="Contents", page_number=1)  # after the cover
     for part in parts:
