@@ -156,6 +156,15 @@ def test_only_long_code_may_be_divided():
     assert [pre.get("class") for pre in article.select("pre")] == [["short"], None]
 
 
+def test_code_keeps_its_text_and_its_colours():
+    article = soup(
+        '<pre><span class="k">def</span><span class="w"> </span>'
+        '<span class="nf">f</span><span class="p">(</span></pre>'
+    )
+    tool.lighten_code(article)
+    assert str(article) == '<pre><span class="k">def</span> <span class="nf">f</span>(</pre>'
+
+
 def test_page_without_a_title_is_refused():
     with pytest.raises(ValueError, match="part/one.html has no article"):
         tool.chapter("<html><body><h1>x</h1></body></html>", "part/one", PAGES, "..")

@@ -210,6 +210,12 @@ def quizzes_on_paper(article, soup, name: str) -> list[str]:
     return keys
 
 
+def lighten_code(article) -> None:
+    """Names and punctuation lose their span: half of the PDF's structure, for the colour of plain code."""
+    for token in article.select("pre span:is(.n, .nn, .p, .w)"):
+        token.unwrap()
+
+
 def mark_short_code(article) -> None:
     """Code that fits on any page is not divided."""
     for pre in article.select("pre"):
@@ -241,6 +247,9 @@ def chapter(text: str, name: str, pages: set[str], base: str, title: str | None 
     unfold(article, soup)
     for element in article.select(NOT_FOR_PAPER):
         element.decompose()
+    for figure in article.select("figure"):
+        figure["role"] = "group"  # the picture inside is the figure that carries the alternative text
+    lighten_code(article)
     mark_short_code(article)
     if title:
         article.h1.string = title
