@@ -1,5 +1,6 @@
 """Every notebook of the book keeps the rules of CONTRIBUTING.md. Nothing is executed."""
 
+import json
 import re
 import subprocess
 import sys
@@ -31,6 +32,8 @@ def notebook_id(path: Path) -> str:
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=notebook_id)
 every_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=notebook_id)
+LESSONS = [path for path in NOTEBOOKS if path in CHAPTERS or path.parent.name == "appendix"]
+every_lesson = pytest.mark.parametrize("path", LESSONS, ids=notebook_id)
 
 
 def read(path: Path):
@@ -206,6 +209,112 @@ def test_exercises_have_hidden_solutions(path):
         assert options or folded, (
             f"{name}: no solution; add a code cell with the tag hide-cell, or a solution directive"
         )
+
+
+# ---- learning aids: chapters and appendix ------------------------------------------
+
+DIFFICULTY = re.compile(r"^\*(Easy|Medium|Hard) · \d+ minutes\*$", re.MULTILINE)
+HINT = re.compile(r"^[`:]{3,}\{dropdown\} Hint\n(?:\s*:.*\n)*\s*\S", re.MULTILINE)
+TERM = re.compile(r"\{term\}`(?:[^`<]*<([^`>]+)>|([^`]+))`")
+MARGIN = re.compile(r"^[`:]{3,}\{margin\}", re.MULTILINE)
+
+
+@every_lesson
+def test_exercises_say_how_hard_and_how_long_they_are(path):
+    found = exercises(path)
+    assert found, "no exercise"
+    for name, cells in found.items():
+        assert len(DIFFICULTY.findall(cells[0].source)) == 1, f"{name}: no line like *Easy · 5 minutes*"
+
+
+def is_solution(cell) -> bool:
+    if cell.cell_type == "code":
+        return bool({"hide-cell", "hide-input"} & tags(cell))
+    return bool(re.search(r"\{solution(?:-start)?\}", cell.source))
+
+
+@every_lesson
+def test_a_hint_stands_before_each_solution(path):
+    for name, cells in exercises(path).items():
+        hints = [i for i, c in enumerate(cells) if c.cell_type == "markdown" and HINT.search(c.source)]
+        solutions = [i for i, c in enumerate(cells) if is_solution(c)]
+        assert hints and solutions and hints[0] < solutions[0], (
+            f"{name}: put :::{{dropdown}} Hint before the solution"
+        )
+
+
+@every_lesson
+def test_solutions_are_marked_correct(path):
+    for name, cells in exercises(path).items():
+        shown = [o for c in cells if is_solution(c) and c.cell_type == "code" for o in output_texts(c)]
+        marks = re.findall(r"^exercise \S+: (.*)$", "\n".join(shown), re.MULTILINE)
+        assert marks and all(mark.startswith("correct") for mark in marks), f"{name}: {marks}"
+
+
+def quizzes(path: Path) -> list[Path]:
+    calls = (re.findall(r'display_quiz\("([^"]+)"', cell.source) for cell in code_cells(path))
+    return [path.parent / name for names in calls for name in names]
+
+
+@every_lesson
+def test_a_quiz_has_four_questions_and_explains_every_answer(path):
+    assert quizzes(path), "no quiz in a file of its own"
+    for quiz in quizzes(path):
+        questions = json.loads(quiz.read_text(encoding="utf-8"))
+        assert len(questions) >= 4
+        for question in questions:
+            answers = question["answers"]
+            right = [answer for answer in answers if answer.get("correct")]
+            assert right and len(right) < len(answers), f"{question['question']}: right and wrong answers"
+            silent = [a.get("answer") for a in answers if len(a.get("feedback", "").strip()) < 10]
+            assert not silent, f"{question['question']}: no feedback for {silent}"
+            assert len({a["feedback"] for a in answers}) == len(answers), "one feedback for two answers"
+
+
+def glossary() -> set[str]:
+    """The terms of the glossary, in lower case."""
+    page = (BOOK / "glossary.md").read_text(encoding="utf-8")
+    body = re.search(r"```\{glossary\}\n(.*?)```", page, re.DOTALL)[1]
+    return {line.lower() for line in body.splitlines() if line and not line.startswith(" ")}
+
+
+def terms(source: str) -> list[str]:
+    """The glossary's entries that a text points to, in order."""
+    return [(entry or shown).strip().lower() for entry, shown in TERM.findall(source)]
+
+
+@every_lesson
+def test_terms_link_to_the_glossary(path):
+    used, known = terms(text(path)), glossary()
+    assert not set(used) - known, "not in the glossary"
+    assert len(set(used)) >= 5, f"only {sorted(set(used))}"
+    assert all(a != b for a, b in zip(used, used[1:], strict=False)), "a term twice in a row"
+    assert not re.search(r"^#.*\{term\}", text(path), re.MULTILINE), "a term in a heading"
+
+
+def test_the_glossary_is_sorted():
+    page = (BOOK / "glossary.md").read_text(encoding="utf-8")
+    entries = re.findall(r"(?:^|\n\n)(\S[^\n]*)(?=\n)", page.split("```{glossary}\n")[1])
+    assert len(entries) > 50
+    assert entries == sorted(entries, key=str.lower)
+
+
+@every_lesson
+def test_there_are_margin_notes(path):
+    assert 2 <= len(MARGIN.findall(text(path))) <= 6
+
+
+# ---- the map -----------------------------------------------------------------------
+
+
+def test_every_chapter_is_a_stop_of_the_map():
+    page = (BOOK / "map.md").read_text(encoding="utf-8")
+    for path in CHAPTERS:
+        name = path.relative_to(BOOK).with_suffix("").as_posix()
+        assert page.count(f'href="{name}.html"') == 2, f"{name}: add a Stop to common.roadmap.PARTS"
+        assert f"]({name}.ipynb)" in page
+    links = re.findall(r'href="([^"]+)\.html"', page)
+    assert all((BOOK / f"{link}.ipynb").is_file() for link in links)
 
 
 # ---- the table of contents ---------------------------------------------------------
@@ -441,3 +550,19 @@ def test_tables_show_the_stored_results():
     from common.__main__ import main
 
     assert main(["results", "--check"]) == 0, "run python -m common results"
+
+
+def test_normalising_brings_todays_front_ends():
+    from common import widgets
+
+    def notebook(source):
+        state = {"_anywidget_id": "common.widgets.Tree", "_esm": source, "_css": source, "text": "emma"}
+        stored = {"state": {"1" * 32: {"state": state}}, "version_major": 2, "version_minor": 0}
+        return nbformat.v4.new_notebook(metadata={"widgets": {tool.WIDGET_STATE: stored}})
+
+    [model] = json.loads(tool.normalised_text(notebook("old")))["metadata"]["widgets"][tool.WIDGET_STATE][
+        "state"
+    ].values()
+    assert model["state"]["_esm"] == widgets.Tree._esm
+    assert model["state"]["_css"] == widgets.Tree._css
+    assert model["state"]["text"] == "emma"

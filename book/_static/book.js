@@ -16,7 +16,23 @@ document.addEventListener("change", (event) => {
   feedback.replaceChildren(reason);
 });
 
-// Escape closes the definition that hover or focus has opened.
+// A term shows its definition on hover and on focus (the link carries it; see
+// book/_ext/definitions.py). It stays while the pointer is on it; Escape closes it.
+document.addEventListener("DOMContentLoaded", () => {
+  if (!window.tippy) return;
+  window.tippy("[data-definition]", {
+    content: (term) => term.dataset.definition,
+    appendTo: () => document.body,
+    aria: { content: "describedby", expanded: false },
+    duration: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : [150, 100],
+    interactive: true,
+    maxWidth: 360,
+  });
+});
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && window.tippy) window.tippy.hideAll();
 });
+
+// Search shows a passage of every page that it finds, which it fetches; a browser forbids
+// that on file://. There it shows the titles alone.
+if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;

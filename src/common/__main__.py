@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from . import bench
+from . import bench, cover, roadmap
 from . import names as names_module
 from .evaluate import (
     LECTURE,
@@ -345,14 +345,17 @@ def _draw_road(path) -> None:
 
 
 def _pages() -> dict[Path, str]:
-    """Pages that show stored figures, as they ought to be: the text between two markers is made here."""
+    """Pages with made parts, as they ought to be: what stands between two markers is made here."""
     made = {
         f"results {stored.stem}": lambda name=stored.stem: _table(name) for stored in RESULTS.glob("*.json")
     }
     made |= {f"bench {place}": lambda place=place: bench.page(place) for place in bench.measured_on()}
+    made |= {"map": roadmap.page, "cover": cover.block}
     pages = {}
     for path in (
         ROOT / "README.md",
+        ROOT / "book" / "index.md",
+        ROOT / "book" / "map.md",
         ROOT / "book" / "results.md",
         ROOT / "book" / "costs.md",
         ROOT / "benchmarks" / "README.md",

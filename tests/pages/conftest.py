@@ -9,11 +9,11 @@ import functools
 import os
 import re
 import shutil
-import socketserver
 import subprocess
 import sys
 import threading
 from dataclasses import dataclass, field
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -102,6 +102,7 @@ def open_page(browser, html):
             route.abort()
 
         context.route(lambda url: not local.match(url), stop)
+        context.set_default_timeout(10_000)
         page = context.new_page()
         page.noise = noise
         page.on("console", lambda message: noise.console.append(f"{message.type}: {message.text}"))
@@ -146,7 +147,8 @@ def axe():
 def served(html):
     """The address at which tools/serve.py serves the book."""
     handler = functools.partial(serve.Handler, directory=html)
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+    # Its threads are daemons: a connection that the browser opens in advance ends with them.
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()

@@ -23,9 +23,9 @@ const count = (number) => number.toLocaleString("en-US");
 
 // A labelled slider; `show` turns its position into words, `changed` hears of every move.
 function slider(text, { min, max, step = 1, value, show = String }, changed) {
-  const output = node("output", { class: "wn-value" }, show(value));
+  const output = node("span", { class: "wn-value" }, show(value));
   const input = node("input", {
-    type: "range", min, max, step, value, "aria-valuetext": show(value),
+    type: "range", min, max, step, value, "aria-label": text, "aria-valuetext": show(value),
     oninput: () => {
       place(Number(input.value));
       changed(Number(input.value));
@@ -41,7 +41,7 @@ function slider(text, { min, max, step = 1, value, show = String }, changed) {
 
 // A labelled choice among [value, text] pairs.
 function choice(text, options, value, changed) {
-  const select = node("select", { onchange: () => changed(select.value) });
+  const select = node("select", { "aria-label": text, onchange: () => changed(select.value) });
   for (const [key, title] of options) select.append(node("option", { value: key, selected: key === value }, title));
   return { root: node("label", { class: "wn-control" }, node("span", {}, text), select), select };
 }

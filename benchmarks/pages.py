@@ -1,0 +1,91 @@
+"""How quickly the playground answers in the page, beside PyTorch on the same machine.
+
+Run after `make book`, in the virtual environment: .venv/bin/python benchmarks/pages.py
+It opens the built page in Chromium, types ten prefixes and has 100 names written, at every stage
+of the book; PyTorch does the same through common.sample. Medians of several rounds, taken in turn.
+"""
+
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "pages"))
+
+from conftest import chromium  # noqa: E402
+
+from common import names  # noqa: E402
+from common.evaluate import markdown_table  # noqa: E402
+from common.layers import evaluating  # noqa: E402
+from common.models import MODELS, pretrained  # noqa: E402
+from common.sample import sample  # noqa: E402
+from common.vocabulary import Vocabulary  # noqa: E402
+
+ROUNDS = 7
+TYPE = """(text) => {
+  const input = document.querySelector(".wn-playground input[type=text]");
+  input.value = text;
+  const began = performance.now();
+  input.dispatchEvent(new Event("input"));
+  document.body.offsetHeight; // lay out
+  return performance.now() - began;
+}"""
+WRITE = """() => {
+  const began = performance.now();
+  [...document.querySelectorAll(".wn-playground .wn-buttons button")].at(-1).click();
+  document.body.offsetHeight;
+  return performance.now() - began;
+}"""
+
+
+def clock(function) -> float:
+    """Milliseconds of one call."""
+    began = time.perf_counter()
+    function()
+    return 1_000 * (time.perf_counter() - began)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    words = names.load(names.SHIPPED)
+    vocabulary = Vocabulary("".join(words))
+    rows = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto((ROOT / "book" / "_build" / "html" / "playground.html").as_uri())
+        playground = page.locator(".wn-playground")
+        playground.get_by_label("Beside it").select_option("")
+        for name, recipe in MODELS.items():
+            playground.get_by_label("Model", exact=True).select_option(name)
+            model, generator = pretrained(name), torch.Generator().manual_seed(0)
+            context = torch.zeros((1, recipe.block_size), dtype=torch.long)
+            keys, writing, forward, sampling = [], [], [], []
+            for _ in range(ROUNDS):
+                keys += [page.evaluate(TYPE, "annabelle"[:n]) for n in range(10)]
+                with evaluating(model):
+                    forward += [clock(lambda m=model, x=context: m(x)) for _ in range(10)]
+                page.evaluate(TYPE, "")
+                writing.append(page.evaluate(WRITE))
+                draw = lambda m=model, r=recipe, g=generator: sample(  # noqa: E731
+                    m, vocabulary, r.block_size, 100, generator=g
+                )
+                sampling.append(clock(draw))
+            key, one, hundred, torchs = map(statistics.median, (keys, forward, writing, sampling))
+            rows.append([
+                recipe.title, f"{key:.1f}", f"{max(keys):.1f}", f"{one:.1f}",
+                f"{hundred:.0f}", f"{torchs:.0f}", f"{hundred / torchs:.1f}",
+            ])  # fmt: skip
+        browser.close()
+    header = [
+        "stage", "a key, ms", "slowest key", "PyTorch, one context", "100 names, ms", "PyTorch", "ratio",
+    ]  # fmt: skip
+    print(markdown_table(header, rows, "lrrrrrr"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from common import roadmap
+from common.evaluate import LECTURE, stored_results, stored_spread
+from common.models import MODELS, count_parameters
+
+STOPS = next(iter(roadmap.PARTS.values()))
+
+
+@pytest.fixture(scope="module")
+def road():
+    return roadmap.places(STOPS)
+
+
+@pytest.fixture(params=[False, True], ids=["wide", "narrow"])
+def drawing(request, road):
+    return ElementTree.fromstring(roadmap.draw(road, "Part one", "road", request.param))
+
+
+def circles(drawing):
+    return [(float(c.get("cx")), float(c.get("cy"))) for c in drawing.iter("circle")]
+
+
+def test_stops_show_the_stored_losses(road):
+    for place, stop in zip(road, STOPS, strict=True):
+        if stop.model:
+            assert place.own and place.measured == str(stored_spread(stop.model))
+            assert place.lecture == LECTURE[stop.model][1]
+    assert [stop.model for stop in STOPS if stop.model] == list(MODELS)
+
+
+def test_a_stop_without_a_model_stands_where_the_last_one_stood(road):
+    first, second = road[:2]
+    assert not second.own and second.loss == first.loss
+
+
+def test_a_road_begins_with_a_measured_loss():
+    with pytest.raises(ValueError, match="02_pytorchified_layers: the first stop of a road needs a model"):
+        roadmap.places(STOPS[1:])
+
+
+def test_titles_come_from_the_notebooks(road):
+    assert [place.number for place in road] == list(range(1, len(STOPS) + 1))
+    assert road[0].title == "Three characters, one hidden layer"
+
+
+def test_sizes_are_counted_not_typed(road):
+    scaled, before = (count_parameters(MODELS[name].build()) for name in ("scaled", "hierarchical"))
+    assert road[-1].change == f"The size: {scaled:,} parameters instead of {before:,}."
+    assert not any(re.search(r"\d", stop.change) for stop in STOPS if "{" not in stop.change)
+
+
+def test_the_road_falls_to_the_right_to_scale(drawing, road):
+    xs, ys = zip(*circles(drawing), strict=True)
+    assert list(ys) == sorted(ys) and len(ys) == len(road)
+    pixels_a_nat = (xs[-1] - xs[0]) / (road[0].loss - road[-1].loss)
+    assert pixels_a_nat > 0
+    for x, place in zip(xs, road, strict=True):
+        assert x == pytest.approx(xs[0] + (road[0].loss - place.loss) * pixels_a_nat, abs=0.1)
+
+
+def test_every_stop_is_a_link_that_its_words_name(drawing, road):
+    links = list(drawing.iter("a"))
+    assert [link.get("href") for link in links] == [f"{place.page}.html" for place in road]
+    for link, place in zip(links, road, strict=True):
+        loss = f"{place.measured} ◆ {place.lecture:.3f}" if place.own else f"{place.loss:.3f}, the same model"
+        name = " ".join("".join(link.itertext()).split())
+        assert name == f"{place.number} {place.title} {place.change} {loss}"
+
+
+def test_a_screen_reader_hears_what_it_is(drawing):
+    assert drawing.get("role") == "group" and drawing.get("aria-label") == "The road of Part one"
+    description = drawing.find(f"desc[@id='{drawing.get('aria-describedby')}']")
+    assert "6 stops" in description.text
+
+
+def test_nothing_leaves_the_drawing(drawing):
+    _, _, width, height = map(float, drawing.get("viewBox").split())
+    for x, y in circles(drawing):
+        assert 12 <= x <= width - 12 and 12 <= y <= height - 12
+    for t in drawing.iter("text"):
+        assert 0 <= float(t.get("x")) < width and 0 < float(t.get("y")) < height
+    for part in drawing.iter():  # colours come from the style sheet, which knows the theme
+        assert not {"fill", "stroke", "style"} & set(part.keys())
+
+
+def test_what_is_drawn_is_escaped(road):
+    odd = [road[0]._replace(title="a < b", change='"&"')]
+    link = ElementTree.fromstring(roadmap.draw(odd, "<p>", "road")).find("a")
+    assert 'a < b "&"' in "".join(link.itertext())
+
+
+def test_the_page_has_both_drawings_and_the_words():
+    page = roadmap.page()
+    assert page.count("<svg") == 2 * len(roadmap.PARTS)
+    assert "\n| 2 | [Layers like PyTorch's](wavenet/02_pytorchified_layers.ipynb) |" in page
+    assert f"over {len(stored_results()['models']['mlp']['runs'])} seeds" in page
+    assert "starts at 2.105" in page
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
