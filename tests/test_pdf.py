@@ -172,8 +172,11 @@ def test_page_without_a_title_is_refused():
 
 # ---- a small book in a real browser --------------------------------------------------------
 
+DOT = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><circle r="4" cx="4" cy="4"/></svg>'
 ABOUT = {
     "title": "A small book",
+    "subtitle": "On paper",
+    "drawing": DOT,
     "author": "Somebody",
     "language": "en",
     "licence": "<p>Free</p>",
@@ -188,7 +191,6 @@ SMALL = {
     "part/two": '<h1>Two</h1><p>Back to <a href="../index.html">the start</a>, or'
     ' <a href="https://example.org/">out</a>.</p><img src="../dot.svg" alt="a dot"/>',
 }
-DOT = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><circle r="4" cx="4" cy="4"/></svg>'
 
 
 def write_small(folder: Path, **changed: str) -> tuple[list, list[str], Path]:

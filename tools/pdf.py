@@ -33,10 +33,10 @@ logging.getLogger("pypdf").setLevel(logging.ERROR)
 ROOT = Path(__file__).resolve().parent.parent
 STYLE = Path(__file__).with_suffix(".css")
 
-SUBTITLE = "A course in executable PyTorch notebooks"
 START = "About this book"  # the start page's own title is the book's
 KEY, KEY_ID = "Answers to the quizzes", "answer-key"
 WIDGET = 'script[type="application/vnd.jupyter.widget-view+json"]'
+ON_THE_COVER = "p.subtitle, svg.cover"  # of the start page
 NOT_FOR_PAPER = "script, style, noscript, template, button, a.headerlink, .toctree-wrapper, .only-dark"
 LONG = 18  # lines of code that may be divided between two pages
 
@@ -253,6 +253,8 @@ def chapter(text: str, name: str, pages: set[str], base: str, title: str | None 
     mark_short_code(article)
     if title:
         article.h1.string = title
+        for element in article.select(ON_THE_COVER):
+            element.decompose()
     html = article.decode_contents()
     return Chapter(" ".join(article.h1.get_text().split()), prefix(name), html, headings(article)), answers
 
@@ -278,33 +280,10 @@ def stylesheets(text: str, name: str, base: str) -> list[str]:
     return [f"{base}/{resolved(link['href'], name)}" for link in links]
 
 
-def drawing() -> str:
-    """The cover's picture, in vectors: chapter 4's tree fuses eight characters, two at a time."""
-    word, colours = "isabella", ("#6b6b6b", "#0072B2", "#009E73", "#D55E00")
-    lines, boxes = [], []
-    for level, colour in enumerate(colours):
-        span, y = 80 * 2**level, 340 - 105 * level
-        width = 60 + 15 * (2**level - 1)
-        for first in range(0, len(word), 2**level):
-            x = (first + 2**level / 2) * 80
-            if level:
-                for child in (x - span / 4, x + span / 4):
-                    lines.append(f'<line x1="{child}" y1="{y + 75}" x2="{x}" y2="{y + 30}"/>')
-            boxes.append(
-                f'<rect x="{x - width / 2}" y="{y - 25}" width="{width}" height="55" rx="9" fill="{colour}"/>'
-                f'<text x="{x}" y="{y + 10}">{word[first : first + 2**level]}</text>'
-            )
-    return (
-        '<svg viewBox="0 0 640 380" role="img" aria-label="A tree: the eight letters of isabella are'
-        ' fused two at a time, in three steps, into one box">'
-        f'<g stroke="#6b6b6b" stroke-width="2">{"".join(lines)}</g><g>{"".join(boxes)}</g></svg>'
-    )
-
-
 def cover(about: dict) -> str:
     return (
-        f'<section class="cover"><p class="title">{about["title"]}</p>'
-        f'<p class="subtitle">{SUBTITLE}</p>{drawing()}'
+        f'<section class="front"><p class="title">{about["title"]}</p>'
+        f'<p class="subtitle">{about["subtitle"]}</p>{about["drawing"]}'
         f'<p class="about">{about["author"]}<br>Version {about["version"]}, {about["date"]}</p>'
         f'<div class="about">{about["licence"]}</div></section>'
     )
@@ -397,7 +376,7 @@ def finish(printed: Path, target: Path, parts: list[Part], about: dict) -> None:
             entry = add(one, above)
             for section in one.sections:
                 add(section, entry)
-    writer.add_metadata({"/Title": about["title"], "/Author": about["author"], "/Subject": SUBTITLE})
+    writer.add_metadata({"/Title": about["title"], "/Author": about["author"], "/Subject": about["subtitle"]})
     catalogue = writer.root_object
     catalogue[NameObject("/Lang")] = TextStringObject(about["language"])
     catalogue[NameObject("/PageMode")] = NameObject("/UseOutlines")
@@ -436,12 +415,18 @@ def print_book(parts: list[Part], about: dict, styles: list[str], folder: Path, 
     return len(PdfReader(target).pages)
 
 
-def about_the_book(config: dict, project: dict) -> dict:
-    """What the cover and the PDF's metadata say. SOURCE_DATE_EPOCH fixes the date."""
+def about_the_book(config: dict, project: dict, start: str) -> dict:
+    """What the cover and the PDF's metadata say; ``start`` is the start page, which has the drawing.
+
+    SOURCE_DATE_EPOCH fixes the date.
+    """
+    subtitle, drawing = (BeautifulSoup(start, "html.parser").select_one(s) for s in ON_THE_COVER.split(", "))
     sphinx = config["sphinx"]["config"]
     day = datetime.fromtimestamp(float(os.environ.get("SOURCE_DATE_EPOCH", time.time())), UTC)
     return {
         "title": config["title"],
+        "subtitle": subtitle.get_text() if subtitle else "",
+        "drawing": str(drawing or ""),
         "author": config["author"],
         "language": sphinx["language"],
         "licence": sphinx["html_theme_options"]["extra_footer"],
@@ -480,6 +465,7 @@ def main() -> None:
     about = about_the_book(
         yaml.safe_load((book / "_config.yml").read_text(encoding="utf-8")),
         tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"],
+        (html / "index.html").read_text(encoding="utf-8"),
     )
     try:
         parts, styles = read_book(book, html, "../html")
