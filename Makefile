@@ -82,6 +82,10 @@ book: .venv/.project .venv/.vendor ## build the HTML; every warning is an error
 serve: book ## build, then serve the pages on this machine (PORT=8000)
 	@$(PY) tools/serve.py $(PORT)
 
+.PHONY: pdf
+pdf: book ## build, then print the whole book to book/_build/wavenet-book.pdf (needs Chromium)
+	@$(PY) tools/pdf.py
+
 .PHONY: linkcheck
 linkcheck: .venv/.project .venv/.vendor ## ask every address that the book links to (needs the network)
 	@$(PY) -c 'from jupyter_book.cli.main import main; main()' build book --builder linkcheck
