@@ -123,7 +123,7 @@ def compiled(graph: torch.fx.GraphModule, arguments: Sequence[torch.Tensor]) -> 
         warnings.simplefilter("ignore")  # about torch's own insides
         program = torch.export.export(graph, tuple(arguments))
         package = torch._inductor.aoti_compile_and_package(
-            program, package_path=str(Path(folder) / "step.pt2"), inductor_configs=OPTIONS
+            program, package_path=str(Path(folder) / "step.pt2"), inductor_configs=dict(OPTIONS),  # it adds to them
         )
         replace_file(path, lambda partial: shutil.copyfile(package, partial))
     return path
