@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 
 import torch
-from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "pages"))
+sys.path.insert(0, str(ROOT / "tools"))
+
+import browser  # noqa: E402
 
 from common import names  # noqa: E402
 from common.evaluate import markdown_table  # noqa: E402
@@ -22,7 +23,6 @@ from common.layers import evaluating  # noqa: E402
 from common.models import MODELS, pretrained  # noqa: E402
 from common.sample import sample  # noqa: E402
 from common.vocabulary import Vocabulary  # noqa: E402
-from conftest import chromium  # noqa: E402
 
 ROUNDS = 7
 TYPE = """(text) => {
@@ -53,9 +53,8 @@ def main() -> None:
     words = names.load(names.SHIPPED)
     vocabulary = Vocabulary("".join(words))
     rows = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        page = browser.new_page()
+    with browser.started() as chromium:
+        page = chromium.new_page()
         page.goto((ROOT / "book" / "_build" / "html" / "playground.html").as_uri())
         playground = page.locator(".wn-playground")
         playground.get_by_label("Beside it").select_option("")
@@ -79,7 +78,6 @@ def main() -> None:
                 recipe.title, f"{key:.1f}", f"{max(keys):.1f}", f"{one:.1f}",
                 f"{hundred:.0f}", f"{torchs:.0f}", f"{hundred / torchs:.1f}",
             ])  # fmt: skip
-        browser.close()
     header = [
         "stage", "a key, ms", "slowest key", "PyTorch, one context", "100 names, ms", "PyTorch", "ratio",
     ]  # fmt: skip

@@ -1,12 +1,14 @@
 import struct
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import yaml
 
-from common import cover
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+import cover  # noqa: E402
 
 
 def drawing():
@@ -47,3 +49,8 @@ def test_the_card_is_what_link_previews_want():
     data = cover.CARD.read_bytes()
     assert data[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">II", data[16:24]) == (1200, 630)
     assert len(data) < 150_000
+
+
+def test_the_start_page_shows_todays_drawing():
+    page = cover.START.read_text(encoding="utf-8")
+    assert cover.with_picture(page) == page, "run tools/cover.py"

@@ -7,12 +7,13 @@ book_repository  https address of the repository; with it come the buttons for B
 book_branch      the branch that they use
 book_site        address at which the pages are served; with it come canonical links,
                  a picture in link previews, and the prefix of the 404 page's links
-book_picture     the picture of link previews, one that the start page shows
+book_picture     the picture of link previews
 """
 
 import re
+import shutil
 from html import escape
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from docutils import nodes
@@ -108,6 +109,15 @@ def describe(app, pagename, templatename, context, doctree):
     context["metatags"] = context.get("metatags", "") + "\n" + "\n".join(head)
 
 
+def bring_picture(app, exception):
+    """The picture of link previews, which no page need show."""
+    if not exception and app.builder.format == "html" and app.config.book_picture:
+        picture = Path(app.srcdir) / app.config.book_picture
+        images = Path(app.outdir) / "_images"
+        images.mkdir(exist_ok=True)
+        shutil.copy(picture, images)
+
+
 def setup(app):
     for name, default in {
         "book_repository": "",
@@ -118,4 +128,5 @@ def setup(app):
         app.add_config_value(name, default, "html", str)
     app.connect("config-inited", set_addresses, priority=100)
     app.connect("html-page-context", describe)
+    app.connect("build-finished", bring_picture)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from . import bench, cover, roadmap
+from . import bench, roadmap
 from . import names as names_module
 from .evaluate import (
     LECTURE,
@@ -350,7 +350,7 @@ def _pages() -> dict[Path, str]:
         f"results {stored.stem}": lambda name=stored.stem: _table(name) for stored in RESULTS.glob("*.json")
     }
     made |= {f"bench {place}": lambda place=place: bench.page(place) for place in bench.measured_on()}
-    made |= {"map": roadmap.page, "cover": cover.block}
+    made["map"] = roadmap.page
     pages = {}
     for path in (
         ROOT / "README.md",

@@ -122,8 +122,9 @@ def compiled(graph: torch.fx.GraphModule, arguments: Sequence[torch.Tensor]) -> 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about torch's own insides
         program = torch.export.export(graph, tuple(arguments))
+        options = dict(OPTIONS)  # a copy, for the compiler adds to them
         package = torch._inductor.aoti_compile_and_package(
-            program, package_path=str(Path(folder) / "step.pt2"), inductor_configs=dict(OPTIONS),  # it adds to them
+            program, package_path=str(Path(folder) / "step.pt2"), inductor_configs=options
         )
         replace_file(path, lambda partial: shutil.copyfile(package, partial))
     return path

@@ -23,36 +23,21 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "book" / "_build" / "html"
 AXE = Path(sys.prefix) / "share" / "wavenet-book" / "axe.min.js"
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 sys.path.insert(0, str(ROOT / "tools"))
+import browser as machine  # noqa: E402
 import serve  # noqa: E402
-
-
-def chromium() -> str | None:
-    """The machine's Chromium: what CHROMIUM names, or the first of the usual names on PATH."""
-    named = os.environ.get("CHROMIUM")
-    return shutil.which(named) if named else next(filter(None, map(shutil.which, NAMES)), None)
 
 
 @pytest.fixture(scope="session")
 def browser():
     """A running Chromium, shared by all tests of a worker."""
-    binary = chromium()
-    if not binary:
-        reason = "no Chromium on PATH (install the package chromium, or set CHROMIUM=/path/to/it)"
+    if not machine.chromium():
         if os.environ.get("BOOK_BROWSER") == "required":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    from playwright.sync_api import sync_playwright
-
-    # Chromium's sandbox refuses to start for root, which is what a container runs as.
-    as_root = hasattr(os, "geteuid") and os.geteuid() == 0
-    arguments = ["--no-sandbox"] * as_root + ["--disable-gpu", "--disable-dev-shm-usage"]
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=binary, args=arguments)
-        yield launched
-        launched.close()
+            pytest.fail(machine.MISSING)
+        pytest.skip(machine.MISSING)
+    with machine.started() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -1,16 +1,18 @@
 """The cover: the letters of a name, fused pair by pair into a guess at the next.
 
-    python -m common.cover      draw book/images/cover.png, the card for link previews, anew
+    .venv/bin/python tools/cover.py
 
-The picture on the start page stands between two markers of book/index.md and is written by
-`python -m common results`. The card needs a Chromium on this machine, and playwright.
+It writes the drawing of the start page, between two markers of book/index.md, and draws
+book/images/cover.png, the card for link previews, with the Chromium of this machine.
 """
 
-import shutil
 import sys
+from pathlib import Path
 
-from .provenance import ROOT
+import browser
 
+ROOT = Path(__file__).resolve().parent.parent
+START = ROOT / "book" / "index.md"
 TITLE, SUBTITLE = "WaveNet, one layer at a time", "A course in executable PyTorch notebooks"
 NAME, BEFORE = "charlotte", 3  # the last letter is predicted; so many dots stand before the first
 STEP, RISE, LEFT, BOTTOM = 52, 68, 34, 268  # between columns, between levels; the first column, the letters
@@ -25,7 +27,7 @@ COLORS = {
 
 
 def block() -> str:
-    """The picture as it stands in book/index.md."""
+    """The picture as it stands on the start page."""
     return f"\n```{{raw}} html\n{art()}\n```\n"
 
 
@@ -101,21 +103,24 @@ def card(style: str) -> str:
     )
 
 
-def main() -> int:
-    """Draw the card with the browser of this machine."""
-    from playwright.sync_api import sync_playwright
+def with_picture(page: str) -> str:
+    """The start page with today's picture between its markers."""
+    begin, end = "<!-- cover -->", "<!-- end of cover -->"
+    head, _, rest = page.partition(begin)
+    return f"{head}{begin}\n{block()}\n{end}{rest.partition(end)[2]}"
 
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not browser:
-        print("error: no Chromium on this machine; the card stays as it is", file=sys.stderr)
-        return 2
+
+def main() -> int:
+    START.write_text(with_picture(START.read_text(encoding="utf-8")), encoding="utf-8")
     style = (ROOT / "book" / "_static" / "aids.css").read_text(encoding="utf-8")
-    with sync_playwright() as playwright:
-        page = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"]).new_page(
-            viewport={"width": 1200, "height": 630}
-        )
-        page.set_content(card(style))
-        page.screenshot(path=CARD)
+    try:
+        with browser.started() as chromium:
+            page = chromium.new_page(viewport={"width": 1200, "height": 630})
+            page.set_content(card(style))
+            page.screenshot(path=CARD)
+    except FileNotFoundError as error:
+        print(f"error: {error}; the card stays as it is", file=sys.stderr)
+        return 2
     return 0
 
 
