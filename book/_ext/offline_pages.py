@@ -40,10 +40,13 @@ def use_own_node() -> None:
     katex.KATEX_DEFAULT_OPTIONS.update(throwOnError=True)
     katex.STARTUP_TIMEOUT = katex.RENDER_TIMEOUT = 60.0  # seconds; a busy machine needs more than five
     katex.Popen = popen_until_exit
+    # A socket in a file is there before anyone listens, and the library does not knock twice.
+    # At a port it does.
+    katex.KaTeXServer.start_server_process = katex.KaTeXServer.start_network_socket
 
 
 def popen_until_exit(*arguments, **options) -> subprocess.Popen:
-    """A process that ends with this one: KaTeX's server stayed behind when it started too slowly."""
+    """A process that ends with this one: KaTeX's server stayed behind when its start failed."""
     process = subprocess.Popen(*arguments, **options)
     atexit.register(process.kill)
     return process
