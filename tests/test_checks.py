@@ -139,7 +139,7 @@ def test_an_answer_of_too_few_arguments_is_reported(printed):
     ids=on_one_line,
 )
 def test_these_are_the_same(got, expected, printed):
-    assert printed(lambda: got, [((), expected)]) == "exercise 4.1: correct (1 cases)\n"
+    assert printed(lambda: got, [((), expected)]) == "exercise 4.1: correct (1 case)\n"
 
 
 @pytest.mark.parametrize(

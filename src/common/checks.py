@@ -56,7 +56,7 @@ def grade(
             where = f"exercise {exercise}: case {number} of {len(cases)}: for ({shown})"
             print(f"{where} expected {expected!r}, got {got!r}")
             return
-    print(f"exercise {exercise}: correct ({len(cases)} cases)")
+    print(f"exercise {exercise}: correct ({len(cases)} case{'s' * (len(cases) != 1)})")
 
 
 def _same(got, expected, tolerance) -> bool:

@@ -139,9 +139,9 @@ function render({ model, el }) {
   el.append(node("div", { class: "wn wn-batchnorm" },
     axes,
     node("div", { class: "wn-controls" }, size.root, channel.root, node("div", { class: "wn-buttons" }, again)),
-    node("p", { class: "wn-caption" }, "one batch, one channel: a column an example, a row a pair; frames hold what is averaged together"),
+    node("p", { class: "wn-caption" }, "one batch, one channel: a column an example, a row a pair; orange above zero, blue below; frames hold what is averaged together"),
     grid,
-    node("p", { class: "wn-caption" }, `the means of ${BATCHES} batches, and (circle) of the batch above`),
+    node("p", { class: "wn-caption" }, `the means of ${BATCHES} batches, from the lowest to the highest, and (circle) of the batch above; at the right their standard deviation`),
     strip, note, heard));
   restart();
   update();

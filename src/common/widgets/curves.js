@@ -68,7 +68,7 @@ function render({ model, el }) {
     const low = Math.min(...settled.map((c) => c.low)), high = Math.max(...settled.map((c) => c.high));
     const pad = 0.05 * (high - low);
     const x = (step) => left + (step / steps) * (width - left - 6);
-    const y = (loss) => Math.min(Math.max(8 + ((high + pad - loss) / (high - low + 2 * pad)) * (height - bottom - 8), 8), height - bottom);
+    const y = (loss) => 8 + ((high + pad - loss) / (high - low + 2 * pad)) * (height - bottom - 8);
     const parts = [];
     const unit = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1].find((each) => (high - low) / each <= 6) || 1;
     for (let tick = Math.ceil((low - pad) / unit) * unit; tick <= high + pad; tick += unit)
@@ -76,21 +76,25 @@ function render({ model, el }) {
         svg("text", { x: left - 5, y: y(tick) + 4, class: "wn-small wn-end" }, tick.toFixed(unit < 0.01 ? 3 : unit < 0.1 ? 2 : 1)));
     for (let tick = 0; tick <= steps; tick += steps / 4)
       parts.push(svg("text", { x: x(tick), y: height - bottom + 16, class: `wn-small ${tick === steps ? "wn-end" : "wn-middle"}` }, `${tick / 1000}`));
-    parts.push(svg("text", { x: (left + width) / 2, y: height - 3, class: "wn-small wn-middle" }, "step (thousands); loss in nats"));
+    parts.push(svg("text", { x: (left + width) / 2, y: height - 3, class: "wn-small wn-middle" }, "step (thousands)"));
+    parts.push(svg("text", { x: 0, y: 12, class: "wn-small" }, "nats"));
     if (model.get("drop")) parts.push(svg("line", { x1: x(model.get("drop")), x2: x(model.get("drop")), y1: 8, y2: height - bottom, class: "wn-mark" }));
+    const drawn = [];
     curves.forEach((curve, run) => {
       const up = curve.map((c) => `${x(c.at).toFixed(1)},${y(c.high).toFixed(1)}`);
       const down = curve.map((c) => `${x(c.at).toFixed(1)},${y(c.low).toFixed(1)}`).reverse();
-      parts.push(svg("polygon", { points: [...up, ...down].join(" "), class: `wn-band wn-colour-${run}` }),
+      drawn.push(svg("polygon", { points: [...up, ...down].join(" "), class: `wn-band wn-colour-${run}` }),
         svg("polyline", { points: curve.map((c) => `${x(c.at).toFixed(1)},${y(c.mean).toFixed(1)}`).join(" "), class: `wn-curve wn-colour-${run}` }));
     });
+    // what the first steps lose lies above the picture, and is cut off there
+    parts.push(svg("svg", { x: left, y: 8, width: width - left - 6, height: height - bottom - 8, viewBox: `${left} 8 ${width - left - 6} ${height - bottom - 8}` }, ...drawn));
     const when = `in the last ${count(Math.floor(steps / 5))} steps${model.get("drop") ? " before the drop" : ""}`;
     const told = labels.map((label, run) => {
       const sd = scatter(run, length);
       const spread = sd === undefined ? "too few averages to tell their scatter" : `scatter ${when} ± ${sd.toFixed(3)}`;
       return `${label}: ${spread}, last average ${averaged(run, steps - length, length).toFixed(3)} nats`;
     });
-    note.textContent = `Means of ${count(length)} ${length === 1 ? "batch" : "batches"}. ${told.join("; ")}.`;
+    note.textContent = `Means of ${count(length)} ${length === 1 ? "batch" : "batches"}; the band goes from the lowest to the highest in each column of pixels. ${told.join("; ")}.`;
     say(note.textContent);
     drawing.replaceChildren(svg("svg", {
       viewBox: `0 0 ${width} ${height}`, width, height, role: "img",

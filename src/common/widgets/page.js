@@ -17,7 +17,7 @@ const svg = (tag, attributes = {}, ...children) =>
   fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 
 const percent = (share) =>
-  share >= 0.0995 ? `${Math.round(100 * share)} %` : share >= 0.0005 ? `${(100 * share).toFixed(1)} %` : "0 %";
+  share >= 0.0995 ? `${Math.round(100 * share)}%` : share >= 0.0005 ? `${(100 * share).toFixed(1)}%` : "0%";
 
 const count = (number) => number.toLocaleString("en-US");
 
@@ -85,7 +85,7 @@ function onWidth(element, draw) {
 function characterBars(characters, label, picked) {
   const buttons = [...characters].map((character, i) =>
     node("button", { type: "button", class: "wn-bar", tabindex: i ? -1 : 0, onclick: () => picked(i) },
-      node("span", { class: "wn-fill" }), node("span", { class: "wn-letter" }, character)));
+      node("span", { class: "wn-track" }, node("span", { class: "wn-fill" })), node("span", { class: "wn-letter" }, character)));
   const root = node("div", { class: "wn-bars", role: "group", "aria-label": label }, ...buttons);
   root.style.setProperty("--wn-columns", buttons.length);
   root.addEventListener("keydown", (event) => {
@@ -99,11 +99,11 @@ function characterBars(characters, label, picked) {
   });
   return {
     root,
-    show(probabilities, chosen = -1) {
-      const top = Math.max(...probabilities);
+    // `top` is the probability of a full bar: the same for charts that are to be compared.
+    show(probabilities, { chosen = -1, top = Math.max(...probabilities) } = {}) {
       buttons.forEach((button, i) => {
         const name = characters[i] === "." ? "end of the name" : characters[i];
-        button.firstChild.style.height = `${(100 * probabilities[i]) / top}%`;
+        button.firstChild.firstChild.style.height = `${(100 * probabilities[i]) / top}%`;
         button.setAttribute("aria-label", `${characters[i]}, ${name === characters[i] ? "" : `${name}, `}${percent(probabilities[i])}`);
         button.title = `${name}: ${percent(probabilities[i])}`;
         button.classList.toggle("wn-out", probabilities[i] === 0);
@@ -116,5 +116,5 @@ function characterBars(characters, label, picked) {
 // The best few of a distribution in words.
 function favourites(characters, probabilities, few = 3) {
   const order = [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]).slice(0, few);
-  return order.map((i) => `${characters[i]} ${percent(probabilities[i])}`).join(", ");
+  return order.map((i) => `${characters[i] === "." ? "the end" : characters[i]} ${percent(probabilities[i])}`).join(", ");
 }

@@ -25,7 +25,7 @@ function render({ model, el }) {
     { min: 1, max: characters.length, value: model.get("top_k") || characters.length, show: (k) => (k === characters.length ? `all ${k}` : `${k}`) },
     (k) => keep("top_k", k));
 
-  const titles = stages.map((stage) => [stage.name, `${stage.title} · ${count(stage.parameters)} parameters`]);
+  const titles = stages.map((stage) => [stage.name, stage.title]);
   const chosen = ["left", "right"].map((side, i) => choice(i ? "Beside it" : "Model",
     i ? [["", "no second model"], ...titles] : titles, model.get(side), (name) => keep(side, name)));
   const panels = node("div", { class: "wn-panels" });
@@ -56,10 +56,12 @@ function render({ model, el }) {
   function update() {
     const begun = start();
     const settings = [model.get("temperature"), model.get("top_k") || characters.length];
-    const told = shown.map(({ stage, bars, sees }) => {
-      const context = contextOf(begun, stage.blockSize);
-      const p = softmax(logits(stage, context).data, ...settings);
-      bars.show(p);
+    const contexts = shown.map(({ stage }) => contextOf(begun, stage.blockSize));
+    const expected = shown.map(({ stage }, i) => softmax(logits(stage, contexts[i]).data, ...settings));
+    const top = Math.max(...expected.map((p) => Math.max(...p))); // both charts on one scale
+    const told = shown.map(({ stage, bars, sees }, i) => {
+      const [context, p] = [contexts[i], expected[i]];
+      bars.show(p, { top });
       const text = favourites(characters, p);
       sees.replaceChildren("sees ", node("code", {}, [...context].map((i) => characters[i]).join("")), ` and expects ${text}`);
       return `${stage.title}: ${text}`;

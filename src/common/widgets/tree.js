@@ -49,7 +49,7 @@ function render({ model, el }) {
     const norms = influence(stage, values, asked);
     const sum = norms.reduce((a, b) => a + b);
     groups = { letters: [...context].map((i) => characters[i]), shares: norms.map((norm) => norm / sum) };
-    bars.show(p, asked);
+    bars.show(p, { chosen: asked });
     const here = model.get("level");
     top.classList.toggle("wn-off", here <= levels);
     influenceNote.classList.toggle("wn-off", here <= levels);
@@ -70,7 +70,7 @@ function render({ model, el }) {
     say(explanation.textContent);
   }
 
-  // One node: its channels as small squares, red above zero, blue below, strong where far from it.
+  // One node: its channels as small squares, orange above zero, blue below, strong where far from it.
   function cells(x, y, wide, numbers, columns, scale) {
     const side = wide / columns;
     return numbers.map((value, c) => svg("rect", {
@@ -97,7 +97,10 @@ function render({ model, el }) {
       const columns = channels % 17 === 0 ? 17 : channels >= 64 ? 16 : channels >= 24 ? 8 : 5;
       const tall = (wide / columns) * Math.ceil(channels / columns);
       const scale = l ? 1 : 2.5;
-      parts.push(svg("text", { x: 0, y: y + 11, class: "wn-small" }, l ? `level ${l}: ${shape(values[at[l]])}` : `embedding: ${shape(values[at[l]])}`));
+      const title = `${l ? `level ${l}` : "embedding"}: ${shape(values[at[l]])}`;
+      // edges pass below the title, not through it
+      parts.push(svg("rect", { x: 0, y: y - 1, width: 6.3 * title.length, height: 16, class: "wn-plate" }),
+        svg("text", { x: 0, y: y + 11, class: "wn-small" }, title));
       y += 20;
       const row = [];
       for (let i = 0; i < many; i++) {
