@@ -126,6 +126,15 @@ def test_no_output_on_stderr(path):
 
 
 @every_notebook
+def test_every_widget_that_is_shown_is_stored(path):
+    stored = read(path).metadata.get("widgets", {}).get(tool.WIDGET_STATE, {}).get("state", {})
+    for cell in code_cells(path):
+        for output in cell.outputs:
+            view = output.get("data", {}).get("application/vnd.jupyter.widget-view+json")
+            assert view is None or view["model_id"] in stored, f"{label(cell)}: run make notebooks"
+
+
+@every_notebook
 def test_pictures_have_an_alternative_text(path):
     for cell in code_cells(path):
         if any("image/png" in output.get("data", {}) for output in cell.outputs):
