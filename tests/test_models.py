@@ -231,15 +231,6 @@ def test_pretrained_refuses_an_unknown_name():
 # the tree as a convolution
 
 
-def whole_names(words, vocabulary):
-    """Names with a dot in front, dots behind the shorter ones: (B, T), and where they count."""
-    lengths = torch.tensor([len(word) + 1 for word in words])
-    x = torch.zeros((len(words), int(lengths.max())), dtype=torch.long)
-    for row, word in zip(x, words, strict=True):
-        row[1 : len(word) + 1] = torch.tensor(vocabulary.encode(word), dtype=torch.long)
-    return x, torch.arange(x.shape[1]) < lengths[:, None]
-
-
 @pytest.mark.parametrize("key", ("hierarchical", "scaled"))
 def test_the_convolution_has_the_trees_logits_at_every_position_of_every_validation_name(key):
     words = names_module.load(names_module.SHIPPED)
@@ -247,7 +238,7 @@ def test_the_convolution_has_the_trees_logits_at_every_position_of_every_validat
     tree = pretrained(key)
     convolution = as_convolution(tree)
     windows, _ = names_module.windows(val, vocabulary, 8)
-    x, mask = whole_names(val, vocabulary)
+    x, _, mask = names_module.sequences(val, vocabulary)
     logits = convolution(x)
     assert logits.shape == (*x.shape, 27)
     torch.testing.assert_close(logits[mask], tree(windows), atol=1e-5, rtol=0)
