@@ -76,8 +76,8 @@ def as_the_sequence_grows(tree, network, words, vocabulary, rounds) -> str:
             f"{one / slid:.1f}", f"{everything / slid:.1f}",
         ])  # fmt: skip
     header = [
-        "characters", "tree, window by window", "tree, all windows at once", "convolution", "ratio to the first",
-        "to the second",
+        "characters", "tree, window by window", "tree, all windows at once", "convolution",
+        "ratio to the first", "to the second",
     ]  # fmt: skip
     return markdown_table(header, rows, "rrrrrr")
 

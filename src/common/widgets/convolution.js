@@ -72,6 +72,7 @@ function render({ model, el }) {
     letters = [...tokens].map((i) => characters[i]);
     values = forward({ ...stage, blockSize: tokens.length }, tokens);
     step.input.max = last();
+    step.place(here());
     picked = { level: levels, column: here() };
     hovered = null;
     build();
