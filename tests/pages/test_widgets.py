@@ -259,20 +259,20 @@ def test_a_nodes_receptive_field_is_drawn(open_live):
     widget.get_by_label("A name", exact=True).fill("deandre")
     top = widget.get_by_role("button", name="level 3, column 8, sees .deandre")
     top.focus()
-    assert widget.locator(".wn-seen").all_inner_texts() == list(".deandre")
+    assert widget.locator(".wn-seen").all_text_contents() == list(".deandre")
     assert widget.locator(".wn-field").count() == 8 + 4 + 2 + 1
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowLeft")
     assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith(
         "level 2, column 7, sees andr:"
     )
-    assert widget.locator(".wn-seen").all_inner_texts() == list("andr")
+    assert widget.locator(".wn-seen").all_text_contents() == list("andr")
     assert widget.locator(".wn-field").count() == 4 + 2 + 1
     assert widget.locator(".wn-mark-node[tabindex='0']").count() == 1, "one stop for the Tab key"
     widget.get_by_role("button", name="level 1, column 3, sees de:").hover()
-    assert widget.locator(".wn-seen").all_inner_texts() == list("de")
+    assert widget.locator(".wn-seen").all_text_contents() == list("de")
     page.mouse.move(0, 0)
-    assert widget.locator(".wn-seen").all_inner_texts() == list("andr")
+    assert widget.locator(".wn-seen").all_text_contents() == list("andr")
 
 
 def test_the_convolution_plays(open_live):
