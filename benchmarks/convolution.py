@@ -90,7 +90,7 @@ def main() -> None:
     tree = pretrained("scaled")
     network = as_convolution(tree)
     print(on_the_validation_split(tree, network, val, vocabulary, rounds), end="\n\n")
-    print(as_the_sequence_grows(tree, network, val, vocabulary, rounds), end="\n\n")
+    print(as_the_sequence_grows(tree, network, words, vocabulary, rounds), end="\n\n")
     where = f"{machine(torch.device('cpu'))}, torch {torch.__version__.partition('+')[0]}"
     print(f"Medians of {rounds} rounds in turn, one thread. Commit `{commit()}`, {where}.")
 
