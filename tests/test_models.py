@@ -9,11 +9,12 @@ import torch.nn.functional as F
 
 from common import names as names_module
 from common.evaluate import mean_loss, stored_results
-from common.layers import BatchNorm1d, Linear, Sequential
+from common.layers import BatchNorm1d, CausalConv1d, Embedding, Linear, Sequential, Tanh
 from common.models import (
     MODELS,
     OUTPUT_SCALE,
     BatchOnlyBatchNorm1d,
+    as_convolution,
     count_parameters,
     flat,
     hierarchical,
@@ -225,3 +226,56 @@ def test_pretrained_models_have_their_stored_loss(name):
 def test_pretrained_refuses_an_unknown_name():
     with pytest.raises(ValueError, match="expected one of .*'mlp'.*, got 'tree'"):
         pretrained("tree")
+
+
+# the tree as a convolution
+
+
+@pytest.mark.parametrize("key", ("hierarchical", "scaled"))
+def test_the_convolution_has_the_trees_logits_at_every_position_of_every_validation_name(key):
+    words = names_module.load(names_module.SHIPPED)
+    vocabulary, val = Vocabulary("".join(words)), names_module.split(words).val
+    tree = pretrained(key)
+    convolution = as_convolution(tree)
+    windows, _ = names_module.windows(val, vocabulary, 8)
+    x, _, mask = names_module.sequences(val, vocabulary)
+    logits = convolution(x)
+    assert logits.shape == (*x.shape, 27)
+    torch.testing.assert_close(logits[mask], tree(windows), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 4])
+def test_any_tree_can_be_slid(levels):
+    tree = hierarchical(levels=levels, n_embd=3, n_hidden=4, generator=generator())
+    T = 2**levels
+    x = torch.randint(0, 27, (50, T), generator=generator(1))
+    tree(x)  # running statistics that are not those of the start
+    tree.to(dtype=torch.float64).eval()
+    convolution = as_convolution(tree)
+    assert [layer.dilation for layer in convolution.layers if isinstance(layer, CausalConv1d)] == [
+        2**level for level in range(levels)
+    ]
+    sequence = torch.cat([torch.zeros(1, dtype=torch.long), x.flatten()])
+    padded = torch.cat([torch.zeros(T - 1, dtype=torch.long), sequence])
+    torch.testing.assert_close(convolution(sequence[None])[0], tree(padded.unfold(0, T, 1)))
+
+
+def test_the_convolution_is_a_copy():
+    tree = pretrained("scaled").train()
+    convolution = as_convolution(tree)
+    assert count_parameters(convolution) == count_parameters(tree)
+    assert all(layer.training for layer in tree.layers)
+    assert not any(layer.training for layer in convolution.layers)
+    ours = {t.data_ptr() for t in convolution.tensors().values()}
+    assert not ours & {t.data_ptr() for t in tree.tensors().values()}
+
+
+@pytest.mark.parametrize("key", ("mlp", "flat", "hierarchical-bug"))
+def test_what_is_no_tree_is_not_slid(key):
+    with pytest.raises(ValueError, match="a tree with one BatchNorm1d a level, got the layer"):
+        as_convolution(pretrained(key))
+
+
+def test_layers_that_are_no_levels_are_not_slid():
+    with pytest.raises(ValueError, match="got the layer Sequential"):
+        as_convolution(Sequential([Embedding(27, 3), Sequential([Tanh()])]))

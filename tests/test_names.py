@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from common import names as names_module
-from common.names import distinct, load, split, windows
+from common.names import distinct, load, sequences, split, windows
 from common.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(ascii_lowercase)
@@ -294,3 +294,31 @@ def test_the_lectures_list_gives_the_lectures_windows():
     assert (len(names), len(set(names))) == (32_033, 29_494)
     counts = [windows(part, VOCABULARY, 3)[0].shape for part in split(names)]
     assert counts == [(182_625, 3), (22_655, 3), (22_866, 3)]
+
+
+# whole names
+
+
+def test_sequences_by_hand():
+    inputs, targets, mask = sequences(["cab", "b"], Vocabulary("abc"))
+    assert inputs.tolist() == [[0, 3, 1, 2], [0, 2, 0, 0]]
+    assert targets.tolist() == [[3, 1, 2, 0], [2, 0, 0, 0]]
+    assert mask.tolist() == [[True] * 4, [True, True, False, False]]
+    assert inputs.dtype == targets.dtype == torch.int64
+    longer, _, counts = sequences(["cab", "b"], Vocabulary("abc"), length=6)
+    assert longer.shape == (2, 6) and torch.equal(longer[:, :4], inputs) and counts.sum() == mask.sum()
+
+
+def test_sequences_predict_what_windows_predict():
+    words = load(names_module.SHIPPED)[:500]
+    vocabulary = Vocabulary("".join(words))
+    contexts, expected = windows(words, vocabulary, 1)
+    inputs, targets, mask = sequences(words, vocabulary)
+    assert torch.equal(inputs[mask], contexts[:, 0]) and torch.equal(targets[mask], expected)
+
+
+def test_sequences_refuse_no_name_and_too_little_room():
+    with pytest.raises(ValueError, match="expected at least one name"):
+        sequences([], Vocabulary("abc"))
+    with pytest.raises(ValueError, match="length of at least 4, got 3"):
+        sequences(["cab"], Vocabulary("abc"), length=3)

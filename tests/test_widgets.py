@@ -28,7 +28,7 @@ def read(stages, weights):
     numbers = struct.unpack(f"<{len(weights) // 4}f", weights)
     for stage in stages:
         for layer in stage["layers"]:
-            for key in ("weight", "bias", "scale", "shift"):
+            for key in ("weight", "bias", "before", "scale", "shift"):
                 if key in layer:
                     start, length = layer[key]
                     layer[key] = torch.tensor(numbers[start : start + length])
@@ -47,6 +47,13 @@ def forward(stage, x):
                 x = x.reshape(B, T // n, C * n).squeeze(1) if n == T else x.reshape(B, T // n, C * n)
             case "linear":
                 x = x @ layer["weight"].view(layer["inputs"], layer["outputs"]) + layer.get("bias", 0)
+            case "convolution":
+                taps, inputs, T = layer["taps"], layer["inputs"], x.shape[1]
+                front = layer["before"].expand(len(x), (taps - 1) * layer["dilation"], -1)
+                x = torch.cat([front, x], dim=1)
+                weight = layer["weight"].view(taps, inputs, layer["outputs"])
+                each = [x[:, k * layer["dilation"] :][:, :T] @ weight[k] for k in range(taps)]
+                x = sum(each) + layer.get("bias", 0)
             case "affine":
                 x = (
                     x.flatten(1).view(len(x), -1, len(layer["scale"])) * layer["scale"] + layer["shift"]
@@ -100,6 +107,17 @@ def test_playground_holds_the_training_names_once():
 def test_tree_starts_where_it_is_told():
     widget = widgets.tree({"hierarchical": trained("hierarchical")}, VOCABULARY, "emma", level=2)
     assert (widget.text, widget.level) == ("emma", 2)
+
+
+@pytest.mark.parametrize("name", ["hierarchical", "scaled"])
+def test_the_convolution_widget_holds_the_convolution(name):
+    network = models.as_convolution(trained(name).eval())
+    widget = widgets.convolution(network, VOCABULARY, "emma", step=2)
+    [stage] = read(json.loads(json.dumps(widget.stages)), widget.weights)
+    x = torch.randint(0, 27, (20, 9), generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(forward(stage, x), network(x), atol=1e-5, rtol=1e-5)
+    assert (widget.text, widget.step) == ("emma", 2)
+    assert [layer["dilation"] for layer in stage["layers"] if layer["kind"] == "convolution"] == [1, 2, 4]
 
 
 def test_batchnorm_axes_holds_what_comes_before_the_first_norm():

@@ -7,7 +7,7 @@ Two conventions differ from torch.nn, and the chapters say why:
 * Sequences are laid out (B, T, C). torch's ``BatchNorm1d`` wants (B, C, T).
 
 Random numbers come from the CPU generator that is passed in, so that every device starts from
-the same weights. Introduced in chapter 2; ``FlattenConsecutive`` in chapter 4.
+the same weights. Introduced in chapter 2; ``FlattenConsecutive`` in chapter 4; ``CausalConv1d`` in chapter 7.
 """
 
 from contextlib import contextmanager
@@ -133,6 +133,7 @@ class BatchNorm1d(Layer):
     Training mode uses the batch's mean and its biased variance, and moves the running statistics
     towards them (the variance in its unbiased form), as torch.nn does. Evaluation mode uses the
     running statistics. ValueError in training mode for a single value a channel.
+    mask: (B, T), False at places that only pad: they are left out of the statistics (chapter 7).
     """
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1):
@@ -140,16 +141,18 @@ class BatchNorm1d(Layer):
         self.weight, self.bias = torch.ones(num_features), torch.zeros(num_features)
         self.running_mean, self.running_var = torch.zeros(num_features), torch.ones(num_features)
 
-    def __call__(self, x):
+    def __call__(self, x, mask=None):
         dims, mean, var = self.reduced_dims(x), self.running_mean, self.running_var
         if self.training:
-            mean = x.mean(dims)
-            count = x.numel() // mean.numel()
+            counted = x if mask is None else _kept(x, mask)
+            dims = dims if mask is None else 0
+            mean = counted.mean(dims)
+            count = counted.numel() // mean.numel()
             if count < 2:
                 raise ValueError(
-                    f"expected more than 1 value per channel in training mode, got {tuple(x.shape)}"
+                    f"expected more than 1 value per channel in training mode, got {tuple(counted.shape)}"
                 )
-            var = x.var(dims, unbiased=False)
+            var = counted.var(dims, unbiased=False)
             self._track(mean.detach(), var.detach() * count / (count - 1))
         return self.weight * (x - mean) / torch.sqrt(var + self.eps) + self.bias
 
@@ -172,6 +175,58 @@ class BatchNorm1d(Layer):
         return f"{type(self).__name__}({self.weight.shape[0]})"
 
 
+def _kept(x, mask):
+    """The rows of x, (B, T, C), at the places where mask, (B, T), is True: (N, C)."""
+    if mask.dtype != torch.bool or mask.shape != x.shape[:-1]:
+        raise ValueError(
+            f"expected a mask of booleans of shape {tuple(x.shape[:-1])}, "
+            f"got {mask.dtype} of shape {tuple(mask.shape)}"
+        )
+    return x[mask]
+
+
+class CausalConv1d(Layer):
+    """One small linear map at every place of a sequence, which looks at that place and back.
+
+    y_t = sum over k of x_(t - (kernel_size - 1 - k) dilation) W_k + b
+
+    x: (B, T, in_channels) -> (B, T, out_channels), whatever T; ValueError for another shape.
+
+    ``weight`` is (kernel_size, in_channels, out_channels), and tap 0 is the oldest: a Linear over
+    kernel_size concatenated neighbours has the same numbers, ``linear.weight.view(kernel_size, C, H)``,
+    and torch.nn.Conv1d has them as ``weight.permute(2, 1, 0)``. ``before`` (in_channels,) stands at
+    every place in front of the sequence: zeros unless set, and not learned. Introduced in chapter 7.
+    """
+
+    def __init__(self, in_channels, out_channels, kernel_size, dilation=1, bias=True, *, generator=None):
+        if kernel_size < 1 or dilation < 1:
+            raise ValueError(
+                f"expected kernel_size and dilation of at least 1, got {kernel_size} and {dilation}"
+            )
+        shape, self.dilation = (kernel_size, in_channels, out_channels), dilation
+        self.weight = torch.randn(shape, generator=generator) / (kernel_size * in_channels) ** 0.5
+        self.bias = torch.zeros(out_channels) if bias else None
+        self.before = torch.zeros(in_channels)
+
+    def __call__(self, x):
+        kernel_size, in_channels, _ = self.weight.shape
+        if x.ndim != 3 or x.shape[-1] != in_channels:
+            raise ValueError(f"expected (B, T, {in_channels}), got a tensor of shape {tuple(x.shape)}")
+        B, T, _ = x.shape
+        x = torch.cat([self.before.expand(B, (kernel_size - 1) * self.dilation, -1), x], dim=1)
+        taps = [x[:, k * self.dilation : k * self.dilation + T] for k in range(kernel_size)]
+        y = torch.cat(taps, dim=2) @ self.weight.flatten(0, 1)
+        return y if self.bias is None else y + self.bias
+
+    def parameters(self):
+        return [self.weight] if self.bias is None else [self.weight, self.bias]
+
+    def __repr__(self):
+        sizes = ", ".join(str(size) for size in (*self.weight.shape[1:], self.weight.shape[0]))
+        extra = f", dilation={self.dilation}" + ("" if self.bias is not None else ", bias=False")
+        return f"CausalConv1d({sizes}{extra})"
+
+
 class Tanh(Layer):
     """The hyperbolic tangent of every element. x: (...) -> (...)"""
 
@@ -183,15 +238,16 @@ class Sequential(Layer):
     """Layers called one after the other.
 
     Like torch.nn.Sequential, but it takes one list, and `train()` and `eval()` set the mode of
-    every layer inside.
+    every layer inside. A mask (B, T) goes to the layers that can use one: the BatchNorms.
     """
 
     def __init__(self, layers):
         self.layers = list(layers)
 
-    def __call__(self, x):
+    def __call__(self, x, mask=None):
         for layer in self.layers:
-            x = layer(x)
+            takes_mask = mask is not None and isinstance(layer, BatchNorm1d | Sequential)
+            x = layer(x, mask) if takes_mask else layer(x)
         return x
 
     def parameters(self):

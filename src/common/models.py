@@ -4,13 +4,25 @@ Each takes contexts (B, T) of character indices and returns logits (B, V). Sizes
 lecture's; `MODELS` names them as the command line and the tables do.
 """
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from safetensors.torch import load_file
 
-from .layers import BatchNorm1d, Embedding, Flatten, FlattenConsecutive, Linear, Sequential, Tanh
+from .layers import (
+    BatchNorm1d,
+    CausalConv1d,
+    Embedding,
+    Flatten,
+    FlattenConsecutive,
+    Linear,
+    Sequential,
+    Tanh,
+    evaluating,
+)
 
 PRETRAINED = Path(__file__).resolve().parents[2] / "data" / "models"
 OUTPUT_SCALE = 0.1  # the lecture's: a less confident last layer at the start
@@ -63,6 +75,38 @@ class BatchOnlyBatchNorm1d(BatchNorm1d):
     def _track(self, mean, var):
         # the lecture's version keeps the reduced dimension: (1, C), or (1, T, C)
         super()._track(mean[None], var[None])
+
+
+def as_convolution(tree: Sequential) -> Sequential:
+    """A trained tree, slid along whole names: the same numbers as dilated causal convolutions.
+
+    The result is in evaluation mode and takes names with one dot in front, x: (B, T) -> (B, T, V).
+    Its logits at t are the tree's for the eight characters that end at t, where dots stand before
+    the first. Every level keeps what a node makes of dots alone as the ``before`` of the next one:
+    it holds as long as the weights do. ValueError for a model that is no tree of
+    `hierarchical`, or one with the bug of chapter 5. Introduced in chapter 7.
+    """
+    fan_in, dilation, layers = 1, 1, []
+    place = tree.layers[0].weight.device
+    dots = torch.zeros((1, 1), dtype=torch.long, device=place)  # what every level makes of dots alone
+    for layer in tree.layers:
+        if isinstance(layer, FlattenConsecutive):
+            fan_in *= layer.n
+            continue
+        if type(layer) not in (Embedding, Linear, BatchNorm1d, Tanh):
+            raise ValueError(f"expected a tree with one BatchNorm1d a level, got the layer {layer!r}")
+        own = copy.deepcopy(layer)
+        if isinstance(layer, Linear) and fan_in > 1:
+            inputs, outputs = layer.weight.shape
+            own = CausalConv1d(inputs // fan_in, outputs, fan_in, dilation, bias=layer.bias is not None)
+            copied = {name: tensor.clone() for name, tensor in layer.tensors().items()}
+            copied["weight"] = copied["weight"].view(fan_in, inputs // fan_in, outputs)
+            own.load({**copied, "before": dots[0, 0]})
+            fan_in, dilation = 1, dilation * fan_in
+        with evaluating(own):
+            dots = own(dots)
+        layers.append(own)
+    return Sequential(layers).eval()
 
 
 class Recipe(NamedTuple):

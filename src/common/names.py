@@ -117,3 +117,30 @@ def windows(
     offsets = torch.arange(block_size)
     contexts = torch.tensor(stream)[torch.tensor(starts)[:, None] + offsets]
     return contexts, torch.tensor(targets)
+
+
+def sequences(
+    names: Iterable[str], vocabulary: Vocabulary, length: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Whole names for a network that predicts every character at once.
+
+    Returns inputs and targets (B, T), int64, and a mask (B, T), True where a prediction counts, on
+    the CPU. The inputs are a dot and the name, the targets the name and a dot; shorter ones are
+    padded with dots behind, to the longest or to `length`. ValueError for no name, or for one that
+    does not fit. Introduced in chapter 7.
+    """
+    encoded = [vocabulary.encode(name) for name in names]
+    if not encoded:
+        raise ValueError("expected at least one name to put into a batch, got none")
+    longest = 1 + max(map(len, encoded))
+    T = longest if length is None else length
+    if T < longest:
+        raise ValueError(f"expected a length of at least {longest}, got {T}")
+    inputs = torch.zeros((len(encoded), T), dtype=torch.long)
+    targets = torch.zeros_like(inputs)
+    for row, indices in enumerate(encoded):
+        inputs[row, 1 : len(indices) + 1] = targets[row, : len(indices)] = torch.tensor(
+            indices, dtype=torch.long
+        )
+    mask = torch.arange(T) <= torch.tensor([len(indices) for indices in encoded])[:, None]
+    return inputs, targets, mask

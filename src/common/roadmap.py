@@ -44,6 +44,10 @@ PARTS = {
             "The size: {parameters:,} parameters instead of {before:,}.",
             "scaled",
         ),
+        Stop(
+            "wavenet/07_causal_convolutions",
+            "The pass: the tree slid along the name, every node computed once.",
+        ),
     ),
 }
 

@@ -13,7 +13,7 @@ import torch
 
 from common import names
 from common.layers import evaluating
-from common.models import MODELS, pretrained
+from common.models import MODELS, as_convolution, pretrained
 from common.vocabulary import Vocabulary
 from conftest import ROOT
 
@@ -210,6 +210,83 @@ def test_the_tree_plays(open_live):
     assert tree.get_by_label("Fuse up to level").get_attribute("aria-valuetext") == "prediction"
 
 
+CONVOLUTION = "wavenet/07_causal_convolutions.html"
+
+
+def test_the_pages_convolution_is_pytorchs(open_live):
+    page, network = open_live(CONVOLUTION), as_convolution(pretrained("scaled"))
+    x, _, mask = names.sequences(SPLITS.val[:200], VOCABULARY)
+    ask = "([x, T]) => document.querySelector('.wn-convolution').wavenet.logits(x, T)"
+    in_page = torch.tensor(page.evaluate(ask, [x.flatten().tolist(), x.shape[1]])).view(*x.shape, 27)
+    with evaluating(network):
+        assert (in_page - network(x)).abs().max() < 1e-4
+
+
+def states(widget) -> dict[str, int]:
+    """How many nodes of each kind are drawn."""
+    kinds = ("new", "found", "done", "front", "later")
+    return {kind: widget.locator(f".wn-node-{kind}").count() for kind in kinds}
+
+
+def test_nodes_are_computed_once_and_found_again(open_live, axe):
+    page = open_live(CONVOLUTION)
+    widget = page.locator(".wn-convolution")
+    widget.get_by_label("A name", exact=True).fill("deandre")
+    slider = widget.get_by_label("Letters read")
+    slider.focus()
+    page.keyboard.press("Home")
+    # the dot: 3 nodes and an embedding are new; before it stand 6 + 4 nodes and 7 dots; 7 columns follow
+    assert states(widget) == {"new": 4, "found": 0, "done": 0, "front": 17, "later": 28}
+    page.keyboard.press("End")
+    assert slider.get_attribute("aria-valuetext") == "7"
+    # found: 3 pairs, 1 four, 7 letters; the other 28 - 11 columns' nodes were for earlier predictions
+    assert states(widget) == {"new": 4, "found": 11, "done": 17, "front": 17, "later": 0}
+    said = widget.locator(".wn-counters").inner_text()
+    assert "Computed now: 3. Found: 4. The tree would compute 7." in said
+    assert "24 nodes instead of 56" in said
+    status = widget.get_by_role("status")
+    page.wait_for_function("(p) => p.textContent.includes('Computed now: 3')", arg=status.element_handle())
+    with evaluating(network := as_convolution(pretrained("scaled"))):
+        p = torch.softmax(network(names.sequences(["deandre"], VOCABULARY)[0])[0, -1], 0)
+    best = VOCABULARY.characters[p.argmax()]
+    assert f"“.deandre” the next character: {best} {100 * p.max():.0f} %" in widget.inner_text()
+    widget.get_by_role("button", name="Next letter").click()
+    assert slider.get_attribute("aria-valuetext") == "0", "after the last letter it starts again"
+    assert axe(page) == []
+
+
+def test_a_nodes_receptive_field_is_drawn(open_live):
+    page = open_live(CONVOLUTION)
+    widget = page.locator(".wn-convolution")
+    widget.get_by_label("A name", exact=True).fill("deandre")
+    top = widget.get_by_role("button", name="level 3, column 8, sees .deandre")
+    top.focus()
+    assert widget.locator(".wn-seen").all_text_contents() == list(".deandre")
+    assert widget.locator(".wn-field").count() == 8 + 4 + 2 + 1
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith(
+        "level 2, column 7, sees andr:"
+    )
+    assert widget.locator(".wn-seen").all_text_contents() == list("andr")
+    assert widget.locator(".wn-field").count() == 4 + 2 + 1
+    assert widget.locator(".wn-mark-node[tabindex='0']").count() == 1, "one stop for the Tab key"
+    widget.get_by_role("button", name="level 1, column 3, sees de:").hover()
+    assert widget.locator(".wn-seen").all_text_contents() == list("de")
+    page.mouse.move(0, 0)
+    assert widget.locator(".wn-seen").all_text_contents() == list("andr")
+
+
+def test_the_convolution_plays(open_live):
+    page = open_live(CONVOLUTION)
+    widget = page.locator(".wn-convolution")
+    page.clock.install()
+    widget.get_by_role("button", name="Play").click()
+    assert widget.get_by_label("Letters read").get_attribute("aria-valuetext") == "0"
+    page.clock.run_for(10_000)
+    assert widget.get_by_label("Letters read").get_attribute("aria-valuetext") == "7"
+
+
 def test_batchnorms_axes_change_the_noise(open_live):
     page = open_live("wavenet/05_batchnorm_fix.html")
     widget = page.locator(".wn-batchnorm")
@@ -256,7 +333,8 @@ def test_a_control_that_needs_python_says_so(open_live):
 
 
 @pytest.mark.parametrize(
-    "rel", [PLAYGROUND, "wavenet/04_flatten_consecutive.html", "wavenet/05_batchnorm_fix.html"]
+    "rel",
+    [PLAYGROUND, "wavenet/04_flatten_consecutive.html", "wavenet/05_batchnorm_fix.html", CONVOLUTION],
 )
 def test_a_chapter_is_drawn_for_a_phone(open_live, rel):
     page = open_live(rel, width=360, height=740, theme="dark", motion="reduce")

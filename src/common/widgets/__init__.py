@@ -13,7 +13,16 @@ import anywidget
 import torch
 import traitlets
 
-from ..layers import BatchNorm1d, Embedding, Flatten, FlattenConsecutive, Linear, Sequential, Tanh
+from ..layers import (
+    BatchNorm1d,
+    CausalConv1d,
+    Embedding,
+    Flatten,
+    FlattenConsecutive,
+    Linear,
+    Sequential,
+    Tanh,
+)
 from ..models import MODELS, Recipe, count_parameters
 from ..vocabulary import Vocabulary
 
@@ -50,6 +59,12 @@ class Tree(Widget):
     _esm = _source("page", "model", "tree")
     text = traitlets.Unicode().tag(sync=True)
     level = traitlets.Int().tag(sync=True)
+
+
+class Convolution(Widget):
+    _esm = _source("page", "model", "convolution")
+    text = traitlets.Unicode().tag(sync=True)
+    step = traitlets.Int().tag(sync=True)
 
 
 class BatchNormAxes(Widget):
@@ -94,6 +109,13 @@ def packed(models: Mapping[str, tuple[Recipe, Sequential]]) -> tuple[list[dict],
             bias = {} if layer.bias is None else {"bias": store(layer.bias)}
             return {
                 "kind": "linear", "weight": store(layer.weight), **bias, "inputs": inputs, "outputs": outputs
+            }  # fmt: skip
+        if isinstance(layer, CausalConv1d):
+            taps, inputs, outputs = layer.weight.shape
+            bias = {} if layer.bias is None else {"bias": store(layer.bias)}
+            return {
+                "kind": "convolution", "weight": store(layer.weight), **bias, "before": store(layer.before),
+                "taps": taps, "dilation": layer.dilation, "inputs": inputs, "outputs": outputs,
             }  # fmt: skip
         if isinstance(layer, BatchNorm1d):
             scale = layer.weight.double() / torch.sqrt(layer.running_var.double() + layer.eps)
@@ -147,6 +169,17 @@ def tree(models: Mapping[str, Sequential], vocabulary: Vocabulary, text: str, *,
     stages, weights = packed(_named(models))
     return Tree(
         stages=stages, weights=weights, characters="".join(vocabulary.characters), text=text, level=level
+    )
+
+
+def convolution(network: Sequential, vocabulary: Vocabulary, text: str, *, step: int = 0) -> Convolution:
+    """Step through a name: which nodes are computed now, which are there already, and what each of them sees.
+
+    network: convolutions of two taps as from `models.as_convolution`. step: the letter at which it starts.
+    """
+    stages, weights = packed({"": (Recipe(None, 0, ""), network)})
+    return Convolution(
+        stages=stages, weights=weights, characters="".join(vocabulary.characters), text=text, step=step
     )
 
 

@@ -10,7 +10,7 @@ function readStages(stages, bytes) {
     ...stage,
     layers: stage.layers.map((layer) => {
       const whole = { ...layer };
-      for (const name of ["weight", "bias", "scale", "shift"]) if (layer[name]) whole[name] = read(layer[name]);
+      for (const name of ["weight", "bias", "before", "scale", "shift"]) if (layer[name]) whole[name] = read(layer[name]);
       return whole;
     }),
   }));
@@ -46,6 +46,19 @@ const LAYERS = {
       out.set(sum, r * outputs);
     }
     return { data: out, shape: [...shape.slice(0, -1), outputs] };
+  },
+
+  // (B, T, in) -> (B, T, out): places `dilation` apart, joined, oldest first; `before` is in front of them all
+  convolution({ weight, bias, before, taps, dilation, inputs, outputs }, { data, shape: [B, T] }) {
+    const joined = new Float32Array(B * T * taps * inputs);
+    for (let row = 0; row < B * T; row++) {
+      for (let k = 0; k < taps; k++) {
+        const back = (taps - 1 - k) * dilation;
+        const seen = (row % T) < back ? before : data.subarray((row - back) * inputs, (row - back + 1) * inputs);
+        joined.set(seen, (row * taps + k) * inputs);
+      }
+    }
+    return LAYERS.linear({ weight, bias, inputs: taps * inputs, outputs }, { data: joined, shape: [B, T, taps * inputs] });
   },
 
   // BatchNorm in evaluation mode: a scale and a shift a channel, or (with the bug) a channel and position
