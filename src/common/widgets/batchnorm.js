@@ -10,10 +10,7 @@ function render({ model, el }) {
   const examples = contexts.length / T;
   const draw = random(model.get("seed"));
   const { root: heard, say } = voice();
-  const keep = (name, value) => {
-    model.set(name, value);
-    model.save_changes();
-  };
+  const keep = keeper(model);
 
   // The activations of `size` random examples: { data, shape: (B, P, C) }.
   function batch(size) {
@@ -126,15 +123,14 @@ function render({ model, el }) {
     }, ...parts));
   }
 
-  const followers = {
+  const unfollow = follow(model, {
     axes: () => {
       for (const input of axes.querySelectorAll("input")) input.checked = input.value === model.get("axes");
       update();
     },
     batch_size: () => (size.place(Math.log2(model.get("batch_size"))), restart(), update()),
     channel: () => (channel.place(model.get("channel")), update()),
-  };
-  for (const [name, follow] of Object.entries(followers)) model.on(`change:${name}`, follow);
+  });
 
   el.append(node("div", { class: "wn wn-batchnorm" },
     axes,
@@ -148,7 +144,7 @@ function render({ model, el }) {
   const stopWatching = onWidth(grid, (now) => ((width = now), update()));
   return () => {
     stopWatching();
-    Object.keys(followers).forEach((name) => model.off(`change:${name}`, followers[name]));
+    unfollow();
   };
 }
 

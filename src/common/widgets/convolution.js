@@ -17,14 +17,9 @@ function render({ model, el }) {
   const front = (level) => convolutions.slice(level).reduce((sum, { dilation }) => sum + dilation, 0);
   let letters, values, nodes, picked, hovered, width = 0;
 
-  const keep = (name, value) => {
-    model.set(name, value);
-    model.save_changes();
-  };
-  const text = node("input", {
-    type: "text", value: model.get("text"), maxlength: LONGEST, autocomplete: "off", autocapitalize: "none",
-    spellcheck: "false", oninput: () => keep("text", text.value),
-  });
+  const keep = keeper(model);
+  const line = textField("A name", model.get("text"), (typed) => keep("text", typed), LONGEST);
+  const text = line.input;
   const last = () => letters.length - 1;
   const here = () => Math.min(Math.max(model.get("step"), 0), last());
   const step = slider("Letters read", { min: 0, max: LONGEST, value: model.get("step") }, (s) => keep("step", s));
@@ -190,7 +185,7 @@ function render({ model, el }) {
     }, 1100);
   }
 
-  const followers = {
+  const unfollow = follow(model, {
     text: () => {
       if (text.value !== model.get("text")) text.value = model.get("text");
       rebuild();
@@ -202,12 +197,11 @@ function render({ model, el }) {
       paint();
       say(`${counters.textContent} ${explanation.textContent}`);
     },
-  };
-  for (const [name, follow] of Object.entries(followers)) model.on(`change:${name}`, follow);
+  });
 
   const root = node("div", { class: "wn wn-convolution" },
     node("div", { class: "wn-controls" },
-      node("label", { class: "wn-control" }, node("span", {}, "A name"), text),
+      line.root,
       step.root,
       node("div", { class: "wn-buttons" }, next, play)),
     counters, explanation, key, drawing, detail, strip, heard);
@@ -219,7 +213,7 @@ function render({ model, el }) {
   return () => {
     stopWatching();
     clearInterval(playing);
-    Object.keys(followers).forEach((name) => model.off(`change:${name}`, followers[name]));
+    unfollow();
   };
 }
 

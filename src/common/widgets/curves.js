@@ -19,15 +19,13 @@ function render({ model, el }) {
   });
   const averaged = (run, from, length) => (sums[run][from + length] - sums[run][from]) / length;
   const { root: heard, say } = voice();
+  const keep = keeper(model);
   let width = 0;
 
   const nearest = (length) => lengths.reduce((best, each, i) => (Math.abs(each - length) < Math.abs(lengths[best] - length) ? i : best), 0);
   const smoothing = slider("Average over",
     { min: 0, max: lengths.length - 1, value: nearest(model.get("window")), show: (i) => (lengths[i] === 1 ? "1 batch" : `${count(lengths[i])} batches`) },
-    (i) => {
-      model.set("window", lengths[i]);
-      model.save_changes();
-    });
+    (i) => keep("window", lengths[i]));
   const drawing = node("div", { class: "wn-drawing" });
   const note = node("p", { class: "wn-note" });
   const key = node("p", { class: "wn-key" }, ...labels.map((label, run) => node("span", { class: `wn-colour-${run}` }, label)));
@@ -102,14 +100,13 @@ function render({ model, el }) {
     }, ...parts));
   }
 
-  const follow = () => (smoothing.place(nearest(model.get("window"))), draw());
-  model.on("change:window", follow);
+  const unfollow = follow(model, { window: () => (smoothing.place(nearest(model.get("window"))), draw()) });
   el.append(node("div", { class: "wn wn-losses" },
     node("div", { class: "wn-controls" }, smoothing.root), ...(labels.length > 1 ? [key] : []), drawing, note, heard));
   const stopWatching = onWidth(drawing, (now) => ((width = now), draw()));
   return () => {
     stopWatching();
-    model.off("change:window", follow);
+    unfollow();
   };
 }
 

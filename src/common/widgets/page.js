@@ -21,6 +21,27 @@ const percent = (share) =>
 
 const count = (number) => number.toLocaleString("en-US");
 
+// Sets a trait, and tells the kernel where there is one.
+const keeper = (model) => (name, value) => {
+  model.set(name, value);
+  model.save_changes();
+};
+
+// Calls a function at every change of its trait, { trait: function }; returns what ends it.
+function follow(model, followers) {
+  for (const [name, changed] of Object.entries(followers)) model.on(`change:${name}`, changed);
+  return () => Object.keys(followers).forEach((name) => model.off(`change:${name}`, followers[name]));
+}
+
+// A labelled line of text that wants no help with its spelling.
+function textField(text, value, changed, maxlength = 30) {
+  const input = node("input", {
+    type: "text", value, maxlength, autocomplete: "off", autocapitalize: "none", spellcheck: "false",
+    oninput: () => changed(input.value),
+  });
+  return { root: node("label", { class: "wn-control" }, node("span", {}, text), input), input };
+}
+
 // A labelled slider; `show` turns its position into words, `changed` hears of every move.
 function slider(text, { min, max, step = 1, value, show = String }, changed) {
   const output = node("span", { class: "wn-value" }, show(value));

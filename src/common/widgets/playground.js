@@ -8,16 +8,11 @@ function render({ model, el }) {
   const seed = model.get("seed");
   const draw = seed ? random(seed) : Math.random;
   const { root: heard, say } = voice();
-  const keep = (name, value) => {
-    model.set(name, value);
-    model.save_changes();
-  };
+  const keep = keeper(model);
 
   const problem = node("p", { class: "wn-problem", role: "alert" });
-  const prefix = node("input", {
-    type: "text", value: model.get("prefix"), maxlength: 30, autocomplete: "off", autocapitalize: "none",
-    spellcheck: "false", oninput: () => keep("prefix", prefix.value),
-  });
+  const prefixField = textField("A name begins with", model.get("prefix"), (typed) => keep("prefix", typed));
+  const prefix = prefixField.input;
   const temperature = slider("Temperature",
     { min: 0.1, max: 2, step: 0.05, value: model.get("temperature"), show: (t) => t.toFixed(2) },
     (t) => keep("temperature", t));
@@ -93,7 +88,7 @@ function render({ model, el }) {
     say(told.map(({ stage, written, fresh }) => `${howMany} names by ${stage.title}, ${fresh.length} new: ${written.slice(0, 20).join(", ")}`).join(". "));
   }
 
-  const followers = {
+  const unfollow = follow(model, {
     prefix: () => {
       if (prefix.value !== model.get("prefix")) prefix.value = model.get("prefix");
       update();
@@ -102,12 +97,11 @@ function render({ model, el }) {
     top_k: () => (topK.place(model.get("top_k") || characters.length), update()),
     left: choose,
     right: choose,
-  };
-  for (const [name, follow] of Object.entries(followers)) model.on(`change:${name}`, follow);
+  });
 
   const root = node("div", { class: "wn wn-playground" },
     node("div", { class: "wn-controls" },
-      node("label", { class: "wn-control" }, node("span", {}, "A name begins with"), prefix),
+      prefixField.root,
       temperature.root, topK.root,
       ...(stages.length > 1 ? chosen.map(({ root }) => root) : [])),
     problem,
@@ -119,7 +113,7 @@ function render({ model, el }) {
   root.wavenet = { logits: (name, contexts) => Array.from(logits(byName.get(name), Int32Array.from(contexts)).data) };
   choose();
   el.append(root);
-  return () => Object.keys(followers).forEach((name) => model.off(`change:${name}`, followers[name]));
+  return unfollow;
 }
 
 export default { render };

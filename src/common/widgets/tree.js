@@ -10,14 +10,9 @@ function render({ model, el }) {
   let width = 0;
   let values, groups;
 
-  const keep = (name, value) => {
-    model.set(name, value);
-    model.save_changes();
-  };
-  const text = node("input", {
-    type: "text", value: model.get("text"), maxlength: 30, autocomplete: "off", autocapitalize: "none",
-    spellcheck: "false", oninput: () => keep("text", text.value),
-  });
+  const keep = keeper(model);
+  const line = textField("A name so far", model.get("text"), (typed) => keep("text", typed));
+  const text = line.input;
   const level = slider("Fuse up to level",
     { min: 0, max: levels + 1, value: model.get("level"), show: (l) => (l > levels ? "prediction" : `${l}`) },
     (l) => keep("level", l));
@@ -143,19 +138,18 @@ function render({ model, el }) {
     }, 1100);
   }
 
-  const followers = {
+  const unfollow = follow(model, {
     text: () => {
       if (text.value !== model.get("text")) text.value = model.get("text");
       picked = -1;
       update();
     },
     level: () => (level.place(model.get("level")), update()),
-  };
-  for (const [name, follow] of Object.entries(followers)) model.on(`change:${name}`, follow);
+  });
 
   const root = node("div", { class: "wn wn-tree" },
     node("div", { class: "wn-controls" },
-      node("label", { class: "wn-control" }, node("span", {}, "A name so far"), text),
+      line.root,
       level.root,
       ...(stages.length > 1 ? [which.root] : []),
       node("div", { class: "wn-buttons" }, play)),
@@ -173,7 +167,7 @@ function render({ model, el }) {
   return () => {
     stopWatching();
     clearInterval(playing);
-    Object.keys(followers).forEach((name) => model.off(`change:${name}`, followers[name]));
+    unfollow();
   };
 }
 
