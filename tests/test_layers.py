@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from common.layers import (
     BatchNorm1d,
     CausalConv1d,
+    Dropout,
     Embedding,
     Flatten,
     FlattenConsecutive,
@@ -612,3 +613,28 @@ def test_reprs_show_the_sizes():
     assert shown == ["Linear(6, 5)", "Linear(6, 5, bias=False)", "BatchNorm1d(5)", "Tanh()"]
     assert repr(FlattenConsecutive(2)) == "FlattenConsecutive(2)"
     assert repr(Sequential([Flatten()])) == "Sequential([\n    Flatten(),\n])"
+
+
+def test_dropout_keeps_the_mean_and_draws_from_its_generator():
+    layer = Dropout(0.25)
+    x = torch.ones(200, 300)
+    layer.generator = torch.Generator().manual_seed(0)
+    y = layer(x)
+    assert sorted(y.unique().tolist()) == pytest.approx([0, 4 / 3])
+    assert float(y.mean()) == pytest.approx(1, abs=0.01)
+    layer.generator = torch.Generator().manual_seed(0)
+    assert torch.equal(layer(x), y)
+    assert torch.equal(layer.eval()(x), x)
+    for p in (-0.1, 1.0):
+        with pytest.raises(ValueError, match="expected p in"):
+            Dropout(p)
+
+
+def test_names_end_to_end_in_one_row_are_convolved_apart():
+    g = torch.Generator().manual_seed(0)
+    conv = CausalConv1d(3, 5, 3, 2, generator=g)
+    conv.before = torch.randn(3, generator=g)
+    parts = [torch.randn((1, T, 3), generator=g) for T in (1, 4, 9, 2)]
+    place = torch.cat([torch.arange(part.shape[1]) for part in parts])[None]
+    apart = torch.cat([conv(part) for part in parts], dim=1)
+    assert torch.allclose(conv(torch.cat(parts, dim=1), place=place), apart, atol=1e-6)

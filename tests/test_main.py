@@ -96,7 +96,7 @@ def test_a_run_leaves_all_its_files(finished):
 def test_results_say_what_was_run(finished):
     results, path = read(finished / "results.json"), finished.parent / "short.txt"
     names = names_module.load(path)
-    assert results["model"] == "hierarchical-bug" and results["seeds"] == 2
+    assert results["model"] == "hierarchical-bug" and results["seeds"] == [0, 1]
     assert results["training"] == {
         "steps": STEPS,
         "batch_size": 32,

@@ -12,7 +12,7 @@ from small_runs import built, data, largest_difference, needs_compiler
 from common import stacked
 from common.models import MODELS
 from common.stacked import StackedLoop, draw_batches, shares
-from common.train import Config, plain_steps, train
+from common.train import Config, PlainLoop, plain_steps, train
 
 
 def one_by_one(model, seeds, configs):
@@ -53,6 +53,45 @@ def test_the_uncompiled_graph_equals_plain(model):
     assert torch.allclose(loop.steps(0, 200), expected, atol=1e-8, rtol=0)
     for m, state, other in zip(models, loop.states(), expected_models, strict=True):
         assert largest_difference(m.load(state), other) < 1e-8
+
+
+OTHER_WAYS = [
+    {"optimizer": "momentum", "weight_decay": 0.01},
+    {"optimizer": "rmsprop", "lr": 0.001, "schedule": "linear"},
+    {"optimizer": "adam", "lr": 0.003, "clip": 0.5},
+    {"optimizer": "adamw", "lr": 0.003, "weight_decay": 0.1, "average": 0.9, "label_smoothing": 0.1},
+]
+
+
+@pytest.mark.parametrize("how", OTHER_WAYS, ids=lambda how: how["optimizer"])
+@pytest.mark.parametrize("model", ["hierarchical", "hierarchical-bug"])
+def test_the_graph_of_every_optimiser_equals_plain(model, how):
+    config = Config(**{"steps": 60, "warmup": 10, **how})
+    contexts, targets = data(MODELS[model].block_size)
+    plain, generators = built(model, [0, 3])
+    expected = train(plain, contexts, targets, generators, config, compile=False)
+    models, generators = built(model, [0, 3])
+    loop = StackedLoop(
+        models, contexts, targets, generators, 32, lambda step: [config.lr_at(step)] * 2, compile=False,
+        optimizer=config.optimiser(), clip=config.clip, average=config.average,
+        label_smoothing=config.label_smoothing,
+    )  # fmt: skip
+    assert torch.allclose(loop.steps(0, 60), expected, atol=1e-8, rtol=0)
+    kept = PlainLoop(plain, contexts, targets, generators, [config] * 2)
+    assert [list(state) for state in loop.states()] == [list(state) for state in kept.states()]
+
+
+@needs_compiler
+def test_a_compiled_optimiser_equals_plain():
+    config = Config(**{"steps": 60, **OTHER_WAYS[-1]})
+    plain, generators = built("hierarchical", [0, 3])
+    expected = train(plain, *data(8), generators, config, compile=False)
+    models, generators = built("hierarchical", [0, 3])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)  # no falling back
+        losses = train(models, *data(8), generators, config)
+    assert torch.allclose(losses, expected, atol=1e-8, rtol=0)
+    assert all(largest_difference(a, b) < 1e-8 for a, b in zip(models, plain, strict=True))
 
 
 @needs_compiler

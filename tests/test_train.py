@@ -6,16 +6,108 @@ import pytest
 import torch
 from small_runs import built, data, largest_difference, needs_compiler
 
-from common import stacked
+from common import names, stacked
 from common import train as train_module
-from common.models import MODELS
-from common.train import Config, plain_steps, train
+from common.models import MODELS, dilated, predictions
+from common.train import Config, plain_steps, seeded, train
+from common.vocabulary import Vocabulary
 
 
 def test_learning_rate_drops_once():
     config = Config(steps=200_000)
     assert config.lr_at(0) == config.lr_at(149_999) == 0.1
     assert config.lr_at(150_000) == config.lr_at(199_999) == pytest.approx(0.01)
+
+
+def test_schedules():
+    cosine = Config(steps=110, lr=0.2, schedule="cosine", warmup=10)
+    assert [cosine.lr_at(step) for step in (0, 4, 9)] == pytest.approx([0.02, 0.1, 0.2])
+    assert [cosine.lr_at(step) for step in (10, 60, 110)] == pytest.approx([0.2, 0.1, 0.0])
+    linear = Config(steps=100, lr=0.2, schedule="linear")
+    assert [linear.lr_at(step) for step in (0, 25, 100)] == pytest.approx([0.2, 0.15, 0.0])
+    assert Config(steps=100, schedule="constant").lr_at(99) == 0.1
+
+
+def test_adamw_takes_torchs_steps_and_spares_biases():
+    contexts, targets = data(3)
+    (model,), (generator,) = built("mlp", [0])
+    (other,), (again,) = built("mlp", [0])
+    config = Config(steps=5, lr=0.01, optimizer="adamw", weight_decay=0.5, schedule="constant")
+    plain_steps(model, contexts, targets, generator, config, 0, 5)
+    for p in other.parameters():
+        p.requires_grad_(True)
+    matrices, others = [[p for p in other.parameters() if (p.ndim > 1) == many] for many in (True, False)]
+    groups = [{"params": matrices, "weight_decay": 0.5}, {"params": others, "weight_decay": 0.0}]
+    torchs = torch.optim.AdamW(groups, lr=0.01)
+    other.train()
+    for _ in range(5):
+        batch = torch.randint(0, len(contexts), (32,), generator=again)
+        torchs.zero_grad()
+        torch.nn.functional.cross_entropy(other(contexts[batch]), targets[batch]).backward()
+        torchs.step()
+    assert largest_difference(model, other) < 1e-10
+
+
+def test_the_average_is_the_mean_of_the_steps_weighted_towards_the_last(monkeypatch):
+    config = Config(steps=6, average=0.5)
+    monkeypatch.setattr(train_module, "CHUNK", 1)
+    seen, steps = [], train_module.PlainLoop.steps
+
+    def watched(self, start, stop):
+        losses = steps(self, start, stop)
+        seen.append({name: t.clone() for name, t in self.models[0].tensors().items()})
+        return losses
+
+    monkeypatch.setattr(train_module.PlainLoop, "steps", watched)
+    models, generators = built("hierarchical", [0])
+    train(models, *data(8), generators, config, compile=False)
+    shares = [0.5 ** (6 - step) for step in range(6)]
+    for name, t in models[0].tensors().items():
+        mean = sum(share * tensors[name] for share, tensors in zip(shares, seen, strict=True)) / sum(shares)
+        assert torch.allclose(t, mean, atol=1e-12), name
+
+
+def whole_names(dropout=0.0):
+    words = names.load(names.SHIPPED)[:300]
+    build = lambda generator: (  # noqa: E731
+        dilated(n_embd=4, n_hidden=8, dropout=dropout, generator=generator).to(dtype=torch.float64)
+    )
+    return names.examples(words, Vocabulary("".join(words)), None), seeded(build, [0])
+
+
+def test_whole_names_end_to_end_give_the_logits_of_padded_rows():
+    (x, y), ((model,), _) = whole_names()
+    real = y != names.IGNORED
+    logits, wanted = predictions(model.train(), x, y)
+    assert torch.equal(wanted, y[real])
+    assert torch.allclose(logits, model(x, mask=real)[real], atol=1e-10)
+    model.layers[0].packs = False  # as a recurrent layer says
+    assert torch.allclose(predictions(model, x, y)[0], logits, atol=1e-10)
+
+
+def test_whole_names_with_dropout_train_and_resume(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_module, "CHUNK", 5)
+    config = Config(steps=20, batch_size=16, lr=0.01, optimizer="adamw", average=0.9)
+    (x, y), (whole, generators) = whole_names(dropout=0.2)
+    expected = train(whole, x, y, generators, config)
+    assert expected[0, -1] < expected[0, 0]
+
+    kind, path = train_module.PlainLoop, tmp_path / "checkpoint.pt"
+    steps = kind.steps
+
+    def stopped(self, start, stop):
+        if start == 10:
+            raise KeyboardInterrupt
+        return steps(self, start, stop)
+
+    _, (models, generators) = whole_names(dropout=0.2)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(kind, "steps", stopped)
+        train(models, x, y, generators, config, checkpoint=path, every=5)
+    _, (models, generators) = whole_names(dropout=0.2)
+    losses = train(models, x, y, generators, config, checkpoint=path, every=5)
+    assert torch.equal(losses, expected)
+    assert largest_difference(models[0], whole[0]) == 0
 
 
 def test_one_step_is_gradient_descent():
@@ -157,6 +249,16 @@ def test_bad_input_is_refused():
         {"drop_at": 2.0},
     ):
         with pytest.raises(ValueError, match="expected steps"):
+            Config(**wrong)
+    for wrong, said in (
+        ({"optimizer": "magic"}, "expected optimizer to be one of"),
+        ({"schedule": "magic"}, "expected schedule to be one of"),
+        ({"betas": (0.9, 1.0)}, "two betas"),
+        ({"betas": (0.9,)}, "two betas"),
+        ({"average": 1.0}, "average in"),
+        ({"clip": -1.0}, "no negative"),
+    ):
+        with pytest.raises(ValueError, match=said):
             Config(**wrong)
     with pytest.raises(ValueError, match="device 'abacus' cannot be used"):
         train_module.device("abacus")

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
@@ -29,10 +29,10 @@ from .evaluate import (
     token_losses,
 )
 from .files import replace_file
-from .models import MODELS, PRETRAINED, count_parameters
+from .models import MODELS, PRETRAINED, RECIPES, count_parameters
 from .provenance import ROOT, commit, machine
 from .sample import sample
-from .train import Config, device, seeded, train
+from .train import OPTIMIZERS, SCHEDULES, Config, device, seeded, train
 from .vocabulary import Vocabulary
 
 SPLITS = ("train", "val", "test")
@@ -60,14 +60,20 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
 
     command = commands.add_parser("train", help="train one model for several seeds and write a run folder")
-    command.add_argument("--model", choices=MODELS, required=True)
+    command.add_argument("--model", choices=RECIPES, required=True)
+    command.add_argument(
+        "--set", nargs="+", type=_size, metavar="NAME=VALUE", default=[],
+        help="sizes of the model, for instance n_hidden=96 dropout=0.1",
+    )  # fmt: skip
     command.add_argument(
         "--names", type=Path, help="a list of your own, one name a line (default: the shipped list)"
     )
     command.add_argument("--alphabet", help='characters that a name may contain, or "any" (default: a to z)')
     command.add_argument("--distinct", action="store_true", help="use each name once")
-    command.add_argument("--steps", type=int, default=Config.steps)
-    command.add_argument("--seeds", type=int, default=1, help="how many seeds, counted from 0")
+    for field in fields(Config):
+        _add_field(command, field)
+    command.add_argument("--seeds", type=int, default=1, help="how many seeds")
+    command.add_argument("--first-seed", type=int, default=0, help="the first of them")
     command.add_argument("--device", help="cuda, mps or cpu (default: the first of these that is there)")
     command.add_argument("--no-compile", action="store_true", help="run the plain loop")
     command.add_argument(
@@ -112,6 +118,30 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+CHOICES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+
+
+def _add_field(command, field) -> None:
+    """An argument for a field of `Config`."""
+    flag, kind = "--" + field.name.replace("_", "-"), type(field.default)
+    how = {"nargs": len(field.default), "type": float} if kind is tuple else {"type": kind}
+    shown = " ".join(map(str, field.default)) if kind is tuple else field.default
+    command.add_argument(
+        flag, default=field.default, choices=CHOICES.get(field.name), help=f"default: {shown}", **how
+    )
+
+
+def _size(text: str) -> tuple[str, object]:
+    """NAME=VALUE of a command line, the value read as JSON where it is some: 3, 0.1, [1, 2, 4], true."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
 def _bench(options) -> None:
     if options.task:
         print(json.dumps(bench.measure(options.task)))
@@ -135,25 +165,30 @@ def _bench(options) -> None:
 def _train(options) -> None:
     if options.seeds < 1:
         raise ValueError(f"expected at least 1 seed, got {options.seeds}")
-    config, place = Config(steps=options.steps), device(options.device)
+    config = Config(**{field.name: getattr(options, field.name) for field in fields(Config)})
+    place, sizes = device(options.device), dict(options.set)
     path = options.names or names_module.path_in_use()
     alphabet = None if options.alphabet == "any" else options.alphabet or ascii_lowercase
     names = names_module.load(path, alphabet)
     vocabulary = Vocabulary("".join(names) if alphabet is None else alphabet)
     if options.distinct:
         names = names_module.distinct(names)
-    recipe = MODELS[options.model]
-    data = _windows(names, vocabulary, recipe.block_size, place)
+    recipe = RECIPES[options.model]
+    build = lambda generator: recipe.sized(len(vocabulary), sizes, generator).to(place)  # noqa: E731
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    models, generators = seeded(build, seeds)
+    data = _examples(names, vocabulary, recipe.block_size, place)
     settings = {
         "model": options.model,
-        "seeds": options.seeds,
-        "training": asdict(config),
+        "sizes": sizes,
+        "seeds": list(seeds),
+        "training": json.loads(json.dumps(asdict(config))),  # as it will be read
         "names": {
             "file": path.name,
             "sha256": sha256(path.read_bytes()).hexdigest(),
             "rows": len(names),
             "distinct_only": options.distinct,
-            "windows": {name: len(data[name][1]) for name in SPLITS},
+            "windows": {name: int((data[name][1] != names_module.IGNORED).sum()) for name in SPLITS},
         },
         "vocabulary": "".join(vocabulary.characters[1:]),
     }
@@ -167,9 +202,6 @@ def _train(options) -> None:
             )
     _write(out / "config.json", settings)
 
-    models, generators = seeded(
-        lambda generator: recipe.build(len(vocabulary), generator=generator).to(place), range(options.seeds)
-    )
     began = time.perf_counter()
     losses = train(
         models, *data["train"], generators, config,
@@ -177,7 +209,7 @@ def _train(options) -> None:
     )  # fmt: skip
     seconds = time.perf_counter() - began
     runs = []
-    for seed, model in enumerate(models):
+    for seed, model in zip(seeds, models, strict=True):
         run = {"seed": seed, "parameters": count_parameters(model)}
         run |= {name: mean_loss(model, *data[name]) for name in SPLITS}
         runs.append(run)
@@ -202,10 +234,10 @@ def _train(options) -> None:
     _write(out / "results.json", settings | report)
 
 
-def _windows(names, vocabulary, block_size, place) -> dict:
-    """Contexts and targets of the three parts of a list, on a device."""
+def _examples(names, vocabulary, block_size, place) -> dict:
+    """What a model is trained and measured on: the three parts of a list, on a device."""
     return {
-        name: [t.to(place) for t in names_module.windows(part, vocabulary, block_size)]
+        name: [t.to(place) for t in names_module.examples(part, vocabulary, block_size)]
         for name, part in names_module.split(names)._asdict().items()
     }
 
@@ -218,9 +250,9 @@ def _line(label, parameters, losses) -> str:
 
 def _sample(options) -> None:
     settings = _read(options.folder / "config.json")
-    if settings.get("model") not in MODELS:
-        raise ValueError(f"{options.folder / 'config.json'}: names no model; expected one of {list(MODELS)}")
-    recipe, vocabulary = MODELS[settings["model"]], Vocabulary(settings["vocabulary"])
+    if settings.get("model") not in RECIPES:
+        raise ValueError(f"{options.folder / 'config.json'}: names no model; expected one of {list(RECIPES)}")
+    recipe, vocabulary = RECIPES[settings["model"]], Vocabulary(settings["vocabulary"])
     model = _load_model(options.folder, settings, options.model_seed)
     generator = torch.Generator().manual_seed(options.seed)
     for name in sample(
@@ -326,7 +358,8 @@ def _load_model(folder, settings, seed):
         tensors = load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path}: not a file of parameters ({error})") from None
-    return MODELS[settings["model"]].build(len(settings["vocabulary"]) + 1).load(tensors).eval()
+    recipe, V = RECIPES[settings["model"]], len(settings["vocabulary"]) + 1
+    return recipe.sized(V, settings.get("sizes", {})).load(tensors).eval()
 
 
 def _draw_road(path) -> None:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from .layers import evaluating
+from .models import predictions
 
 RESULTS = Path(__file__).resolve().parents[2] / "data" / "results"
 
@@ -25,13 +26,13 @@ LECTURE = {
 
 
 def token_losses(model, contexts: torch.Tensor, targets: torch.Tensor, chunk: int = 8_192) -> torch.Tensor:
-    """The loss of every window in evaluation mode, in nats, on the CPU.
+    """The loss of every prediction in evaluation mode, in nats, on the CPU.
 
-    contexts: (N, T), targets: (N,) -> (N,)
+    Windows, contexts (N, T) and targets (N,), or whole names, both (N, T) -> (P,), name after name.
     """
     with evaluating(model):
         parts = [
-            F.cross_entropy(model(x), y, reduction="none").cpu()
+            F.cross_entropy(*predictions(model, x, y), reduction="none").cpu()
             for x, y in zip(contexts.split(chunk), targets.split(chunk), strict=True)
         ]
     return torch.cat(parts)

@@ -16,9 +16,13 @@ import torch
 
 
 class Layer:
-    """What all layers share: a mode, and tensors that move together."""
+    """What all layers share: a mode, and tensors that move together.
+
+    ``takes`` names what a layer is called with besides x: ``mask``, ``place``. See Sequential.
+    """
 
     training = True
+    takes: tuple[str, ...] = ()
 
     def parameters(self) -> list[torch.Tensor]:
         """The tensors that gradient descent changes."""
@@ -136,6 +140,8 @@ class BatchNorm1d(Layer):
     mask: (B, T), False at places that only pad: they are left out of the statistics (chapter 7).
     """
 
+    takes = ("mask",)
+
     def __init__(self, num_features, eps=1e-5, momentum=0.1):
         self.eps, self.momentum = eps, momentum
         self.weight, self.bias = torch.ones(num_features), torch.zeros(num_features)
@@ -196,7 +202,11 @@ class CausalConv1d(Layer):
     kernel_size concatenated neighbours has the same numbers, ``linear.weight.view(kernel_size, C, H)``,
     and torch.nn.Conv1d has them as ``weight.permute(2, 1, 0)``. ``before`` (in_channels,) stands at
     every place in front of the sequence: zeros unless set, and not learned. Introduced in chapter 7.
+    place: (B, T), how many characters of its own name stand before each, where several names stand
+        in one row: no tap reaches into the name before (chapter 8).
     """
+
+    takes = ("place",)
 
     def __init__(self, in_channels, out_channels, kernel_size, dilation=1, bias=True, *, generator=None):
         if kernel_size < 1 or dilation < 1:
@@ -208,13 +218,19 @@ class CausalConv1d(Layer):
         self.bias = torch.zeros(out_channels) if bias else None
         self.before = torch.zeros(in_channels)
 
-    def __call__(self, x):
+    def __call__(self, x, place=None):
         kernel_size, in_channels, _ = self.weight.shape
         if x.ndim != 3 or x.shape[-1] != in_channels:
             raise ValueError(f"expected (B, T, {in_channels}), got a tensor of shape {tuple(x.shape)}")
         B, T, _ = x.shape
         x = torch.cat([self.before.expand(B, (kernel_size - 1) * self.dilation, -1), x], dim=1)
         taps = [x[:, k * self.dilation : k * self.dilation + T] for k in range(kernel_size)]
+        if place is not None:
+            back = [(kernel_size - 1 - k) * self.dilation for k in range(kernel_size)]
+            taps = [
+                torch.where((place >= b)[..., None], tap, self.before) if b else tap
+                for b, tap in zip(back, taps, strict=True)
+            ]
         y = torch.cat(taps, dim=2) @ self.weight.flatten(0, 1)
         return y if self.bias is None else y + self.bias
 
@@ -234,20 +250,51 @@ class Tanh(Layer):
         return torch.tanh(x)
 
 
+class Dropout(Layer):
+    """In training, every element is 0 with probability p, the others grow by 1 / (1 - p).
+
+    x: (...) -> (...) (Srivastava et al., 2014). Evaluation mode changes nothing. The draws come
+    from `generator`, on the CPU whatever x's device; training sets it to the run's. Introduced in
+    chapter 11.
+    """
+
+    generator: torch.Generator | None = None
+
+    def __init__(self, p):
+        if not 0 <= p < 1:
+            raise ValueError(f"expected p in [0, 1), got {p}")
+        self.p = p
+
+    def __call__(self, x):
+        if not self.training or self.p == 0:
+            return x
+        kept = torch.rand(x.shape, generator=self.generator) >= self.p
+        return x * kept.to(x.device) / (1 - self.p)
+
+    def __repr__(self):
+        return f"Dropout({self.p:g})"
+
+
 class Sequential(Layer):
     """Layers called one after the other.
 
     Like torch.nn.Sequential, but it takes one list, and `train()` and `eval()` set the mode of
-    every layer inside. A mask (B, T) goes to the layers that can use one: the BatchNorms.
+    every layer inside. What is given besides x goes to the layers that take it:
+    mask (B, T), False at places that only pad, to the BatchNorms; place (B, T), where several names
+    stand in one row, to the convolutions.
     """
+
+    takes = ("mask", "place")
 
     def __init__(self, layers):
         self.layers = list(layers)
 
-    def __call__(self, x, mask=None):
+    def __call__(self, x, mask=None, place=None):
+        given = {"mask": mask, "place": place}
         for layer in self.layers:
-            takes_mask = mask is not None and isinstance(layer, BatchNorm1d | Sequential)
-            x = layer(x, mask) if takes_mask else layer(x)
+            x = layer(
+                x, **{name: given[name] for name in getattr(layer, "takes", ()) if given[name] is not None}
+            )
         return x
 
     def parameters(self):
@@ -280,16 +327,23 @@ class Sequential(Layer):
         return "Sequential([\n" + "".join(f"    {layer!r},\n" for layer in self.layers) + "])"
 
 
-def _with_inner(layer):
+def every_layer(layer: Layer):
+    """A layer, and all layers inside it."""
     yield layer
     for inner in getattr(layer, "layers", []):
-        yield from _with_inner(inner)
+        yield from every_layer(inner)
+
+
+def parameter_names(model: Layer) -> list[str]:
+    """The names among `tensors()` that gradient descent changes."""
+    learned = {id(p) for p in model.parameters()}
+    return [name for name, t in model.tensors().items() if id(t) in learned]
 
 
 @contextmanager
 def evaluating(model):
     """Evaluation mode and no gradients inside a `with` block; afterwards every layer's own mode again."""
-    layers = list(_with_inner(model))
+    layers = list(every_layer(model))
     modes = [layer.training for layer in layers]
     model.eval()
     try:

@@ -5,7 +5,9 @@ lecture's; `MODELS` names them as the command line and the tables do.
 """
 
 import copy
+import inspect
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +17,7 @@ from safetensors.torch import load_file
 from .layers import (
     BatchNorm1d,
     CausalConv1d,
+    Dropout,
     Embedding,
     Flatten,
     FlattenConsecutive,
@@ -22,7 +25,9 @@ from .layers import (
     Sequential,
     Tanh,
     evaluating,
+    every_layer,
 )
+from .names import IGNORED
 
 PRETRAINED = Path(__file__).resolve().parents[2] / "data" / "models"
 OUTPUT_SCALE = 0.1  # the lecture's: a less confident last layer at the start
@@ -109,25 +114,56 @@ def as_convolution(tree: Sequential) -> Sequential:
     return Sequential(layers).eval()
 
 
+def dilated(
+    vocab_size=27, n_embd=24, n_hidden=128, dilations=(1, 2, 4), kernel_size=2, dropout=0.0, *, generator=None
+) -> Sequential:
+    """The tree as a network of dilated causal convolutions, to be trained on whole names.
+
+    x: (B, T) -> (B, T, V). With kernels of two and dilations 1, 2, 4 it has the tree's parameters and
+    sees eight characters. Introduced in chapter 8.
+    """
+    g = generator
+    layers, width = [Embedding(vocab_size, n_embd, generator=g)], n_embd
+    for dilation in dilations:
+        layers += [
+            CausalConv1d(width, n_hidden, kernel_size, dilation, bias=False, generator=g),
+            BatchNorm1d(n_hidden), Tanh(), *([Dropout(dropout)] if dropout else []),
+        ]  # fmt: skip
+        width = n_hidden
+    return _with_soft_output([*layers, Linear(n_hidden, vocab_size, generator=g)])
+
+
 class Recipe(NamedTuple):
-    """How to build a model: ``build(vocab_size=..., generator=...)``, and its context length."""
+    """How to build a model: ``build(vocab_size=..., generator=..., **sizes)``, and its context length.
+
+    The context is in characters; None is a network that takes whole names.
+    """
 
     build: Callable[..., Sequential]
-    block_size: int
+    block_size: int | None
     title: str
 
-
-def _sized(function, **sizes):
-    return lambda vocab_size=27, *, generator=None: function(vocab_size, **sizes, generator=generator)
+    def sized(self, vocab_size: int, sizes: dict, generator=None) -> Sequential:
+        """A model of other sizes than the recipe's. ValueError for a size that it does not have."""
+        fixed = {"vocab_size", "block_size", "levels", "norm", "generator"}  # by the list, or by the recipe
+        known = sorted(set(inspect.signature(self.build).parameters) - fixed)
+        unknown = sorted(set(sizes) - set(known))
+        if unknown:
+            raise ValueError(f"expected sizes among {', '.join(known)}, got {', '.join(unknown)}")
+        return self.build(vocab_size, generator=generator, **sizes)
 
 
 MODELS = {
-    "mlp": Recipe(_sized(flat, block_size=3), 3, "3 characters, flat"),
-    "flat": Recipe(_sized(flat), 8, "8 characters, flat"),
-    "hierarchical-bug": Recipe(_sized(hierarchical, norm=BatchOnlyBatchNorm1d), 8, "tree, BatchNorm bug"),
-    "hierarchical": Recipe(_sized(hierarchical), 8, "tree, fixed"),
-    "scaled": Recipe(_sized(hierarchical, n_embd=24, n_hidden=128), 8, "tree, scaled up"),
-}
+    "mlp": Recipe(partial(flat, block_size=3), 3, "3 characters, flat"),
+    "flat": Recipe(flat, 8, "8 characters, flat"),
+    "hierarchical-bug": Recipe(partial(hierarchical, norm=BatchOnlyBatchNorm1d), 8, "tree, BatchNorm bug"),
+    "hierarchical": Recipe(hierarchical, 8, "tree, fixed"),
+    "scaled": Recipe(partial(hierarchical, n_embd=24, n_hidden=128), 8, "tree, scaled up"),
+}  # the stages of the lecture
+NETWORKS = {
+    "dilated": Recipe(dilated, None, "dilated convolutions"),
+}  # of chapters 8 and 11
+RECIPES = MODELS | NETWORKS
 
 
 def pretrained(name: str) -> Sequential:
@@ -143,3 +179,22 @@ def pretrained(name: str) -> Sequential:
 def count_parameters(model: Sequential) -> int:
     """How many numbers gradient descent changes."""
     return sum(p.numel() for p in model.parameters())
+
+
+def predictions(model: Sequential, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (P, V) and targets (P,) of every prediction in a batch, name after name.
+
+    Windows x (B, T) with targets y (B,) give one each, P = B. Of whole names, y (B, T), every
+    character counts: they are put end to end in one row, without what pads them, and the layers are
+    told where a name begins. A model with a layer that cannot be told (``packs = False``) gets
+    the padded rows, cut to the longest, and a mask.
+    """
+    if y.ndim == 1:
+        return model(x), y
+    counted = y != IGNORED
+    place = torch.arange(x.shape[1], device=x.device).expand_as(x)
+    if all(getattr(layer, "packs", True) for layer in every_layer(model)):
+        return model(x[counted][None], place=place[counted][None])[0], y[counted]
+    longest = int(counted.sum(1).max())
+    counted = counted[:, :longest]
+    return model(x[:, :longest], mask=counted)[counted], y[:, :longest][counted]

@@ -13,6 +13,7 @@ from .vocabulary import Vocabulary
 
 SHIPPED = Path(__file__).resolve().parents[2] / "data" / "names.txt"
 END = "."
+IGNORED = -100  # the target of a place that only pads; torch's cross-entropy passes over it
 
 
 class Splits(NamedTuple):
@@ -144,3 +145,16 @@ def sequences(
         )
     mask = torch.arange(T) <= torch.tensor([len(indices) for indices in encoded])[:, None]
     return inputs, targets, mask
+
+
+def examples(
+    names: Iterable[str], vocabulary: Vocabulary, block_size: int | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a model trains on: windows (N, T) and targets (N,), or whole names where block_size is None.
+
+    Whole names are inputs and targets, both (N, T), the targets IGNORED where they only pad.
+    """
+    if block_size is not None:
+        return windows(names, vocabulary, block_size)
+    inputs, targets, mask = sequences(names, vocabulary)
+    return inputs, targets.masked_fill(~mask, IGNORED)

@@ -32,6 +32,8 @@ import torch.nn.functional as F
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from .files import replace_file
+from .layers import parameter_names
+from .optim import SGD, beside, clipped, descend, follow
 from .provenance import ROOT, processor
 
 CACHE = Path(os.environ.get("COMMON_CACHE") or ROOT / "data" / "cache" / "compiled")
@@ -46,21 +48,28 @@ OPTIONS = {
 class Stacked:
     """Models of one architecture as stacked tensors, and their training step as a graph over them.
 
-    The tensors are the parameters, then the running statistics, each (S, ...).
+    The tensors are the parameters, then the running statistics, then what the optimiser keeps and
+    the averages of all these, each (S, ...).
     """
 
-    def __init__(self, models, contexts, targets, batch_size: int):
+    def __init__(
+        self, models, contexts, targets, batch_size: int,
+        *, optimizer=None, clip: float = 0.0, average: float = 0.0, label_smoothing: float = 0.0,
+    ):  # fmt: skip
         self.template = copy.deepcopy(models[0]).train()
-        learned = {id(p) for p in self.template.parameters()}
-        tensors = self.template.tensors()
-        self.learned = [name for name, t in tensors.items() if id(t) in learned]
-        self.kept = [name for name in tensors if name not in self.learned]
+        self.learned = parameter_names(self.template)
+        self.kept = [name for name in self.template.tensors() if name not in self.learned]
         self.contexts, self.targets, self.batch_size = contexts, targets, batch_size
+        self.optimizer, self.clip, self.average = optimizer or SGD(), clip, average
+        self.label_smoothing = label_smoothing
+        self.beside = list(beside(self.template, self.optimizer, average > 0))
+        self.names = self.learned + self.kept + self.beside
 
     def stack(self, states: Sequence[dict[str, torch.Tensor]]) -> list[torch.Tensor]:
         """One {name: tensor} a model -> the stacked tensors, in the shapes that a step leaves behind."""
-        names = self.learned + self.kept
-        tensors = [torch.stack([state[name].detach() for state in states]) for name in names]
+        start = beside(self.template, self.optimizer, self.average > 0)
+        states = [start | state for state in states]
+        tensors = [torch.stack([state[name].detach() for state in states]) for name in self.names]
         # Statistics whose shape grows by broadcasting in the first step (the bug of chapter 5)
         # take their final shape now, for a graph has fixed shapes.
         after = self._step(*self.arguments(tensors))[:-1]
@@ -71,8 +80,8 @@ class Stacked:
 
     def unstack(self, tensors: Sequence[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
         """The inverse of `stack`, with the names in the model's order."""
-        stacked = dict(zip(self.learned + self.kept, tensors, strict=True))
-        names, S = self.template.tensors(), len(tensors[0])
+        stacked = dict(zip(self.names, tensors, strict=True))
+        names, S = [*self.template.tensors(), *self.beside], len(tensors[0])
         return [{name: stacked[name][s].clone() for name in names} for s in range(S)]
 
     def graph(self, tensors: Sequence[torch.Tensor]) -> torch.fx.GraphModule:
@@ -92,18 +101,27 @@ class Stacked:
 
     def _one_step(self, tensors, x, y, lr):
         """The step of a single model, as `plain_steps` takes it."""
-        parameters, statistics = tensors[: len(self.learned)], tensors[len(self.learned) :]
+        named = dict(zip(self.names, tensors, strict=True))
+        model = {name: named[name] for name in self.learned + self.kept}
+        kept = {name: named[name] for name in self.beside}
+        parameters = {name: named[name] for name in self.learned}
 
         def loss_of(parameters):
-            names = zip(self.learned + self.kept, [*parameters, *statistics], strict=True)
-            loss = F.cross_entropy(self.template.load(dict(names))(x), y)
+            logits = self.template.load(model | parameters)(x)
+            loss = F.cross_entropy(logits, y, label_smoothing=self.label_smoothing)
             after = self.template.tensors()
-            return loss, (loss, [after[name] for name in self.kept])
+            return loss, (loss, {name: after[name] for name in self.kept})
 
         before = self.template.tensors()
         grads, (loss, statistics) = torch.func.grad(loss_of, has_aux=True)(parameters)
         self.template.load(before)  # no traced tensor stays behind
-        return [p - lr * g for p, g in zip(parameters, grads, strict=True)] + statistics, loss
+        grads = list(grads.values())
+        grads = clipped(grads, self.clip) if self.clip else grads
+        parameters, kept = descend(self.optimizer, parameters, grads, kept, lr)
+        if self.average:
+            kept = follow(parameters | statistics, kept, self.average)
+        after = parameters | statistics | kept
+        return [after[name] for name in self.names], loss
 
 
 # ---- compiling -------------------------------------------------------------------
@@ -275,13 +293,13 @@ class StackedLoop:
 
     On a CPU the models are shared out over `workers` processes (0: none but this one), and
     compiled in groups of at most four. On another device they form one group.
-    `rate_at(step)` gives the learning rates (S,) of a step.
+    `rate_at(step)` gives the learning rates (S,) of a step; `how` goes to `Stacked`.
     """
 
     def __init__(
-        self, models, contexts, targets, generators, batch_size, rate_at, *, compile=True, workers=0
+        self, models, contexts, targets, generators, batch_size, rate_at, *, compile=True, workers=0, **how
     ):
-        self.stacked = Stacked(models, contexts, targets, batch_size)
+        self.stacked = Stacked(models, contexts, targets, batch_size, **how)
         self.contexts, self.generators = contexts, generators
         self.batch_size, self.rate_at = batch_size, rate_at
         self.device = contexts.device

@@ -6,10 +6,11 @@ compiled. `train` chooses between the two, reports progress and keeps checkpoint
 
 import copy
 import hashlib
+import math
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,7 +18,9 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from .files import replace_file
-from .layers import Sequential
+from .layers import Dropout, Sequential, every_layer, parameter_names
+from .models import predictions
+from .optim import SGD, Adam, AdamW, RMSprop, averaged, beside, clipped, descend, follow
 from .stacked import WORTH_A_WORKER, StackedLoop
 
 WORTH_STACKING = 4  # models, up to which the plain loop is as fast as an uncompiled graph on a CPU
@@ -26,23 +29,69 @@ CHUNK = 1_000  # steps between two looks at the clock, the bar and the checkpoin
 
 @dataclass(frozen=True)
 class Config:
-    """Optimisation as in the lecture: plain SGD, one drop of the learning rate."""
+    """How to optimise: by default as in the lecture, plain SGD with one drop of the learning rate."""
 
     steps: int = 200_000
-    batch_size: int = 32
+    batch_size: int = 32  # windows, or whole names
     lr: float = 0.1
+    schedule: str = "drop"  # of SCHEDULES
     drop_at: float = 0.75  # share of the steps after which the rate drops
     drop_factor: float = 0.1
+    warmup: int = 0  # steps in which the rate rises from 0
+    optimizer: str = "sgd"  # of OPTIMIZERS
+    momentum: float = 0.9  # of the optimiser of that name
+    betas: tuple[float, float] = (0.9, 0.999)  # of adam and adamw
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    clip: float = 0.0  # the longest gradient, all parameters together; 0: any
+    average: float = 0.0  # how much of the average of the weights stays in a step; 0: no average
 
     def __post_init__(self):
+        # A file or a command line brings lists.
+        object.__setattr__(self, "betas", tuple(self.betas))
         if self.steps < 1 or self.batch_size < 1 or not self.lr > 0 or not 0 <= self.drop_at <= 1:
             raise ValueError(
                 f"expected steps and batch_size of at least 1, lr above 0 and drop_at in [0, 1], got {self}"
             )
+        for field, known in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS)):
+            if getattr(self, field) not in known:
+                raise ValueError(f"expected {field} to be one of {list(known)}, got {getattr(self, field)!r}")
+        shares = (self.momentum, self.average, self.label_smoothing, *self.betas)
+        if len(self.betas) != 2 or not all(0 <= share < 1 for share in shares):
+            raise ValueError(
+                f"expected momentum, two betas, label_smoothing and average in [0, 1), got {self}"
+            )
+        if min(self.warmup, self.weight_decay, self.clip) < 0:
+            raise ValueError(f"expected no negative warmup, weight_decay or clip, got {self}")
 
     def lr_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
-        return self.lr if step < self.drop_at * self.steps else self.lr * self.drop_factor
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        return self.lr * SCHEDULES[self.schedule](self, step)
+
+    def optimiser(self):
+        """The optimiser of `common.optim` that it names."""
+        return OPTIMIZERS[self.optimizer](self)
+
+
+def _share_done(config, step) -> float:
+    return (step - config.warmup) / max(1, config.steps - config.warmup)
+
+
+SCHEDULES = {
+    "drop": lambda config, step: 1.0 if step < config.drop_at * config.steps else config.drop_factor,
+    "constant": lambda config, step: 1.0,
+    "linear": lambda config, step: 1 - _share_done(config, step),
+    "cosine": lambda config, step: 0.5 * (1 + math.cos(math.pi * _share_done(config, step))),
+}
+OPTIMIZERS = {
+    "sgd": lambda config: SGD(weight_decay=config.weight_decay),
+    "momentum": lambda config: SGD(config.momentum, config.weight_decay),
+    "rmsprop": lambda config: RMSprop(weight_decay=config.weight_decay),
+    "adam": lambda config: Adam(config.betas, weight_decay=config.weight_decay),
+    "adamw": lambda config: AdamW(config.betas, weight_decay=config.weight_decay),
+}
 
 
 def device(name: str | None = None) -> torch.device:
@@ -63,30 +112,48 @@ def seeded(build: Callable[..., Sequential], seeds: Iterable[int]) -> tuple[list
     return [build(generator=g) for g in generators], generators
 
 
-def plain_steps(model, contexts, targets, generator, config: Config, start: int, stop: int) -> torch.Tensor:
-    """Steps start to stop of the plain loop; changes the model, returns losses (stop - start,) in nats."""
+def plain_steps(
+    model, contexts, targets, generator, config: Config, start: int, stop: int, kept: dict | None = None
+) -> torch.Tensor:
+    """Steps start to stop of the plain loop; changes the model, returns losses (stop - start,) in nats.
+
+    kept: what stands beside the model from step to step, as from `optim.beside`; changed in place.
+        None starts afresh.
+    """
     model.train()
-    parameters = model.parameters()
-    for p in parameters:
+    parameters = {name: model.tensors()[name] for name in parameter_names(model)}
+    optimizer = config.optimiser()
+    kept = beside(model, optimizer, config.average > 0) if kept is None else kept
+    dropouts = [layer for layer in every_layer(model) if isinstance(layer, Dropout)]
+    for layer in dropouts:
+        layer.generator = generator
+    for p in parameters.values():
         p.requires_grad_(True)
     losses = []
     for step in range(start, stop):
         # minibatch
         batch = torch.randint(0, len(contexts), (config.batch_size,), generator=generator).to(contexts.device)
         # forward
-        loss = F.cross_entropy(model(contexts[batch]), targets[batch])
+        logits, wanted = predictions(model, contexts[batch], targets[batch])
+        loss = F.cross_entropy(logits, wanted, label_smoothing=config.label_smoothing)
         # backward
-        for p in parameters:
-            p.grad = None
-        loss.backward()
+        gradients = torch.autograd.grad(loss, parameters.values())
+        if config.clip:
+            gradients = clipped(gradients, config.clip)
         # update
-        for p in parameters:
-            p.data -= config.lr_at(step) * p.grad
+        now = {name: p.data for name, p in parameters.items()}
+        after, slots = descend(optimizer, now, gradients, kept, config.lr_at(step))
+        for name, p in parameters.items():
+            p.data = after[name]
+        if config.average:
+            slots = follow({name: t.detach() for name, t in model.tensors().items()}, slots, config.average)
+        kept.update(slots)
         # track
         losses.append(loss.detach())
-    for p in parameters:
+    for p in parameters.values():
         p.requires_grad_(False)
-        p.grad = None
+    for layer in dropouts:
+        layer.generator = None
     return torch.stack(losses).cpu()
 
 
@@ -95,21 +162,27 @@ class PlainLoop:
 
     def __init__(self, models, contexts, targets, generators, configs: Sequence[Config]):
         self.models = [copy.deepcopy(model) for model in models]
+        self.kept = [beside(m, c.optimiser(), c.average > 0) for m, c in zip(models, configs, strict=True)]
         self.contexts, self.targets, self.device = contexts, targets, contexts.device
         self.generators, self.configs = generators, configs
 
     def load(self, states) -> None:
-        for model, state in zip(self.models, states, strict=True):
-            model.load(state)
+        for i, (model, state) in enumerate(zip(self.models, states, strict=True)):
+            model.load({name: t for name, t in state.items() if "@" not in name})
+            self.kept[i] = {name: t for name, t in state.items() if "@" in name}
 
     def states(self) -> list[dict[str, torch.Tensor]]:
-        return [{name: t.detach().clone() for name, t in model.tensors().items()} for model in self.models]
+        return [
+            {name: t.detach().clone() for name, t in (model.tensors() | kept).items()}
+            for model, kept in zip(self.models, self.kept, strict=True)
+        ]
 
     def steps(self, start: int, stop: int) -> torch.Tensor:
-        each = zip(self.models, self.generators, self.configs, strict=True)
-        return torch.stack(
-            [plain_steps(m, self.contexts, self.targets, g, config, start, stop) for m, g, config in each]
-        )
+        each = zip(self.models, self.generators, self.configs, self.kept, strict=True)
+        return torch.stack([
+            plain_steps(m, self.contexts, self.targets, g, config, start, stop, kept)
+            for m, g, config, kept in each
+        ])  # fmt: skip
 
     def close(self) -> None:
         pass
@@ -130,12 +203,15 @@ def train(
 ) -> torch.Tensor:
     """Train S models that differ in their seeds; changes them in place, in evaluation mode at the end.
 
-    contexts (N, T) and targets (N,) live on the models' device. The losses (S, steps) of all
-    batches come back on the CPU, in nats.
+    Windows, contexts (N, T) and targets (N,), or whole names, both (N, T), live on the models'
+    device. The losses (S, steps) of all batches come back on the CPU, in nats. With
+    ``config.average`` the models end as the average of their steps, running statistics included.
 
-    config: one for all, or one a model; then steps and batch_size must agree, the rest may differ.
+    config: one for all, or one a model; these may differ in the learning rate and its schedule.
     compile: run the compiled step of `common.stacked`; False runs the plain loop. Where the step
-        cannot be compiled eager PyTorch computes the same, and one warning says why.
+        cannot be compiled eager PyTorch computes the same, and one warning says why. Whole names
+        and models with Dropout always run in the plain loop: their batches have no fixed shape, or
+        need random numbers.
     workers: processes that share the models on a CPU, one thread each. None takes as many as torch
         may use threads (OMP_NUM_THREADS), for runs that are long enough; 0 stays in this process.
     checkpoint: a file to resume from where it exists, and to write every `every` steps.
@@ -150,8 +226,12 @@ def train(
             f"expected one generator and one configuration a model, got {len(models)} models, "
             f"{len(generators)} generators, {len(configs)} configurations"
         )
-    if len({(c.steps, c.batch_size) for c in configs}) > 1:
-        raise ValueError("expected configurations that agree in steps and batch_size, got different ones")
+    own = {"lr": 1.0, "schedule": "drop", "drop_at": 1.0, "drop_factor": 1.0, "warmup": 0}
+    if len({replace(c, **own) for c in configs}) > 1:
+        raise ValueError(
+            "expected configurations that agree in steps and batch_size, and in all but the learning rate "
+            f"and its schedule, got {sorted(set(map(str, configs)))}"
+        )
     if len(contexts) != len(targets) or len(contexts) == 0:
         raise ValueError(f"expected as many contexts as targets, got {len(contexts)} and {len(targets)}")
     steps = configs[0].steps
@@ -173,8 +253,10 @@ def train(
         states = loop.states()
     finally:
         loop.close()
-    for model, state in zip(models, states, strict=True):
-        model.load(state).eval()
+    for model, config, state in zip(models, configs, states, strict=True):
+        if config.average:
+            state |= averaged(state, config.average, steps)
+        model.load({name: t for name, t in state.items() if "@" not in name}).eval()
     return torch.cat(losses, dim=1)
 
 
@@ -186,14 +268,20 @@ def _bar(steps, done, progress):
 
 def make_loop(models, contexts, targets, generators, configs, compile=True, workers=0):
     """The loop behind `train`: compiled, or uncompiled with a warning where that fails, or plain."""
-    if not compile:
+    dropout = any(isinstance(layer, Dropout) and layer.p for layer in every_layer(models[0]))
+    if not compile or targets.ndim == 2 or dropout:
         return PlainLoop(models, contexts, targets, generators, configs)
     if workers is None:
         workers = torch.get_num_threads() if configs[0].steps >= WORTH_A_WORKER else 0
 
     def stacked(**how):
         rates = lambda step: [config.lr_at(step) for config in configs]  # noqa: E731
-        return StackedLoop(models, contexts, targets, generators, configs[0].batch_size, rates, **how)
+        config = configs[0]
+        return StackedLoop(
+            models, contexts, targets, generators, config.batch_size, rates,
+            optimizer=config.optimiser(), clip=config.clip, average=config.average,
+            label_smoothing=config.label_smoothing, **how,
+        )  # fmt: skip
 
     try:
         return stacked(workers=workers)

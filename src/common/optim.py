@@ -1,0 +1,149 @@
+"""Optimisers from scratch, as pure functions of one parameter, with the names and arguments of torch.optim.
+
+``start(p)`` gives the tensors that an optimiser keeps beside a parameter, ``step(p, g, kept, lr)``
+the parameter after one step and what is kept then. Nothing is changed in place, so the same lines
+run in the plain loop and in the stacked, compiled one. Each agrees with torch.optim to rounding.
+Introduced in chapter 10.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from .layers import parameter_names
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Gradient descent; with ``momentum``, along a running sum of the gradients (Polyak, 1964).
+
+    b <- momentum b + g;  p <- p - lr b
+    """
+
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+
+    def start(self, p: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"b": torch.zeros_like(p)} if self.momentum else {}
+
+    def step(self, p, g, kept, lr):
+        if self.weight_decay:
+            g = g + self.weight_decay * p
+        if self.momentum:
+            g = self.momentum * kept["b"] + g
+            kept = {"b": g}
+        return p - lr * g, kept
+
+
+@dataclass(frozen=True)
+class RMSprop:
+    """Every gradient divided by its recent size (Tieleman and Hinton, 2012).
+
+    v <- alpha v + (1 - alpha) g^2;  p <- p - lr g / (sqrt(v) + eps)
+    """
+
+    alpha: float = 0.99
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    def start(self, p):
+        return {"v": torch.zeros_like(p)}
+
+    def step(self, p, g, kept, lr):
+        if self.weight_decay:
+            g = g + self.weight_decay * p
+        v = self.alpha * kept["v"] + (1 - self.alpha) * g * g
+        return p - lr * g / (v.sqrt() + self.eps), {"v": v}
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Momentum and RMSprop together, both corrected for their start at zero (Kingma and Ba, 2015).
+
+    m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2
+    p <- p - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
+    """
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    def start(self, p):
+        return {"m": torch.zeros_like(p), "v": torch.zeros_like(p), "t": p.new_zeros(())}
+
+    def step(self, p, g, kept, lr):
+        (b1, b2), t = self.betas, kept["t"] + 1
+        p, g = self._decayed(p, g, lr)
+        m = b1 * kept["m"] + (1 - b1) * g
+        v = b2 * kept["v"] + (1 - b2) * g * g
+        size = (v / (1 - b2**t)).sqrt() + self.eps
+        return p - lr * (m / (1 - b1**t)) / size, {"m": m, "v": v, "t": t}
+
+    def _decayed(self, p, g, lr):
+        return p, g + self.weight_decay * p if self.weight_decay else g
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam whose weight decay shrinks the parameter itself, past the division (Loshchilov and Hutter, 2019).
+
+    p <- (1 - lr weight_decay) p, then Adam's step
+    """
+
+    weight_decay: float = 0.01
+
+    def _decayed(self, p, g, lr):
+        return p * (1 - lr * self.weight_decay), g
+
+
+def clipped(gradients: list[torch.Tensor], max_norm: float) -> list[torch.Tensor]:
+    """Gradients scaled down together where their common length exceeds `max_norm` (Pascanu et al., 2013)."""
+    norm = torch.stack([(g * g).sum() for g in gradients]).sum().sqrt()
+    scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    return [g * scale for g in gradients]
+
+
+# ---- all parameters of a model ---------------------------------------------------
+# What is kept from step to step stands beside the model's tensors under names like "1.weight@m".
+
+
+def beside(model, optimizer, average: bool = False) -> dict[str, torch.Tensor]:
+    """What an optimiser keeps before the first step, and, if asked for, the average of every tensor."""
+    tensors = model.tensors()
+    kept = {
+        f"{name}@{slot}": t
+        for name in parameter_names(model)
+        for slot, t in optimizer.start(tensors[name].detach()).items()
+    }
+    if average:
+        kept |= {f"{name}@average": torch.zeros_like(t) for name, t in tensors.items()}
+    return kept
+
+
+def descend(optimizer, parameters: dict, gradients: list, kept: dict, lr) -> tuple[dict, dict]:
+    """One step of every parameter: what they are after it, and what is kept then, both by name.
+
+    Only matrices decay: a bias or a scale of BatchNorm has no size to hold down.
+    """
+    plain, after, slots = replace(optimizer, weight_decay=0.0), {}, dict(kept)
+    for (name, p), g in zip(parameters.items(), gradients, strict=True):
+        own = {slot: kept[f"{name}@{slot}"] for slot in optimizer.start(p)}
+        after[name], own = (optimizer if p.ndim > 1 else plain).step(p, g, own, lr)
+        slots |= {f"{name}@{slot}": t for slot, t in own.items()}
+    return after, slots
+
+
+def follow(tensors: dict, kept: dict, share: float) -> dict:
+    """The running average of every tensor after a step: average <- share average + (1 - share) tensor."""
+    moved = {
+        f"{name}@average": share * kept[f"{name}@average"] + (1 - share) * t for name, t in tensors.items()
+    }
+    return kept | moved
+
+
+def averaged(kept: dict, share: float, steps: int) -> dict[str, torch.Tensor]:
+    """The averages by the tensors' own names, corrected for their start at zero as Adam's are."""
+    marked = "@average"
+    return {
+        name.removesuffix(marked): t / (1 - share**steps) for name, t in kept.items() if name.endswith(marked)
+    }

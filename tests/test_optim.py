@@ -1,0 +1,57 @@
+"""Every optimiser takes the steps of torch.optim."""
+
+import pytest
+import torch
+
+from common.optim import SGD, Adam, AdamW, RMSprop, clipped
+
+PAIRS = [
+    (SGD(), torch.optim.SGD, {}),
+    (SGD(weight_decay=0.1), torch.optim.SGD, {"weight_decay": 0.1}),
+    (SGD(momentum=0.9), torch.optim.SGD, {"momentum": 0.9}),
+    (SGD(momentum=0.8, weight_decay=0.1), torch.optim.SGD, {"momentum": 0.8, "weight_decay": 0.1}),
+    (RMSprop(), torch.optim.RMSprop, {}),
+    (RMSprop(alpha=0.9, weight_decay=0.1), torch.optim.RMSprop, {"alpha": 0.9, "weight_decay": 0.1}),
+    (Adam(), torch.optim.Adam, {}),
+    (Adam((0.8, 0.95), weight_decay=0.1), torch.optim.Adam, {"betas": (0.8, 0.95), "weight_decay": 0.1}),
+    (AdamW(), torch.optim.AdamW, {}),
+    (AdamW(weight_decay=0.3), torch.optim.AdamW, {"weight_decay": 0.3}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("ours, theirs, arguments", PAIRS, ids=lambda value: repr(value)[:50])
+def test_it_takes_the_steps_of_torch(ours, theirs, arguments):
+    g = torch.Generator().manual_seed(0)
+    p = torch.randn((3, 4), generator=g, dtype=torch.float64)
+    q, kept = p.clone().requires_grad_(True), ours.start(p)
+    other = theirs([q], lr=0.1, **arguments)
+    for step in range(20):
+        lr = 0.1 / (1 + step)  # a schedule
+        grad = torch.randn((3, 4), generator=g, dtype=torch.float64)
+        p, kept = ours.step(p, grad, kept, lr)
+        other.param_groups[0]["lr"] = lr
+        q.grad = grad
+        other.step()
+        assert torch.allclose(p, q, atol=1e-12, rtol=0)
+
+
+def test_nothing_changes_in_place():
+    p, g = torch.ones(3), torch.full((3,), 2.0)
+    for optimizer in (SGD(0.9), RMSprop(), Adam(), AdamW()):
+        kept = optimizer.start(p)
+        before = {slot: t.clone() for slot, t in kept.items()}
+        new, _ = optimizer.step(p, g, kept, 0.1)
+        assert torch.equal(p, torch.ones(3)) and not torch.equal(new, p)
+        assert all(torch.equal(kept[slot], before[slot]) for slot in kept)
+
+
+@pytest.mark.parametrize("max_norm", [0.5, 2.0, 100.0])
+def test_clipping_is_torchs(max_norm):
+    g = torch.Generator().manual_seed(0)
+    grads = [torch.randn(size, generator=g) for size in ((3, 4), (5,))]
+    others = [torch.zeros_like(t).requires_grad_(True) for t in grads]
+    for other, grad in zip(others, grads, strict=True):
+        other.grad = grad.clone()
+    torch.nn.utils.clip_grad_norm_(others, max_norm)
+    for ours, other in zip(clipped(grads, max_norm), others, strict=True):
+        assert torch.allclose(ours, other.grad, atol=1e-7)
