@@ -59,6 +59,7 @@ OTHER_WAYS = [
     {"optimizer": "momentum", "weight_decay": 0.01},
     {"optimizer": "rmsprop", "lr": 0.001, "schedule": "linear"},
     {"optimizer": "adam", "lr": 0.003, "clip": 0.5},
+    {"optimizer": "muon", "lr": 0.005},
     {"optimizer": "adamw", "lr": 0.003, "weight_decay": 0.1, "average": 0.9, "label_smoothing": 0.1},
 ]
 

@@ -33,7 +33,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from .files import replace_file
 from .layers import parameter_names
-from .optim import SGD, beside, clipped, descend, follow
+from .optim import SGD, assigned, beside, clipped, descend, follow
 from .provenance import ROOT, processor
 
 CACHE = Path(os.environ.get("COMMON_CACHE") or ROOT / "data" / "cache" / "compiled")
@@ -60,14 +60,15 @@ class Stacked:
         self.learned = parameter_names(self.template)
         self.kept = [name for name in self.template.tensors() if name not in self.learned]
         self.contexts, self.targets, self.batch_size = contexts, targets, batch_size
-        self.optimizer, self.clip, self.average = optimizer or SGD(), clip, average
+        self.optimizers = assigned(self.template, optimizer or SGD())
+        self.clip, self.average = clip, average
         self.label_smoothing = label_smoothing
-        self.beside = list(beside(self.template, self.optimizer, average > 0))
+        self.beside = list(beside(self.template, self.optimizers, average > 0))
         self.names = self.learned + self.kept + self.beside
 
     def stack(self, states: Sequence[dict[str, torch.Tensor]]) -> list[torch.Tensor]:
         """One {name: tensor} a model -> the stacked tensors, in the shapes that a step leaves behind."""
-        start = beside(self.template, self.optimizer, self.average > 0)
+        start = beside(self.template, self.optimizers, self.average > 0)
         states = [start | state for state in states]
         tensors = [torch.stack([state[name].detach() for state in states]) for name in self.names]
         # Statistics whose shape grows by broadcasting in the first step (the bug of chapter 5)
@@ -117,7 +118,7 @@ class Stacked:
         self.template.load(before)  # no traced tensor stays behind
         grads = list(grads.values())
         grads = clipped(grads, self.clip) if self.clip else grads
-        parameters, kept = descend(self.optimizer, parameters, grads, kept, lr)
+        parameters, kept = descend(self.optimizers, parameters, grads, kept, lr)
         if self.average:
             kept = follow(parameters | statistics, kept, self.average)
         after = parameters | statistics | kept

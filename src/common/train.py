@@ -20,7 +20,7 @@ from tqdm import tqdm
 from .files import replace_file
 from .layers import Dropout, Sequential, every_layer, parameter_names
 from .models import predictions
-from .optim import SGD, Adam, AdamW, RMSprop, averaged, beside, clipped, descend, follow
+from .optim import SGD, Adam, AdamW, Muon, RMSprop, assigned, averaged, beside, clipped, descend, follow
 from .stacked import WORTH_A_WORKER, StackedLoop
 
 WORTH_STACKING = 4  # models, up to which the plain loop is as fast as an uncompiled graph on a CPU
@@ -91,6 +91,7 @@ OPTIMIZERS = {
     "rmsprop": lambda config: RMSprop(weight_decay=config.weight_decay),
     "adam": lambda config: Adam(config.betas, weight_decay=config.weight_decay),
     "adamw": lambda config: AdamW(config.betas, weight_decay=config.weight_decay),
+    "muon": lambda config: Muon(weight_decay=config.weight_decay),
 }
 
 
@@ -122,8 +123,8 @@ def plain_steps(
     """
     model.train()
     parameters = {name: model.tensors()[name] for name in parameter_names(model)}
-    optimizer = config.optimiser()
-    kept = beside(model, optimizer, config.average > 0) if kept is None else kept
+    optimizers = assigned(model, config.optimiser())
+    kept = beside(model, optimizers, config.average > 0) if kept is None else kept
     dropouts = [layer for layer in every_layer(model) if isinstance(layer, Dropout)]
     for layer in dropouts:
         layer.generator = generator
@@ -142,7 +143,7 @@ def plain_steps(
             gradients = clipped(gradients, config.clip)
         # update
         now = {name: p.data for name, p in parameters.items()}
-        after, slots = descend(optimizer, now, gradients, kept, config.lr_at(step))
+        after, slots = descend(optimizers, now, gradients, kept, config.lr_at(step))
         for name, p in parameters.items():
             p.data = after[name]
         if config.average:
@@ -162,7 +163,9 @@ class PlainLoop:
 
     def __init__(self, models, contexts, targets, generators, configs: Sequence[Config]):
         self.models = [copy.deepcopy(model) for model in models]
-        self.kept = [beside(m, c.optimiser(), c.average > 0) for m, c in zip(models, configs, strict=True)]
+        self.kept = [
+            beside(m, assigned(m, c.optimiser()), c.average > 0) for m, c in zip(models, configs, strict=True)
+        ]
         self.contexts, self.targets, self.device = contexts, targets, contexts.device
         self.generators, self.configs = generators, configs
 
