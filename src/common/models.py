@@ -21,9 +21,14 @@ from .layers import (
     Embedding,
     Flatten,
     FlattenConsecutive,
+    Gate,
     Linear,
+    ReLU,
+    Residual,
     Sequential,
+    Skips,
     Tanh,
+    WaveNetBlock,
     evaluating,
     every_layer,
 )
@@ -133,6 +138,43 @@ def dilated(
     return _with_soft_output([*layers, Linear(n_hidden, vocab_size, generator=g)])
 
 
+def wavenet(
+    vocab_size=27, n_channels=45, n_skip=45, dilations=(1, 2, 4, 1, 2, 4), kernel_size=2,
+    gate=True, residual=True, skip=True, dropout=0.0, *, generator=None,
+) -> Sequential:  # fmt: skip
+    """The network of van den Oord et al. (2016), in which each of its three parts can be left out.
+
+    x: (B, T) -> (B, T, V), to be trained on whole sequences: names, or sound. A block a dilation, all
+    of `n_channels`; their skips, or without these the last block's output, go through two maps of
+    single places, with ReLU before each.
+
+    gate: tanh times sigmoid; False is tanh alone, of half as many channels.
+    residual: a block adds to its input; False replaces it.
+    skip: every block contributes to the output; False: the last one alone.
+    dropout: of each block's z, before it leaves the block.
+
+    ValueError for no dilation. Introduced in chapter 8.
+    """
+    if not dilations:
+        raise ValueError("expected at least one dilation, got none")
+    g, C, blocks = generator, n_channels, []
+    for i, dilation in enumerate(dilations):
+        body = [CausalConv1d(C, 2 * C if gate else C, kernel_size, dilation, generator=g)]
+        body += [Gate() if gate else Tanh(), *([Dropout(dropout)] if dropout else [])]
+        last = i == len(dilations) - 1
+        to_skip = Linear(C, n_skip, generator=g) if skip else None
+        to_out = None if skip and last else Linear(C, C, generator=g)
+        if skip:
+            blocks.append(WaveNetBlock(body, to_out, to_skip, residual))
+        else:
+            blocks.append((Residual if residual else Sequential)([*body, to_out]))
+    return _with_soft_output([
+        Embedding(vocab_size, C, generator=g), Skips(blocks) if skip else Sequential(blocks),
+        ReLU(), Linear(n_skip if skip else C, n_skip, generator=g),
+        ReLU(), Linear(n_skip, vocab_size, generator=g),
+    ])  # fmt: skip
+
+
 class Recipe(NamedTuple):
     """How to build a model: ``build(vocab_size=..., generator=..., **sizes)``, and its context length.
 
@@ -162,6 +204,7 @@ MODELS = {
 }  # the stages of the lecture
 NETWORKS = {
     "dilated": Recipe(dilated, None, "dilated convolutions"),
+    "wavenet": Recipe(wavenet, None, "WaveNet blocks"),
 }  # of chapters 8 and 11
 RECIPES = MODELS | NETWORKS
 
