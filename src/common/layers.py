@@ -259,6 +259,13 @@ class ReLU(Layer):
         return torch.relu(x)
 
 
+class SiLU(Layer):
+    """x times its own sigmoid: a ReLU without a corner (Hendrycks and Gimpel, 2016). x: (...) -> (...)"""
+
+    def __call__(self, x):
+        return x * torch.sigmoid(x)
+
+
 class Gate(Layer):
     """One half of the channels is the signal, the other says how much of it goes through.
 

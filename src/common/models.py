@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from safetensors.torch import load_file
 
+from . import field
 from .layers import (
     BatchNorm1d,
     CausalConv1d,
@@ -26,6 +27,7 @@ from .layers import (
     ReLU,
     Residual,
     Sequential,
+    SiLU,
     Skips,
     Tanh,
     WaveNetBlock,
@@ -119,21 +121,32 @@ def as_convolution(tree: Sequential) -> Sequential:
     return Sequential(layers).eval()
 
 
+ACTIVATIONS = {"tanh": Tanh, "relu": ReLU, "silu": SiLU, "gate": Gate}
+
+
 def dilated(
-    vocab_size=27, n_embd=24, n_hidden=128, dilations=(1, 2, 4), kernel_size=2, dropout=0.0, *, generator=None
-) -> Sequential:
+    vocab_size=27, n_embd=24, n_hidden=128, dilations=(1, 2, 4), kernel_size=2, activation="tanh",
+    residual=False, dropout=0.0, input_dropout=0.0, *, generator=None,
+) -> Sequential:  # fmt: skip
     """The tree as a network of dilated causal convolutions, to be trained on whole names.
 
     x: (B, T) -> (B, T, V). With kernels of two and dilations 1, 2, 4 it has the tree's parameters and
-    sees eight characters. Introduced in chapter 8.
+    sees eight characters. Introduced in chapter 8; for chapter 11 it also takes another activation, and
+    `residual` adds to what a level makes what it was made of, where both have the same size.
+    ValueError for an activation that is none of ACTIVATIONS.
     """
-    g = generator
-    layers, width = [Embedding(vocab_size, n_embd, generator=g)], n_embd
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"expected one of {list(ACTIVATIONS)}, got {activation!r}")
+    g, width, wide = generator, n_embd, n_hidden * (2 if activation == "gate" else 1)
+    layers = [Embedding(vocab_size, n_embd, generator=g)]
+    layers += [Dropout(input_dropout)] if input_dropout else []
     for dilation in dilations:
-        layers += [
-            CausalConv1d(width, n_hidden, kernel_size, dilation, bias=False, generator=g),
-            BatchNorm1d(n_hidden), Tanh(), *([Dropout(dropout)] if dropout else []),
+        level = [
+            CausalConv1d(width, wide, kernel_size, dilation, bias=False, generator=g),
+            BatchNorm1d(wide), ACTIVATIONS[activation](),
         ]  # fmt: skip
+        layers += [Residual(level)] if residual and width == n_hidden else level
+        layers += [Dropout(dropout)] if dropout else []
         width = n_hidden
     return _with_soft_output([*layers, Linear(n_hidden, vocab_size, generator=g)])
 
@@ -205,6 +218,8 @@ MODELS = {
 NETWORKS = {
     "dilated": Recipe(dilated, None, "dilated convolutions"),
     "wavenet": Recipe(wavenet, None, "WaveNet blocks"),
+    "recurrent": Recipe(field.recurrent, None, "recurrent network"),
+    "transformer": Recipe(field.transformer, None, "Transformer"),
 }  # of chapters 8 and 11
 RECIPES = MODELS | NETWORKS
 
