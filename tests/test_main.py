@@ -80,6 +80,24 @@ def windows_of(names, key, vocabulary):
 # train
 
 
+def test_a_run_can_be_taught_by_another_and_leave_the_test_split_closed(tmp_path, short_list, capsys):
+    small = ["--set", "n_embd=4", "n_hidden=8", "--batch-size", 8, "--optimizer", "muon", "--lr", 0.01]
+    teacher, out = tmp_path / "teacher", tmp_path / "taught"
+    assert train(short_list, teacher, *small, "--no-test", model="dilated", steps=6) == 0
+    assert "test" not in capsys.readouterr().out and "test" not in read(teacher / "results.json")["mean"]
+    taught = [*small, "--teacher", teacher, "--distill", 0.9]
+    assert train(short_list, out, *taught, model="dilated", steps=6) == 0
+    assert read(out / "results.json")["teachers"][0]["run"] == "teacher"
+    a, b = (load_file(folder / "model-0.safetensors") for folder in (teacher, out))
+    assert any(not torch.equal(a[name], b[name]) for name in a)
+    (tmp_path / "other").mkdir()
+    other = write_list(tmp_path / "other", count=200)
+    assert train(other, tmp_path / "third", *taught, model="dilated", steps=6) == 2
+    assert "expected a teacher with the names" in capsys.readouterr().err
+    assert train(short_list, tmp_path / "fourth", "--set", "n_hiden=8", model="dilated") == 2
+    assert "expected sizes among" in capsys.readouterr().err
+
+
 def test_a_run_leaves_all_its_files(finished):
     assert sorted(path.name for path in finished.iterdir()) == [
         "checkpoint.pt",

@@ -25,7 +25,7 @@ from .evaluate import (
     stored_spread,
     token_losses,
 )
-from .experiments import SPLITS, Run
+from .experiments import SPLITS, Run, load_model
 from .files import read_json, replace_file, write_json
 from .models import MODELS, PRETRAINED, RECIPES
 from .provenance import ROOT
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         "--evaluate-every", type=int, default=0, metavar="STEPS",
         help="look at the validation loss so often, for its curve (default: at the end only)",
     )  # fmt: skip
+    command.add_argument("--no-test", action="store_true", help="leave the test split closed")
     command.add_argument(
         "--out", type=Path, required=True, help="folder of the run; an unfinished one is resumed"
     )
@@ -122,6 +123,10 @@ def _add_run(command) -> None:
     command.add_argument("--first-seed", type=int, default=0, help="the first of them")
     command.add_argument("--device", help="cuda, mps or cpu (default: the first of these that is there)")
     command.add_argument("--no-compile", action="store_true", help="run the plain loop")
+    command.add_argument(
+        "--teacher", nargs="+", type=Path, metavar="RUN", default=[],
+        help="folders of runs whose probabilities take part in the loss; --distill says how much",
+    )  # fmt: skip
 
 
 CHOICES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
@@ -178,13 +183,14 @@ def _run_of(options) -> Run:
         options.names,
         None if options.alphabet == "any" else options.alphabet or ascii_lowercase,
         options.distinct,
+        tuple(options.teacher),
     )
 
 
 def _train(options) -> None:
     experiments.run(
         _run_of(options), options.out, place=device(options.device), compile=not options.no_compile,
-        every=options.evaluate_every, say=print,
+        every=options.evaluate_every, say=print, splits=SPLITS[:2] if options.no_test else SPLITS,
     )  # fmt: skip
 
 
@@ -193,7 +199,7 @@ def _sample(options) -> None:
     if settings.get("model") not in RECIPES:
         raise ValueError(f"{options.folder / 'config.json'}: names no model; expected one of {list(RECIPES)}")
     recipe, vocabulary = RECIPES[settings["model"]], Vocabulary(settings["vocabulary"])
-    model = _load_model(options.folder, settings, options.model_seed)
+    model = load_model(options.folder, options.model_seed)
     generator = torch.Generator().manual_seed(options.seed)
     for name in sample(
         model, vocabulary, recipe.block_size, options.count,
@@ -238,7 +244,7 @@ def _collect(folders, path) -> dict:
         for key, value in shared.items():
             if report[key] != value:
                 raise ValueError(f"{folder}: expected the same {key} as {folders[0]}, got {report[key]}")
-        trained = [_load_model(folder, report, run["seed"]) for run in report["runs"]]
+        trained = [load_model(folder, run["seed"]) for run in report["runs"]]
         models[report["model"]] = {
             "runs": report["runs"],
             "provenance": report["provenance"],
@@ -252,7 +258,7 @@ def _publish(folders) -> None:
     """The models that the pages run live: seed 0 of every run, with where it comes from."""
     for folder in folders:
         report = read_json(folder / "results.json")
-        model = _load_model(folder, report, 0)
+        model = load_model(folder, 0)
         about = {
             "model": report["model"], "seed": "0", "vocabulary": report["vocabulary"],
             "names": report["names"]["sha256"], "steps": str(report["training"]["steps"]),
@@ -287,19 +293,6 @@ def _curve(folder) -> dict:
         "mean": [round(s.mean, 4) for s in spreads],
         "sd": [round(s.sd, 4) for s in spreads] if len(curves) > 1 else None,
     }
-
-
-def _load_model(folder, settings, seed):
-    """A trained model of a run, on the CPU, in evaluation mode."""
-    path = folder / f"model-{seed}.safetensors"
-    if not path.exists():
-        raise ValueError(f"{path}: no such file; expected a finished run with a model for seed {seed}")
-    try:
-        tensors = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a file of parameters ({error})") from None
-    recipe, V = RECIPES[settings["model"]], len(settings["vocabulary"]) + 1
-    return recipe.sized(V, settings.get("sizes", {})).load(tensors).eval()
 
 
 def _draw_road(path) -> None:
