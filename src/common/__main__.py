@@ -1,4 +1,4 @@
-"""Command line: python -m common train | sample | results | bench."""
+"""Command line: python -m common train | sample | sweep | results | bench."""
 
 import argparse
 import json
@@ -75,6 +75,29 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0, help="of the draws")
     command.add_argument("--model-seed", type=int, default=0, help="which of the run's models")
     command.set_defaults(run=_sample)
+
+    command = commands.add_parser("sweep", help="train many runs of a search space; the same command goes on")
+    command.add_argument(
+        "--space", type=Path, metavar="FILE", required=True,
+        help='JSON: {"lr": {"low": 0.01, "high": 1, "log": true}, "model.n_hidden": {"choices": [64, 128]}}',
+    )  # fmt: skip
+    _add_run(command)
+    command.add_argument("--trials", type=int, default=20, help="how many finished ones in all; default: 20")
+    command.add_argument("--processes", type=int, default=1, help="how many at once, one thread each")
+    command.add_argument(
+        "--evaluate-every", type=int, default=0, metavar="STEPS",
+        help="look at the validation loss so often (default: a tenth of the steps)",
+    )  # fmt: skip
+    command.add_argument("--engine", choices=("optuna", "ray"), default="optuna")
+    command.add_argument(
+        "--scheduler", choices=("median", "asha", "pbt", "none"),
+        help="which trials are stopped early: default median, on Ray asha; pbt trains a population, on Ray",
+    )  # fmt: skip
+    command.add_argument("--sampler", choices=("tpe", "random"), help="default: tpe; on Ray random")
+    command.add_argument("--search-seed", type=int, default=0, help="of what is drawn from the space")
+    command.add_argument("--address", help="of a Ray cluster (default: Ray starts on this machine)")
+    command.add_argument("--out", type=Path, required=True, help="folder of the sweep")
+    command.set_defaults(run=_sweep)
 
     command = commands.add_parser("results", help="collect runs into data/results and refresh the tables")
     command.add_argument(
@@ -186,6 +209,40 @@ def _train(options) -> None:
         _run_of(options), options.out, place=device(options.device), compile=not options.no_compile,
         every=options.evaluate_every, say=print,
     )  # fmt: skip
+
+
+def _sweep(options) -> None:
+    from . import sweep  # here, for Optuna takes a second
+
+    ray = options.engine == "ray"
+    wanted = sweep.Sweep(
+        _run_of(options),
+        _space(options.space),
+        options.trials,
+        options.evaluate_every,
+        options.scheduler or ("asha" if ray else "median"),
+        options.sampler or ("random" if ray else "tpe"),
+        options.search_seed,
+        options.engine,
+        device(options.device).type,
+        not options.no_compile and options.steps >= sweep.WORTH_COMPILING,
+    )
+    if ray:
+        from . import sweep_ray
+
+        found = sweep_ray.search(wanted, options.out, options.processes, options.address, say=print)
+    else:
+        found = sweep.search(wanted, options.out, options.processes, say=print)
+    print(sweep.summary(found))
+
+
+def _space(path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file; expected the search space as JSON") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from None
 
 
 def _sample(options) -> None:
