@@ -174,6 +174,8 @@ class Sweep:
                 f"expected one of {', '.join(SCHEDULERS.get(self.engine, ()))} with the engine "
                 f"{self.engine!r}, got the scheduler {self.scheduler!r}"
             )
+        if self.engine == "ray" and self.sampler != "random" or self.sampler not in SAMPLERS:
+            raise ValueError(f"expected the sampler random, or tpe with Optuna, got {self.sampler!r}")
         if not self.every:
             object.__setattr__(self, "every", max(1, self.run.config.steps // 10))
 
