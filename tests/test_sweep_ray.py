@@ -18,6 +18,7 @@ import pytest
 from small_runs import NAMES
 
 import common
+from common import __main__ as command_line
 from common.sweep import load
 
 SOURCE = Path(common.__file__).parents[1]
@@ -51,10 +52,10 @@ def command(place, trials, steps, every, *more):
     return [str(argument) for argument in arguments]
 
 
-def started(arguments):
+def started(arguments, **more):
     return subprocess.Popen(
         [sys.executable, "-m", "common", *arguments],
-        env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
+        env=ENVIRONMENT | more, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
     )  # fmt: skip
 
 
@@ -139,3 +140,71 @@ def test_a_cluster_loses_a_node_and_no_finished_trial(place):
     assert max(record["attempt"] for record in after) == 2, out
     assert "its process is gone; it is run again" in out
     assert out.splitlines()[-1].startswith("6 trials finished, 0 of them pruned; the best is trial")
+
+
+@needs_ray
+def test_a_population_takes_over_the_best_and_its_checkpoint(place):
+    """Hopeless rates are left for the best member's, with its weights; a finished one is not begun again."""
+    space = {"lr": {"choices": [1e-6, 0.3]}, "weight_decay": {"low": 0.0, "high": 0.1}}
+    (place / "space.json").write_text(json.dumps(space), encoding="utf-8")
+    arguments = command(place, 4, 60, 20, "--scheduler", "pbt", "--processes", "1", "--search-seed", "1")
+    process = started(arguments)
+    out, err = process.communicate(timeout=400)
+    assert process.returncode == 0, err
+    found = load(place / "sweep")["trials"]
+    assert [record["number"] for record in found] == [0, 1, 2, 3]
+    assert all(record["state"] == "complete" for record in found)
+    assert all([step for step, _ in record["curve"]] == [20, 40, 60] for record in found)
+    taught = [record for record in found if len(record["schedule"]) > 1]
+    assert taught, "nobody took over anything"
+    best = min(record["curve"][0][1] for record in found)
+    for record in taught:
+        _, (step, params) = record["schedule"][:2]
+        before = dict(map(tuple, record["curve"]))[step - 20]
+        assert record["curve"][0][1] > best and params["lr"] in (1e-6, 0.3)
+        assert dict(map(tuple, record["curve"]))[step] < before - 0.1  # its own 20 steps do not bring that
+    assert command_line.main(arguments) == 0
+    assert load(place / "sweep")["trials"] == found
+
+
+@needs_ray
+def test_a_trial_is_drawn_from_its_number():
+    from common.sweep import Choices, Range
+    from common.sweep_ray import draw
+
+    space = {
+        "lr": Range(0.01, 1.0, log=True),
+        "n": Range(8, 32, step=8, whole=True),
+        "c": Choices(("a", [1])),
+    }
+    drawn = [draw(space, 0, number) for number in range(200)]
+    assert drawn == [draw(space, 0, number) for number in range(200)]
+    assert drawn[0] != draw(space, 1, 0)
+    assert {one["n"] for one in drawn} == {8, 16, 24, 32} and {one["c"] for one in drawn} == {"a", "[1]"}
+    rates = [one["lr"] for one in drawn]
+    assert 0.01 <= min(rates) < 0.02 and 0.5 < max(rates) <= 1.0
+    assert 60 < sum(rate < 0.1 for rate in rates) < 140  # half of them, by the logarithm
+
+
+@needs_ray
+def test_a_population_needs_something_to_change(place, capsys):
+    (place / "space.json").write_text('{"model.n_hidden": {"choices": [8, 16]}}', encoding="utf-8")
+    assert command_line.main(command(place, 4, 60, 20, "--scheduler", "pbt")) == 2
+    assert "none of model.n_hidden can" in capsys.readouterr().err
+
+
+def test_without_ray_the_command_says_what_brings_it(place):
+    (place / "ray.py").write_text("raise ModuleNotFoundError(\"No module named 'ray'\")", encoding="utf-8")
+    process = started(command(place, 4, 60, 20), PYTHONPATH=os.pathsep.join([str(place), str(SOURCE)]))
+    out, err = process.communicate(timeout=200)
+    assert (process.returncode, out) == (2, "") and len(err.splitlines()) == 1
+    assert err.startswith("error: --engine ray needs Ray") and "pip install 'wavenet-book[cluster]'" in err
+    assert not (place / "sweep").exists()
+
+
+def test_an_address_is_for_ray(place, capsys):
+    arguments = command(place, 4, 60, 20, "--engine", "optuna", "--address", "127.0.0.1:1")
+    assert command_line.main(arguments) == 2
+    assert "give --engine ray as well" in capsys.readouterr().err
+    assert command_line.main(command(place, 4, 60, 20, "--sampler", "tpe")) == 2
+    assert "sampler random, or tpe with Optuna" in capsys.readouterr().err

@@ -17,6 +17,7 @@ import random
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,6 +76,7 @@ def search(
         raise ValueError(f"expected a sweep for Ray, got one for {sweep.engine}")
     if processes is not None and processes < 1:
         raise ValueError(f"expected at least 1 process, got {processes}")
+    _scheduler(sweep, read_space(sweep.space, sweep.run))
     claim(sweep, folder)
     experiments.data(sweep.run, torch.device("cpu"))  # a bad list ends here, and not on every node
     found = read_json(folder / "trials.json")["trials"] if (folder / "trials.json").exists() else []
@@ -85,7 +87,8 @@ def search(
     _connect(address, processes)
     recorder = Recorder(sweep, folder, found, say)
     try:
-        _tuner(sweep, folder, missing, processes if address else None, recorder).fit()
+        with warnings.catch_warnings(action="ignore"):
+            _tuner(sweep, folder, missing, processes if address else None, recorder).fit()
     except Exception as error:
         if recorder.mistake is None:
             raise RuntimeError(f"Ray gave up: {str(error).strip().splitlines()[-1]}") from error
@@ -120,13 +123,13 @@ def _tuner(sweep, folder, missing, at_once, recorder):
         param_space={name: tune.choice([None]) for name in points[0]},  # every trial is one of the points
         tune_config=tune.TuneConfig(
             metric="val", mode="min", num_samples=len(points), max_concurrent_trials=at_once,
-            reuse_actors=sweep.scheduler != "pbt",  # a process takes seconds to start
+            reuse_actors=True,  # a process takes seconds to start
             search_alg=BasicVariantGenerator(points_to_evaluate=points), scheduler=_scheduler(sweep, space),
         ),
         run_config=tune.RunConfig(
             name=f"{time.time_ns()}", storage_path=str(folder / "ray"), verbose=0, callbacks=[recorder],
             stop={"over": 1}, failure_config=tune.FailureConfig(max_failures=ATTEMPTS - 1),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=4),
         ),
     )  # fmt: skip
 
@@ -157,8 +160,9 @@ def _scheduler(sweep: Sweep, space: dict):
         return config
 
     return PopulationBasedTraining(
-        "step", perturbation_interval=sweep.every, hyperparam_mutations=mutations, custom_explore_fn=inside
-    )
+        "step", perturbation_interval=sweep.every, hyperparam_mutations=mutations, custom_explore_fn=inside,
+        synch=True,  # all members wait for each other: a loss is compared with those of the same step
+    )  # fmt: skip
 
 
 def _trial(config: dict, said: dict) -> None:
@@ -206,6 +210,10 @@ class Recorder(tune.Callback):
     def __init__(self, sweep: Sweep, folder: Path, found: list[dict], say):
         self.sweep, self.folder, self.found, self.say = sweep, folder, found, say
         self.curves, self.schedules, self.about, self.mistake = {}, {}, {}, None
+        self.numbers = {}  # by Ray's names; a member that takes over another's parameters keeps its own
+
+    def on_trial_start(self, iteration, trials, trial, **info):
+        self._who(trial)
 
     def on_trial_result(self, iteration, trials, trial, result, **info):
         number, params = self._who(trial)
@@ -255,4 +263,4 @@ class Recorder(tune.Callback):
 
     def _who(self, trial) -> tuple[int, dict]:
         params = {name: value for name, value in trial.config.items() if name != "number"}
-        return trial.config["number"], decoded(params)
+        return self.numbers.setdefault(trial.trial_id, trial.config["number"]), decoded(params)
