@@ -160,9 +160,11 @@ def parallel(ax, trials: Sequence[dict], log: Sequence[str] = (), highlight: int
         heights.append(places)
         ax.axvline(x, color=SOFT, lw=1, zorder=1)
         for height, text in marks:
+            under = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
             ax.annotate(
-                text, (x, height), xytext=(4, 0), textcoords="offset points", fontsize=8.5, va="center"
-            )
+                text, (x, height), xytext=(4, 0), textcoords="offset points", fontsize=8.5, va="center",
+                bbox=under, zorder=5,
+            )  # fmt: skip
     for i, line in enumerate(zip(*heights, strict=True)):
         top = i >= len(complete) - highlight
         ax.plot(range(len(line)), line, color=RED if top else BLUE, lw=1.6 if top else 0.8, alpha=0.8)
