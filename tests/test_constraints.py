@@ -62,7 +62,6 @@ def test_a_constraint_is_met_by_the_names_of_its_rule(name):
     assert [n for n in NAMES if constraint.meets(n)] == [n for n in NAMES if rule(n)]
 
 
-
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_allowed_is_what_brute_force_finds_for_every_combination(size):
     satisfiable = 0

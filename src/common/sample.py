@@ -175,7 +175,9 @@ def _exact(model, block_size, count, start, generator, ways, machine, max_length
         candidates = [start + rest for rest in few]
         scores = _score(model, block_size, candidates, len(start), ways)
         if scores.max() == -torch.inf:
-            raise ValueError(f"top_k or top_p cuts off each of the {len(few)} names that meet {machine.wanted}")
+            raise ValueError(
+                f"top_k or top_p cuts off each of the {len(few)} names that meet {machine.wanted}"
+            )
         chosen = torch.multinomial((scores - scores.max()).exp(), count, True, generator=generator)
         return [candidates[i] for i in chosen.tolist()]
     found, tried = [], 0
@@ -183,9 +185,7 @@ def _exact(model, block_size, count, start, generator, ways, machine, max_length
     while len(found) < count and tried < DRAWN:
         batch = min(DRAWN - tried, max(100, min(5_000, 2 * count)))
         # one step more than the longest name has: what has not ended by then is too long
-        names = _draw(
-            model, block_size, batch, start, generator, ways, None, max_length - len(start) + 1
-        )
+        names = _draw(model, block_size, batch, start, generator, ways, None, max_length - len(start) + 1)
         tried += batch
         found += [name for name in names if meets(machine.vocabulary.decode(name))]
     if len(found) < count:
