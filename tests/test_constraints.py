@@ -158,3 +158,5 @@ def test_long_names_and_long_lists_are_no_trouble():
     for _ in range(150):
         state = machine.allowed(state)[5]
     assert set(machine.allowed(state)) == set(range(1, 27))  # an a must still come
+    endless = Machine(Pattern("*z"), letters, 5_000)
+    assert set(endless.allowed(endless.start)) == set(range(1, 27))

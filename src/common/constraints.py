@@ -198,10 +198,24 @@ class Machine:
 
     def alive(self, state) -> bool:
         """Whether some continuation, the empty one included, meets the constraint."""
-        if state not in self._alive:
-            self._alive[state] = self.constraint.ends(state) or any(
-                self.alive(after) for _, after in self._steps(state)
-            )
+        path = [] if state in self._alive else [(state, self._steps(state))]
+        while path:  # depth first; a loop, for recursion ends at a thousand characters
+            here, steps = path[-1]
+            found = self.constraint.ends(here)
+            for _, after in () if found else steps:
+                found = self._alive.get(after, False)
+                if found or after not in self._alive:
+                    break
+            else:
+                after = None
+            if found:
+                self._alive |= {on_the_way: True for on_the_way, _ in path}
+                path = []
+            elif after is None:
+                self._alive[here] = False
+                path.pop()
+            else:
+                path.append((after, self._steps(after)))
         return self._alive[state]
 
     def _steps(self, state):

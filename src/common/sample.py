@@ -9,7 +9,7 @@ from .layers import evaluating
 from .vocabulary import Vocabulary
 
 ENUMERATED = 50_000  # exact=True scores every name where there are no more of them than this
-DRAWN = 200_000  # and otherwise draws so many names at most in search of those that meet the constraint
+DRAWN = 100_000  # and otherwise draws so many names at most in search of those that meet the constraint
 
 
 def sample(
@@ -37,8 +37,8 @@ def sample(
     constraint: from `common.constraints`. Characters after which no name can meet it any more are
         masked before all else, so that every name meets it and ends within `max_length`.
     exact: masked steps do not draw from the model's distribution of names *given* the constraint.
-        This does: it scores all names where there are at most ENUMERATED of them, and otherwise
-        draws without a mask and keeps what meets the constraint.
+        This does, with the same temperature and cuts: it scores all names where there are at most
+        ENUMERATED of them, and otherwise draws without a mask and keeps what meets the constraint.
 
     The model runs in evaluation mode; every layer's own mode is restored afterwards. Draws come from
     the CPU generator, whatever the model's device. Without a constraint, a name that has not ended
