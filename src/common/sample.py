@@ -60,7 +60,7 @@ def sample(
         if exact:
             drawn = _exact(model, block_size, count, start, generator, ways, machine, max_length)
         else:
-            steps = max_length - len(start) + (machine is not None)  # with a mask, the end is drawn as well
+            steps = max_length - len(start)
             drawn = _draw(model, block_size, count, start, generator, ways, machine, steps)
     return [vocabulary.decode(name) for name in drawn]
 
