@@ -118,8 +118,9 @@ function render({ model, el }) {
       const text = favourites(characters, p) || "nothing";
       sees.replaceChildren("sees ", node("code", {}, [...context].map((i) => characters[i]).join("")), ` and expects ${text}`);
       const gone = before ? before.reduce((sum, share, i) => sum + (p[i] ? 0 : share), 0) : 0;
-      cut.textContent = before ? `Cut off, in grey: ${percent(gone)} of the probability.` : "";
-      return `${stage.title}: ${text}${before ? `; ${percent(gone)} cut off` : ""}`;
+      const share = gone < 1 && percent(gone) === "100%" ? `${(100 * gone).toFixed(2)}%` : percent(gone);
+      cut.textContent = before ? `Cut off, in grey: ${share} of the probability.` : "";
+      return `${stage.title}: ${text}${before ? `; ${share} cut off` : ""}`;
     });
     say(told.join("; "));
   }
