@@ -410,6 +410,24 @@ def test_a_low_temperature_prints_one_name(finished, capsys):
     assert len(set(sampled(capsys, finished, "--temperature", 2))) > 10
 
 
+def test_names_keep_to_constraints(finished, capsys):
+    asked = ["--pattern", "a*", "--length", "3-5", "--alphabet", "aeimnr", "--top-k", 20, "--top-p", 0.95]
+    for more in ([], ["--exact"]):
+        names = sampled(capsys, finished, *asked, "-n", 30, *more)
+        assert len(names) == 30
+        assert all(re.fullmatch("a[aeimnr]{2,4}", name) for name in names)
+    assert {len(name) for name in sampled(capsys, finished, "--length", 4)} == {4}
+    assert min(len(name) for name in sampled(capsys, finished, "--length", "12-")) >= 12
+
+
+def test_new_names_are_not_of_the_training_list(finished, capsys):
+    path = finished.parent / "short.txt"
+    known = set(names_module.split(names_module.load(path)).train)
+    asked = ["--pattern", "em*", "--temperature", 0.4, "-n", 200, "--length", "4-5"]
+    assert known & set(sampled(capsys, finished, *asked))
+    assert not known & set(sampled(capsys, finished, *asked, "--new", "--names", path))
+
+
 # bad input
 
 
@@ -462,6 +480,17 @@ SAMPLE = ["sample", "--run", "RUN"]
         ([*SAMPLE, "--temperature", "0"], "temperature above 0"),
         ([*SAMPLE, "--temperature", "nan"], "temperature above 0"),
         ([*SAMPLE, "-n", "0"], "count of at least 1, got 0"),
+        ([*SAMPLE, "--top-k", "0"], "top_k of at least 1"),
+        ([*SAMPLE, "--top-p", "1.5"], "top_p above 0 and up to 1"),
+        ([*SAMPLE, "--alphabet", ""], "alphabet of at least one character"),
+        ([*SAMPLE, "--alphabet", "abß"], "the run knows no 'ß'"),
+        ([*SAMPLE, "--length", "six"], "--length: expected 5, 3-6 or 3-, got 'six'"),
+        ([*SAMPLE, "--length", "6-3"], "shortest first, got 6 to 3"),
+        ([*SAMPLE, "--pattern", "a?", "--alphabet", "b"], "no name of .* meets Alphabet.*Pattern"),
+        ([*SAMPLE, "--pattern", "a?", "--prefix", "b"], "begins with 'b' meets Pattern"),
+        ([*SAMPLE, "--new"], "is not the list of this run .short.txt.; name it with --names"),
+        ([*SAMPLE, "--new", "--names", "BAD"], "bad.txt is not the list of this run"),
+        ([*SAMPLE, "--exact"], "expected a constraint, got None"),
         ([*SAMPLE, "--model-seed", "7"], "model-7.safetensors: no such file"),
         ([*SAMPLE, "--seed", "9" * 30], "."),
         (["results", "--collect", "RUN"], "--collect needs --name"),

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from dataclasses import fields
 from hashlib import sha256
@@ -12,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from . import bench, experiments, roadmap
+from . import bench, constraints, experiments, roadmap
 from . import names as names_module
 from .evaluate import (
     LECTURE,
@@ -72,6 +73,18 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--run", dest="folder", type=Path, required=True, help="folder that train wrote")
     command.add_argument("--prefix", default="")
     command.add_argument("--temperature", type=float, default=1.0)
+    command.add_argument("--top-k", type=int, metavar="K", help="only the K likeliest characters")
+    command.add_argument("--top-p", type=float, metavar="P", help="only the likeliest with probability P")
+    command.add_argument("--alphabet", metavar="LETTERS", help="only these characters")
+    command.add_argument("--length", metavar="N", help="how long: 5, 3-6 or 3-")
+    command.add_argument("--pattern", help='"?" for any character, "*" for any number of them, as in "a???n"')
+    command.add_argument("--new", action="store_true", help="no name of the training list")
+    command.add_argument(
+        "--names", type=Path, help="with --new: the list of the run (default: the shipped list)"
+    )
+    command.add_argument(
+        "--exact", action="store_true", help="from the model's distribution given the constraints"
+    )
     command.add_argument("-n", "--count", type=int, default=20)
     command.add_argument("--seed", type=int, default=0, help="of the draws")
     command.add_argument("--model-seed", type=int, default=0, help="which of the run's models")
@@ -195,17 +208,49 @@ def _train(options) -> None:
 
 
 def _sample(options) -> None:
-    settings = read_json(options.folder / "config.json")
-    if settings.get("model") not in RECIPES:
-        raise ValueError(f"{options.folder / 'config.json'}: names no model; expected one of {list(RECIPES)}")
-    recipe, vocabulary = RECIPES[settings["model"]], Vocabulary(settings["vocabulary"])
     model = load_model(options.folder, options.model_seed)
+    settings = read_json(options.folder / "config.json")
+    recipe, vocabulary = RECIPES[settings["model"]], Vocabulary(settings["vocabulary"])
     generator = torch.Generator().manual_seed(options.seed)
     for name in sample(
         model, vocabulary, recipe.block_size, options.count,
         generator=generator, prefix=options.prefix, temperature=options.temperature,
+        top_k=options.top_k, top_p=options.top_p,
+        constraint=_constraint(options, settings), exact=options.exact,
     ):  # fmt: skip
         print(name)
+
+
+def _constraint(options, settings):
+    """What the options ask of a name, or None."""
+    asked = []
+    if options.alphabet is not None:
+        unknown = sorted(set(options.alphabet) - set(settings["vocabulary"]))
+        if unknown:
+            raise ValueError(f"--alphabet: the run knows no {unknown[0]!r}, only {settings['vocabulary']!r}")
+        asked.append(constraints.Alphabet(options.alphabet))
+    if options.length is not None:
+        found = re.fullmatch(r"(\d+)(-(\d*))?", options.length)
+        if not found:
+            raise ValueError(f"--length: expected 5, 3-6 or 3-, got {options.length!r}")
+        shortest = int(found[1])
+        longest = (int(found[3]) if found[3] else None) if found[2] else shortest
+        asked.append(constraints.Length(shortest, longest))
+    if options.pattern is not None:
+        asked.append(constraints.Pattern(options.pattern))
+    if options.new:
+        path = options.names or names_module.path_in_use()
+        asked.append(constraints.NotIn(_training_names(path, settings)))
+    return constraints.All(*asked) if asked else None
+
+
+def _training_names(path, settings) -> list[str]:
+    """The names that a run was trained on. ValueError where the list is another one."""
+    listed = settings["names"]
+    if not path.exists() or sha256(path.read_bytes()).hexdigest() != listed["sha256"]:
+        raise ValueError(f"{path} is not the list of this run ({listed['file']}); name it with --names")
+    names = names_module.load(path, settings["vocabulary"])
+    return names_module.split(names_module.distinct(names) if listed["distinct_only"] else names).train
 
 
 def _results(options) -> None:

@@ -45,11 +45,17 @@ class Widget(anywidget.AnyWidget):
 
 
 class Playground(Widget):
-    _esm = _source("page", "model", "playground")
+    _esm = _source("page", "model", "constraints", "playground")
     names = traitlets.Unicode().tag(sync=True)
     prefix = traitlets.Unicode().tag(sync=True)
     temperature = traitlets.Float(1.0).tag(sync=True)
     top_k = traitlets.Int(0).tag(sync=True)
+    top_p = traitlets.Float(1.0).tag(sync=True)
+    pattern = traitlets.Unicode().tag(sync=True)
+    alphabet = traitlets.Unicode().tag(sync=True)
+    shortest = traitlets.Int(0).tag(sync=True)
+    longest = traitlets.Int(0).tag(sync=True)  # 0: any
+    only_new = traitlets.Bool(False).tag(sync=True)
     left = traitlets.Unicode().tag(sync=True)
     right = traitlets.Unicode().tag(sync=True)
     generated = traitlets.List().tag(sync=True)
@@ -147,17 +153,23 @@ def playground(
     *,
     compare: bool = False,
     prefix: str = "",
+    **rules,
 ) -> Playground:
     """Type a prefix, see what comes next, let the models write names; two of them side by side.
 
     models: trained models by their names in `MODELS`; the first is shown, and with `compare` the
     last beside it. training_names: what a generated name must not be among to count as new.
+    rules: what is cut off at first: top_k (0: nothing), top_p, pattern, alphabet, shortest,
+    longest (0: any), only_new.
     """
+    unknown = set(rules) - {"top_k", "top_p", "pattern", "alphabet", "shortest", "longest", "only_new"}
+    if unknown:
+        raise ValueError(f"expected rules of the playground, got {sorted(unknown)}")
     stages, weights = packed(_named(models))
     return Playground(
         stages=stages, weights=weights, characters="".join(vocabulary.characters), prefix=prefix,
         names="\n".join(sorted(set(training_names))), left=stages[0]["name"],
-        right=stages[-1]["name"] if compare else "",
+        right=stages[-1]["name"] if compare else "", **rules,
     )  # fmt: skip
 
 
