@@ -1,8 +1,13 @@
 """Figures show the data that they were given."""
 
+import io
+from base64 import b64decode
+
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from IPython.core.pylabtools import retina_figure
+from PIL import Image, ImageChops
 
 from common import plots
 from common.evaluate import Spread
@@ -75,3 +80,18 @@ def test_road_names_every_stage(ax):
 
 def test_table_is_markdown():
     assert plots.table(["a", "b"], [[1, 2]], "lr").data == "| a | b |\n| :--- | ---: |\n| 1 | 2 |"
+
+
+def test_pictures_of_notebooks_are_light_and_look_the_same():
+    plots.use_style()
+    figure, ax = plt.subplots()
+    ax.plot(torch.randn(200, generator=torch.Generator().manual_seed(0)).cumsum(0))
+    full, size = retina_figure(figure, base64=False)
+    encoded, same_size = plots.light_png(figure)
+    light = b64decode(encoded)
+    assert same_size == size and len(light) < 0.6 * len(full)
+    before, after = (Image.open(io.BytesIO(png)).convert("RGB") for png in (full, light))
+    assert before.size == after.size
+    assert max(high for _, high in ImageChops.difference(before, after).getextrema()) < 24
+    plt.close(figure)
+    assert plots.light_png(plt.figure()) is None  # nothing drawn, nothing shown
