@@ -48,6 +48,10 @@ PARTS = {
             "wavenet/07_causal_convolutions",
             "The pass: the tree slid along the name, every node computed once.",
         ),
+        Stop(
+            "wavenet/08_wavenet_blocks",
+            "The blocks: gates, sums and skips, each alone and all together; and sound.",
+        ),
     ),
 }
 
