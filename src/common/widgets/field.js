@@ -66,7 +66,7 @@ function render({ model, el }) {
   }
 
   function paint() {
-    const { kernelSize, dilations, paths, parameters, residual } = now();
+    const { kernelSize, dilations, paths, parameters } = now();
     const field = paths.length, total = paths.reduce((sum, n) => sum + n, 0), most = Math.max(...paths);
     const at = paths.indexOf(most), last = paths.lastIndexOf(most);
     counters.textContent = `Dilations ${dilations.join(", ")}. Receptive field: ${count(field)}. Paths: ${count(total)}. Parameters: ${count(parameters)}.`;
@@ -115,7 +115,7 @@ function render({ model, el }) {
     const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label, onclick: click },
       svg("path", { d: lines.join(""), class: "wn-field-line" }), svg("path", { d: dots.join(""), class: "wn-field-dots", "stroke-width": Math.max(1.5, r * 0.9) }), ...nodes, ...rects,
       svg("text", { x: 0, y: 12, class: "wn-small" }, "outputs: click one"),
-      svg("text", { x: 0, y: floor + 13, class: "wn-small" }, `paths to each input${residual ? ", residual ones too" : ""}${hidden ? `; ${count(hidden)} more inputs to the left` : ""}`));
+      svg("text", { x: 0, y: floor + 13, class: "wn-small" }, `paths to each input${hidden ? `; ${count(hidden)} more inputs left of these` : ""}`));
     drawing.replaceChildren(picture);
 
     function click(event) {
