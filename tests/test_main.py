@@ -20,7 +20,7 @@ from common import __main__ as command_line
 from common import evaluate, experiments
 from common import names as names_module
 from common.evaluate import loss_by_position, mean_loss, spread, token_losses
-from common.models import MODELS
+from common.models import MODELS, NETWORKS
 from common.train import Config
 from common.vocabulary import Vocabulary
 
@@ -616,3 +616,28 @@ def test_runs_on_different_lists_are_not_collected(house, finished, capsys):
     collect[4] = house / "nowhere.txt"
     assert "nowhere.txt" in refused(capsys, *collect, house / "mlp")
     assert not (house / "data").exists()
+
+
+def test_an_ablation_is_collected_by_its_folders(house, finished, capsys):
+    names, folders = finished.parent / "short.txt", [house / "runs" / key for key in ("all", "no-gate")]
+    for folder, gate in zip(folders, ("true", "false"), strict=True):
+        sizes = ["--set", "n_channels=4", "n_skip=4", "dilations=[1,2]", f"gate={gate}"]
+        assert train(names, folder, "--seeds", 2, *sizes, model="wavenet") == 0
+    collect = ["results", "--name", "blocks", "--names", names, "--collect"]
+    assert run(*collect, *folders) == 0
+    stored = read(house / "data" / "results" / "blocks.json")
+    assert list(stored["variants"]) == ["all", "no-gate"]
+    assert not (house / "data" / "models").exists(), "an ablation publishes no model"
+    for folder in folders:
+        entry, report = stored["variants"][folder.name], read(folder / "results.json")
+        assert (entry["model"], entry["sizes"]) == ("wavenet", report["sizes"])
+        assert entry["provenance"] == report["provenance"]
+        for kept, measured in zip(entry["runs"], report["runs"], strict=True):
+            assert kept == {key: value for key, value in measured.items() if key != "test"}
+        val = names_module.split(names_module.load(names)).val
+        places = [sum(len(name) >= t for name in val) for t in range(max(map(len, val)) + 1)]
+        for run_, by_position in zip(entry["runs"], entry["val_by_position"], strict=True):
+            mean = sum(n * loss for n, loss in zip(places, by_position, strict=True)) / sum(places)
+            assert mean == pytest.approx(run_["val"], abs=1e-4)
+    line = refused(capsys, *collect, folders[0], finished)
+    assert f"{finished}: expected a run of one of {list(NETWORKS)}, got 'hierarchical-bug'" in line

@@ -28,13 +28,14 @@ from .evaluate import (
 )
 from .experiments import SPLITS, Run, load_model
 from .files import read_json, replace_file, write_json
-from .models import MODELS, PRETRAINED, RECIPES
+from .models import MODELS, NETWORKS, PRETRAINED, RECIPES
 from .provenance import ROOT
 from .sample import sample
 from .train import OPTIMIZERS, SCHEDULES, Config, device
 from .vocabulary import Vocabulary
 
 CURVE_POINTS = 200
+BLOCKS = "blocks"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -95,7 +96,9 @@ def _parser() -> argparse.ArgumentParser:
         "--collect", nargs="+", type=Path, metavar="RUN", default=[], help="run folders of one list"
     )
     command.add_argument(
-        "--name", choices=("shipped", "lecture", "distinct"), help="which list they were run on"
+        "--name",
+        choices=("shipped", "lecture", "distinct", BLOCKS),
+        help=f"which list they were run on; {BLOCKS}: the ablation of chapter 8, a folder a variant",
     )
     command.add_argument("--names", type=Path, help="the list itself (default: the shipped one)")
     command.add_argument(
@@ -259,7 +262,8 @@ def _results(options) -> None:
             raise ValueError("--collect writes and --check does not; give one of them")
         if not options.name:
             raise ValueError("--collect needs --name, the list that the runs were made on")
-        write_json(RESULTS / f"{options.name}.json", _collect(options.collect, options.names))
+        collect = _ablation if options.name == BLOCKS else _collect
+        write_json(RESULTS / f"{options.name}.json", collect(options.collect, options.names))
         if options.name == "shipped":
             _publish(options.collect)
             if len(options.collect) == len(MODELS):
@@ -273,10 +277,11 @@ def _results(options) -> None:
         print(f"refreshed {path.name}")
 
 
-def _collect(folders, path) -> dict:
+def _reports(folders, path):
+    """The reports of runs on one list, what they share, and that list. ValueError where they differ."""
     reports = [read_json(folder / "results.json") for folder in folders]
     shared = {key: reports[0][key] for key in ("names", "training", "vocabulary")}
-    path, vocabulary = path or names_module.SHIPPED, Vocabulary(shared["vocabulary"])
+    path = path or names_module.SHIPPED
     if sha256(path.read_bytes()).hexdigest() != shared["names"]["sha256"]:
         raise ValueError(
             f"{path} is not the list of these runs ({shared['names']['file']}); name it with --names"
@@ -284,11 +289,17 @@ def _collect(folders, path) -> dict:
     names = names_module.load(path, shared["vocabulary"])
     if shared["names"]["distinct_only"]:
         names = names_module.distinct(names)
-    models = {}
     for folder, report in zip(folders, reports, strict=True):
         for key, value in shared.items():
             if report[key] != value:
                 raise ValueError(f"{folder}: expected the same {key} as {folders[0]}, got {report[key]}")
+    return reports, shared, names
+
+
+def _collect(folders, path) -> dict:
+    reports, shared, names = _reports(folders, path)
+    vocabulary, models = Vocabulary(shared["vocabulary"]), {}
+    for folder, report in zip(folders, reports, strict=True):
         trained = [load_model(folder, run["seed"]) for run in report["runs"]]
         models[report["model"]] = {
             "runs": report["runs"],
@@ -297,6 +308,31 @@ def _collect(folders, path) -> dict:
             **_looks(trained, MODELS[report["model"]].block_size, names, vocabulary),
         }
     return shared | {"models": {name: models[name] for name in MODELS if name in models}}
+
+
+def _ablation(folders, path) -> dict:
+    """Variants of networks that take whole names, by the names of their folders.
+
+    No test loss: the test names are for chapter 11.
+    """
+    reports, shared, names = _reports(folders, path)
+    vocabulary, variants = Vocabulary(shared["vocabulary"]), {}
+    val_words = names_module.split(names).val
+    x, y = names_module.examples(val_words, vocabulary, None)
+    for folder, report in zip(folders, reports, strict=True):
+        if report["model"] not in NETWORKS:
+            raise ValueError(f"{folder}: expected a run of one of {list(NETWORKS)}, got {report['model']!r}")
+        trained = [load_model(folder, run["seed"]) for run in report["runs"]]
+        losses = torch.stack([token_losses(model, x, y) for model in trained])
+        variants[folder.name] = {
+            "model": report["model"],
+            "sizes": report["sizes"],
+            "runs": [{key: value for key, value in run.items() if key != "test"} for run in report["runs"]],
+            "val_by_position": [[round(v, 4) for v in loss_by_position(each, val_words)] for each in losses],
+            "training_curve": _curve(folder),
+            "provenance": report["provenance"],
+        }
+    return shared | {"variants": variants}
 
 
 def _publish(folders) -> None:

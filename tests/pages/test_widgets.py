@@ -13,8 +13,8 @@ import torch
 
 from common import names
 from common.constraints import Alphabet, Length, Machine, NotIn, Pattern
-from common.layers import evaluating
-from common.models import MODELS, as_convolution, pretrained
+from common.layers import CausalConv1d, Linear, Residual, Sequential, Skips, WaveNetBlock, evaluating
+from common.models import MODELS, as_convolution, count_parameters, pretrained, wavenet
 from common.sample import reshaped
 from common.vocabulary import Vocabulary
 from conftest import ROOT
@@ -433,6 +433,94 @@ def test_the_convolution_plays(open_live):
     assert widget.get_by_label("Letters read").get_attribute("aria-valuetext") == "7"
 
 
+BLOCKS = "wavenet/08_wavenet_blocks.html"
+
+
+def counted_paths(kernel_size, dilations, block):
+    """What comes out of a stack whose every weight is 1 when a single 1 goes in: paths, by distance."""
+
+    def ones(layer):
+        layer.weight = torch.ones_like(layer.weight, dtype=torch.float64)
+        layer.before = torch.zeros(1, dtype=torch.float64)
+        return layer
+
+    blocks = []
+    for dilation in dilations:
+        body = [ones(CausalConv1d(1, 1, kernel_size, dilation))]
+        identity = [ones(Linear(1, 1, bias=False)) for _ in range(2)]
+        kind = {"residual": Residual, "skip": lambda body, i=identity: WaveNetBlock(body, *i)}
+        blocks.append(kind.get(block, Sequential)(body))
+    x = torch.zeros((1, 1 + (kernel_size - 1) * sum(dilations), 1), dtype=torch.float64)
+    x[0, 0] = 1
+    return (Skips if block == "skip" else Sequential)(blocks)(x).flatten().tolist()
+
+
+@pytest.mark.parametrize(
+    "kernel_size, layers, stacks, growth, block, channels",
+    [
+        (2, 3, 2, "doubling", "skip", 45),
+        (2, 4, 1, "doubling", "gate", 16),
+        (3, 5, 3, "doubling", "residual", 128),
+        (4, 2, 2, "one", "tanh", 9),
+    ],
+)
+def test_the_pages_paths_and_parameters_are_pytorchs(
+    open_live, kernel_size, layers, stacks, growth, block, channels
+):
+    page = open_live(BLOCKS)
+    widget = page.locator(".wn-receptive")
+    wanted = {"Kernel size": kernel_size, "Layers in a stack": layers, "Stacks": stacks, "Channels": channels}
+    for label, value in wanted.items():
+        widget.get_by_label(label, exact=True).fill(str(value))
+    widget.get_by_label("Dilations", exact=True).select_option(growth)
+    widget.get_by_label("A block has", exact=True).select_option(block)
+    now = page.evaluate("document.querySelector('.wn-receptive').wavenet.now()")
+    dilations = [1 if growth == "one" else 2**i for i in range(layers)] * stacks
+    assert now["dilations"] == dilations
+    assert now["paths"] == counted_paths(kernel_size, dilations, block)
+    parts = {"gate": block != "tanh", "residual": block in ("residual", "skip"), "skip": block == "skip"}
+    model = wavenet(27, channels, channels, dilations, kernel_size, **parts)
+    assert now["parameters"] == count_parameters(model)
+    said = widget.locator(".wn-counters").inner_text()
+    assert f"Receptive field: {1 + (kernel_size - 1) * sum(dilations):,}." in said
+    assert f"Paths: {int(sum(now['paths'])):,}." in said and f"Parameters: {now['parameters']:,}." in said
+
+
+def test_an_output_is_clicked_and_its_field_is_drawn(open_live, axe):
+    page = open_live(BLOCKS)
+    widget = page.locator(".wn-receptive")
+    picture = widget.locator("svg")
+    inputs = widget.locator(".wn-field-input")
+    assert inputs.count() == 15 and widget.locator(".wn-field-output").count() == 1
+    assert widget.locator(".wn-influence").count() == 15, "a bar of paths for each input"
+    before = float(widget.locator(".wn-field-output").get_attribute("cx"))
+    box = picture.bounding_box()
+    columns = 15 + 8  # the field, and some more
+    picture.click(position={"x": box["width"] * (columns - 3.5) / columns, "y": 20})
+    slider = widget.get_by_label("Output, places from the end")
+    assert slider.get_attribute("aria-valuetext") == "3"
+    assert float(widget.locator(".wn-field-output").get_attribute("cx")) < before
+    assert "3 places from the end sees 15 inputs" in picture.get_attribute("aria-label")
+    slider.focus()
+    page.keyboard.press("End")
+    assert inputs.count() == 1, "the first output: its field lies before the left edge"
+    assert "14 of them before the left edge" in picture.get_attribute("aria-label")
+    status = widget.get_by_role("status")
+    page.wait_for_function(
+        "(p) => p.textContent.includes('Receptive field: 15')", arg=status.element_handle()
+    )
+    assert axe(page) == []
+
+
+def test_sound_can_be_played(open_live):
+    page = open_live(BLOCKS)
+    players = page.locator("audio")
+    assert players.count() == 4
+    for i in range(4):
+        player = players.nth(i).element_handle()
+        page.wait_for_function("(audio) => audio.readyState >= 1 && audio.duration > 1.4", arg=player)
+
+
 def test_batchnorms_axes_change_the_noise(open_live):
     page = open_live("wavenet/05_batchnorm_fix.html")
     widget = page.locator(".wn-batchnorm")
@@ -480,7 +568,7 @@ def test_a_control_that_needs_python_says_so(open_live):
 
 @pytest.mark.parametrize(
     "rel",
-    [PLAYGROUND, "wavenet/04_flatten_consecutive.html", "wavenet/05_batchnorm_fix.html", CONVOLUTION],
+    [PLAYGROUND, "wavenet/04_flatten_consecutive.html", "wavenet/05_batchnorm_fix.html", CONVOLUTION, BLOCKS],
 )
 def test_a_chapter_is_drawn_for_a_phone(open_live, rel):
     page = open_live(rel, width=360, height=740, theme="dark", motion="reduce")

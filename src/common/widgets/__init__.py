@@ -73,6 +73,19 @@ class Convolution(Widget):
     step = traitlets.Int().tag(sync=True)
 
 
+class ReceptiveField(anywidget.AnyWidget):
+    _esm = _source("page", "field")
+    _css = Widget._css
+    vocabulary = traitlets.Int(27).tag(sync=True)
+    kernel_size = traitlets.Int(2).tag(sync=True)
+    layers = traitlets.Int(3).tag(sync=True)
+    stacks = traitlets.Int(2).tag(sync=True)
+    growth = traitlets.Unicode("doubling").tag(sync=True)
+    block = traitlets.Unicode("skip").tag(sync=True)
+    channels = traitlets.Int(45).tag(sync=True)
+    back = traitlets.Int(0).tag(sync=True)
+
+
 class BatchNormAxes(Widget):
     _esm = _source("page", "model", "batchnorm")
     contexts = traitlets.Bytes().tag(sync=True)
@@ -192,6 +205,19 @@ def convolution(network: Sequential, vocabulary: Vocabulary, text: str, *, step:
     stages, weights = packed({"": (Recipe(None, 0, ""), network)})
     return Convolution(
         stages=stages, weights=weights, characters="".join(vocabulary.characters), text=text, step=step
+    )
+
+
+def receptive_field(
+    vocab_size: int = 27, *, kernel_size: int = 2, layers: int = 3, stacks: int = 2, channels: int = 45
+) -> ReceptiveField:
+    """Draw the receptive field of a stack of dilated convolutions, and count its paths and parameters.
+
+    The sizes are those at which it starts: `stacks` times `layers` with dilations 1, 2, 4, and so on.
+    The parameters are those of `models.wavenet`, with n_skip = n_channels = channels.
+    """
+    return ReceptiveField(
+        vocabulary=vocab_size, kernel_size=kernel_size, layers=layers, stacks=stacks, channels=channels
     )
 
 
