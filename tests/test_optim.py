@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from common.optim import SGD, Adam, AdamW, RMSprop, clipped
+from common.models import hierarchical
+from common.optim import SGD, Adam, AdamW, Muon, RMSprop, assigned, clipped, orthogonal
 
 PAIRS = [
     (SGD(), torch.optim.SGD, {}),
@@ -55,3 +56,33 @@ def test_clipping_is_torchs(max_norm):
     torch.nn.utils.clip_grad_norm_(others, max_norm)
     for ours, other in zip(clipped(grads, max_norm), others, strict=True):
         assert torch.allclose(ours, other.grad, atol=1e-7)
+
+
+def test_muon_takes_torchs_steps():
+    g = torch.Generator().manual_seed(0)
+    p = torch.randn((24, 12), generator=g)
+    q, ours = p.T.clone().requires_grad_(True), Muon(weight_decay=0.2)
+    kept = ours.start(p)
+    other = torch.optim.Muon([q], lr=0.01, weight_decay=0.2, adjust_lr_fn="match_rms_adamw")
+    for _ in range(5):
+        grad = torch.randn((24, 12), generator=g)
+        p, kept = ours.step(p, grad, kept, 0.01)
+        q.grad = grad.T.contiguous()
+        other.step()
+    # torch iterates in bfloat16, and its weights lie as (outputs, inputs)
+    assert torch.allclose(p, q.T, atol=2e-3) and not torch.allclose(p, q.T + 5e-3, atol=2e-3)
+
+
+def test_orthogonal_evens_out_the_singular_values():
+    x = torch.randn((30, 12), generator=torch.Generator().manual_seed(0)) * torch.logspace(-1, 1, 12)
+    values = torch.linalg.svdvals(orthogonal(x))
+    assert 0.6 < values.min() and values.max() < 1.3
+
+
+def test_muon_is_for_the_matrices_inside():
+    model = hierarchical(n_embd=4, n_hidden=6, levels=2)
+    chosen = assigned(model, Muon(weight_decay=0.2))
+    kinds = {name: (type(own).__name__, own.weight_decay) for name, own in chosen.items()}
+    assert kinds["0.weight"] == kinds["9.weight"] == ("AdamW", 0.2)
+    assert kinds["2.weight"] == kinds["6.weight"] == ("Muon", 0.2)
+    assert kinds["3.weight"] == kinds["9.bias"] == ("AdamW", 0.0)

@@ -1,8 +1,13 @@
 """Figures show the data that they were given."""
 
+import io
+from base64 import b64decode
+
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from IPython.core.pylabtools import retina_figure
+from PIL import Image, ImageChops
 
 from common import plots
 from common.evaluate import Spread
@@ -130,3 +135,18 @@ def test_importances_and_the_range_test(ax):
     assert [patch.get_width() for patch in ax.patches] == [0.75, 0.25]
     plots.lr_range(ax, [0.1, 1.0], [3.0, 2.0], [3.0, 2.5], lr=0.1)
     assert ax.get_xscale() == "log" and ax.get_legend().get_texts()[-1].get_text() == "suggested: 0.1"
+
+
+def test_pictures_of_notebooks_are_light_and_look_the_same():
+    plots.use_style()
+    figure, ax = plt.subplots()
+    ax.plot(torch.randn(200, generator=torch.Generator().manual_seed(0)).cumsum(0))
+    full, size = retina_figure(figure, base64=False)
+    encoded, same_size = plots.light_png(figure)
+    light = b64decode(encoded)
+    assert same_size == size and len(light) < 0.6 * len(full)
+    before, after = (Image.open(io.BytesIO(png)).convert("RGB") for png in (full, light))
+    assert before.size == after.size
+    assert max(high for _, high in ImageChops.difference(before, after).getextrema()) < 24
+    plt.close(figure)
+    assert plots.light_png(plt.figure()) is None  # nothing drawn, nothing shown

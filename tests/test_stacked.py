@@ -59,14 +59,15 @@ OTHER_WAYS = [
     {"optimizer": "momentum", "weight_decay": 0.01},
     {"optimizer": "rmsprop", "lr": 0.001, "schedule": "linear"},
     {"optimizer": "adam", "lr": 0.003, "clip": 0.5},
+    {"optimizer": "muon", "lr": 0.005},
     {"optimizer": "adamw", "lr": 0.003, "weight_decay": 0.1, "average": 0.9, "label_smoothing": 0.1},
 ]
 
 
 @pytest.mark.parametrize("how", OTHER_WAYS, ids=lambda how: how["optimizer"])
-@pytest.mark.parametrize("model", ["hierarchical", "hierarchical-bug"])
-def test_the_graph_of_every_optimiser_equals_plain(model, how):
-    config = Config(**{"steps": 60, "warmup": 10, **how})
+def test_the_graph_of_every_optimiser_equals_plain(how):
+    # the buggy tree, for its statistics also grow
+    config, model = Config(**{"steps": 25, "warmup": 10, **how}), "hierarchical-bug"
     contexts, targets = data(MODELS[model].block_size)
     plain, generators = built(model, [0, 3])
     expected = train(plain, contexts, targets, generators, config, compile=False)
@@ -76,20 +77,20 @@ def test_the_graph_of_every_optimiser_equals_plain(model, how):
         optimizer=config.optimiser(), clip=config.clip, average=config.average,
         label_smoothing=config.label_smoothing,
     )  # fmt: skip
-    assert torch.allclose(loop.steps(0, 60), expected, atol=1e-8, rtol=0)
+    assert torch.allclose(loop.steps(0, 25), expected, atol=1e-8, rtol=0)
     kept = PlainLoop(plain, contexts, targets, generators, [config] * 2)
     assert [list(state) for state in loop.states()] == [list(state) for state in kept.states()]
 
 
 @needs_compiler
 def test_a_compiled_optimiser_equals_plain():
-    config = Config(**{"steps": 60, **OTHER_WAYS[-1]})
-    plain, generators = built("hierarchical", [0, 3])
-    expected = train(plain, *data(8), generators, config, compile=False)
-    models, generators = built("hierarchical", [0, 3])
+    config = Config(**{"steps": 25, **OTHER_WAYS[-1]})
+    plain, generators = built("mlp", [0, 3])
+    expected = train(plain, *data(3), generators, config, compile=False)
+    models, generators = built("mlp", [0, 3])
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)  # no falling back
-        losses = train(models, *data(8), generators, config)
+        losses = train(models, *data(3), generators, config)
     assert torch.allclose(losses, expected, atol=1e-8, rtol=0)
     assert all(largest_difference(a, b) < 1e-8 for a, b in zip(models, plain, strict=True))
 

@@ -299,3 +299,19 @@ def test_bad_input_is_refused():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert train_module.device("cpu").type == "cpu"
+
+
+def test_a_teacher_takes_part_in_the_loss(tmp_path):
+    (x, y), ((model,), (g,)) = whole_names()
+    soft = torch.softmax(torch.randn((*y.shape, 27), generator=torch.Generator().manual_seed(5)), -1).double()
+    config = Config(steps=1, batch_size=4, distill=0.3)
+    _, ((other,), (again,)) = whole_names()
+    loss = train([model], x, y, [g], config, soft=soft)
+    batch = torch.randint(0, len(x), (4,), generator=again)
+    logits, wanted = predictions(other.train(), x[batch], y[batch])
+    hard = torch.nn.functional.cross_entropy(logits, wanted)
+    taught = -(soft[batch][y[batch] != names.IGNORED] * logits.log_softmax(-1)).sum(-1).mean()
+    assert loss.item() == pytest.approx(float(0.7 * hard + 0.3 * taught))
+    for wrong in ({"config": Config(steps=1)}, {"soft": None}, {"soft": soft[:-1]}):
+        with pytest.raises(ValueError, match="expected a teacher's probabilities"):
+            train([model], x, y, [g], **({"config": config, "soft": soft} | wrong))

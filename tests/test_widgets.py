@@ -120,6 +120,13 @@ def test_the_convolution_widget_holds_the_convolution(name):
     assert [layer["dilation"] for layer in stage["layers"] if layer["kind"] == "convolution"] == [1, 2, 4]
 
 
+def test_the_receptive_field_starts_where_it_is_told():
+    widget = widgets.receptive_field(256, kernel_size=3, layers=5, stacks=1, channels=24)
+    state = (widget.vocabulary, widget.kernel_size, widget.layers, widget.stacks, widget.channels)
+    assert state == (256, 3, 5, 1, 24)
+    assert (widget.growth, widget.block, widget.back) == ("doubling", "skip", 0)
+
+
 def test_batchnorm_axes_holds_what_comes_before_the_first_norm():
     model = trained("hierarchical")
     x = torch.randint(0, 27, (20, 8), generator=torch.Generator().manual_seed(2))

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from dataclasses import fields
 from hashlib import sha256
@@ -12,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from . import bench, experiments, roadmap
+from . import bench, constraints, experiments, roadmap
 from . import names as names_module
 from .evaluate import (
     LECTURE,
@@ -25,15 +26,16 @@ from .evaluate import (
     stored_spread,
     token_losses,
 )
-from .experiments import SPLITS, Run
+from .experiments import SPLITS, Run, load_model
 from .files import read_json, replace_file, write_json
-from .models import MODELS, PRETRAINED, RECIPES
+from .models import MODELS, NETWORKS, PRETRAINED, RECIPES
 from .provenance import ROOT
 from .sample import sample
 from .train import OPTIMIZERS, SCHEDULES, Config, device
 from .vocabulary import Vocabulary
 
 CURVE_POINTS = 200
+BLOCKS = "blocks"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         "--evaluate-every", type=int, default=0, metavar="STEPS",
         help="look at the validation loss so often, for its curve (default: at the end only)",
     )  # fmt: skip
+    command.add_argument("--no-test", action="store_true", help="leave the test split closed")
     command.add_argument(
         "--out", type=Path, required=True, help="folder of the run; an unfinished one is resumed"
     )
@@ -71,6 +74,18 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--run", dest="folder", type=Path, required=True, help="folder that train wrote")
     command.add_argument("--prefix", default="")
     command.add_argument("--temperature", type=float, default=1.0)
+    command.add_argument("--top-k", type=int, metavar="K", help="only the K likeliest characters")
+    command.add_argument("--top-p", type=float, metavar="P", help="only the likeliest with probability P")
+    command.add_argument("--alphabet", metavar="LETTERS", help="only these characters")
+    command.add_argument("--length", metavar="N", help="how long: 5, 3-6 or 3-")
+    command.add_argument("--pattern", help='"?" for any character, "*" for any number of them, as in "a???n"')
+    command.add_argument("--new", action="store_true", help="no name of the training list")
+    command.add_argument(
+        "--names", type=Path, help="with --new: the list of the run (default: the shipped list)"
+    )
+    command.add_argument(
+        "--exact", action="store_true", help="from the model's distribution given the constraints"
+    )
     command.add_argument("-n", "--count", type=int, default=20)
     command.add_argument("--seed", type=int, default=0, help="of the draws")
     command.add_argument("--model-seed", type=int, default=0, help="which of the run's models")
@@ -107,7 +122,9 @@ def _parser() -> argparse.ArgumentParser:
         "--collect", nargs="+", type=Path, metavar="RUN", default=[], help="run folders of one list"
     )
     command.add_argument(
-        "--name", choices=("shipped", "lecture", "distinct"), help="which list they were run on"
+        "--name",
+        choices=("shipped", "lecture", "distinct", BLOCKS),
+        help=f"which list they were run on; {BLOCKS}: the ablation of chapter 8, a folder a variant",
     )
     command.add_argument("--names", type=Path, help="the list itself (default: the shipped one)")
     command.add_argument(
@@ -148,6 +165,10 @@ def _add_run(command) -> None:
     command.add_argument("--first-seed", type=int, default=0, help="the first of them")
     command.add_argument("--device", help="cuda, mps or cpu (default: the first of these that is there)")
     command.add_argument("--no-compile", action="store_true", help="run the plain loop")
+    command.add_argument(
+        "--teacher", nargs="+", type=Path, metavar="RUN", default=[],
+        help="folders of runs whose probabilities take part in the loss; --distill says how much",
+    )  # fmt: skip
 
 
 CHOICES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
@@ -204,13 +225,14 @@ def _run_of(options) -> Run:
         options.names,
         None if options.alphabet == "any" else options.alphabet or ascii_lowercase,
         options.distinct,
+        tuple(options.teacher),
     )
 
 
 def _train(options) -> None:
     experiments.run(
         _run_of(options), options.out, place=device(options.device), compile=not options.no_compile,
-        every=options.evaluate_every, say=print,
+        every=options.evaluate_every, say=print, splits=SPLITS[:2] if options.no_test else SPLITS,
     )  # fmt: skip
 
 
@@ -253,17 +275,49 @@ def _space(path) -> dict:
 
 
 def _sample(options) -> None:
+    model = load_model(options.folder, options.model_seed)
     settings = read_json(options.folder / "config.json")
-    if settings.get("model") not in RECIPES:
-        raise ValueError(f"{options.folder / 'config.json'}: names no model; expected one of {list(RECIPES)}")
     recipe, vocabulary = RECIPES[settings["model"]], Vocabulary(settings["vocabulary"])
-    model = _load_model(options.folder, settings, options.model_seed)
     generator = torch.Generator().manual_seed(options.seed)
     for name in sample(
         model, vocabulary, recipe.block_size, options.count,
         generator=generator, prefix=options.prefix, temperature=options.temperature,
+        top_k=options.top_k, top_p=options.top_p,
+        constraint=_constraint(options, settings), exact=options.exact,
     ):  # fmt: skip
         print(name)
+
+
+def _constraint(options, settings):
+    """What the options ask of a name, or None."""
+    asked = []
+    if options.alphabet is not None:
+        unknown = sorted(set(options.alphabet) - set(settings["vocabulary"]))
+        if unknown:
+            raise ValueError(f"--alphabet: the run knows no {unknown[0]!r}, only {settings['vocabulary']!r}")
+        asked.append(constraints.Alphabet(options.alphabet))
+    if options.length is not None:
+        found = re.fullmatch(r"(\d+)(-(\d*))?", options.length)
+        if not found:
+            raise ValueError(f"--length: expected 5, 3-6 or 3-, got {options.length!r}")
+        shortest = int(found[1])
+        longest = (int(found[3]) if found[3] else None) if found[2] else shortest
+        asked.append(constraints.Length(shortest, longest))
+    if options.pattern is not None:
+        asked.append(constraints.Pattern(options.pattern))
+    if options.new:
+        path = options.names or names_module.path_in_use()
+        asked.append(constraints.NotIn(_training_names(path, settings)))
+    return constraints.All(*asked) if asked else None
+
+
+def _training_names(path, settings) -> list[str]:
+    """The names that a run was trained on. ValueError where the list is another one."""
+    listed = settings["names"]
+    if not path.exists() or sha256(path.read_bytes()).hexdigest() != listed["sha256"]:
+        raise ValueError(f"{path} is not the list of this run ({listed['file']}); name it with --names")
+    names = names_module.load(path, settings["vocabulary"])
+    return names_module.split(names_module.distinct(names) if listed["distinct_only"] else names).train
 
 
 def _results(options) -> None:
@@ -272,7 +326,8 @@ def _results(options) -> None:
             raise ValueError("--collect writes and --check does not; give one of them")
         if not options.name:
             raise ValueError("--collect needs --name, the list that the runs were made on")
-        write_json(RESULTS / f"{options.name}.json", _collect(options.collect, options.names))
+        collect = _ablation if options.name == BLOCKS else _collect
+        write_json(RESULTS / f"{options.name}.json", collect(options.collect, options.names))
         if options.name == "shipped":
             _publish(options.collect)
             if len(options.collect) == len(MODELS):
@@ -286,10 +341,11 @@ def _results(options) -> None:
         print(f"refreshed {path.name}")
 
 
-def _collect(folders, path) -> dict:
+def _reports(folders, path):
+    """The reports of runs on one list, what they share, and that list. ValueError where they differ."""
     reports = [read_json(folder / "results.json") for folder in folders]
     shared = {key: reports[0][key] for key in ("names", "training", "vocabulary")}
-    path, vocabulary = path or names_module.SHIPPED, Vocabulary(shared["vocabulary"])
+    path = path or names_module.SHIPPED
     if sha256(path.read_bytes()).hexdigest() != shared["names"]["sha256"]:
         raise ValueError(
             f"{path} is not the list of these runs ({shared['names']['file']}); name it with --names"
@@ -297,12 +353,18 @@ def _collect(folders, path) -> dict:
     names = names_module.load(path, shared["vocabulary"])
     if shared["names"]["distinct_only"]:
         names = names_module.distinct(names)
-    models = {}
     for folder, report in zip(folders, reports, strict=True):
         for key, value in shared.items():
             if report[key] != value:
                 raise ValueError(f"{folder}: expected the same {key} as {folders[0]}, got {report[key]}")
-        trained = [_load_model(folder, report, run["seed"]) for run in report["runs"]]
+    return reports, shared, names
+
+
+def _collect(folders, path) -> dict:
+    reports, shared, names = _reports(folders, path)
+    vocabulary, models = Vocabulary(shared["vocabulary"]), {}
+    for folder, report in zip(folders, reports, strict=True):
+        trained = [load_model(folder, run["seed"]) for run in report["runs"]]
         models[report["model"]] = {
             "runs": report["runs"],
             "provenance": report["provenance"],
@@ -312,11 +374,36 @@ def _collect(folders, path) -> dict:
     return shared | {"models": {name: models[name] for name in MODELS if name in models}}
 
 
+def _ablation(folders, path) -> dict:
+    """Variants of networks that take whole names, by the names of their folders.
+
+    No test loss: the test names are for chapter 11.
+    """
+    reports, shared, names = _reports(folders, path)
+    vocabulary, variants = Vocabulary(shared["vocabulary"]), {}
+    val_words = names_module.split(names).val
+    x, y = names_module.examples(val_words, vocabulary, None)
+    for folder, report in zip(folders, reports, strict=True):
+        if report["model"] not in NETWORKS:
+            raise ValueError(f"{folder}: expected a run of one of {list(NETWORKS)}, got {report['model']!r}")
+        trained = [load_model(folder, run["seed"]) for run in report["runs"]]
+        losses = torch.stack([token_losses(model, x, y) for model in trained])
+        variants[folder.name] = {
+            "model": report["model"],
+            "sizes": report["sizes"],
+            "runs": [{key: value for key, value in run.items() if key != "test"} for run in report["runs"]],
+            "val_by_position": [[round(v, 4) for v in loss_by_position(each, val_words)] for each in losses],
+            "training_curve": _curve(folder),
+            "provenance": report["provenance"],
+        }
+    return shared | {"variants": variants}
+
+
 def _publish(folders) -> None:
     """The models that the pages run live: seed 0 of every run, with where it comes from."""
     for folder in folders:
         report = read_json(folder / "results.json")
-        model = _load_model(folder, report, 0)
+        model = load_model(folder, 0)
         about = {
             "model": report["model"], "seed": "0", "vocabulary": report["vocabulary"],
             "names": report["names"]["sha256"], "steps": str(report["training"]["steps"]),
@@ -351,19 +438,6 @@ def _curve(folder) -> dict:
         "mean": [round(s.mean, 4) for s in spreads],
         "sd": [round(s.sd, 4) for s in spreads] if len(curves) > 1 else None,
     }
-
-
-def _load_model(folder, settings, seed):
-    """A trained model of a run, on the CPU, in evaluation mode."""
-    path = folder / f"model-{seed}.safetensors"
-    if not path.exists():
-        raise ValueError(f"{path}: no such file; expected a finished run with a model for seed {seed}")
-    try:
-        tensors = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a file of parameters ({error})") from None
-    recipe, V = RECIPES[settings["model"]], len(settings["vocabulary"]) + 1
-    return recipe.sized(V, settings.get("sizes", {})).load(tensors).eval()
 
 
 def _draw_road(path) -> None:

@@ -27,8 +27,9 @@ from safetensors.torch import load_file, save
 from . import names as names_module
 from .evaluate import mean_loss, smooth, spread
 from .files import read_json, replace_file, write_json
-from .models import RECIPES, count_parameters
-from .optim import beside
+from .layers import evaluating
+from .models import RECIPES, count_parameters, predictions
+from .optim import assigned, beside
 from .provenance import commit, machine
 from .train import Config, Watch, plain_steps, seeded, train
 from .vocabulary import Vocabulary
@@ -43,6 +44,8 @@ class Run:
 
     sizes: of the model, those that differ from its recipe's; a dict will do.
     names: the list; None is the one in use. alphabet: None takes whatever the list holds.
+    teachers: folders of finished runs on the same list; the mean of all their models' probabilities
+        takes part in the loss, as ``config.distill`` says.
     """
 
     model: str
@@ -52,6 +55,7 @@ class Run:
     names: Path | None = None
     alphabet: str | None = ascii_lowercase
     distinct: bool = False
+    teachers: tuple[Path, ...] = ()
 
     def __post_init__(self):
         if self.model not in RECIPES:
@@ -63,6 +67,7 @@ class Run:
         for name, value in (("names", path), ("sizes", tuple(sorted(sizes.items())))):
             object.__setattr__(self, name, value)
         object.__setattr__(self, "seeds", tuple(self.seeds))
+        object.__setattr__(self, "teachers", tuple(Path(folder) for folder in self.teachers))
 
     def to_json(self) -> dict:
         """What `from_json` reads: the list by its path, and null for the shipped one, wherever that is."""
@@ -71,6 +76,7 @@ class Run:
             "model": self.model, "sizes": _plain(dict(self.sizes)), "training": _plain(asdict(self.config)),
             "seeds": list(self.seeds), "names": None if path == names_module.SHIPPED else str(path),
             "alphabet": self.alphabet, "distinct": self.distinct,
+            "teachers": [str(folder.resolve()) for folder in self.teachers],
         }  # fmt: skip
 
     @classmethod
@@ -82,15 +88,12 @@ class Run:
 
     def identity(self) -> str:
         """Sixteen digits that two runs share where they train the same on a list of the same content."""
-        said = self.to_json() | {"names": self.digest()}
+        said = self.to_json() | {"names": self.digest(), "teachers": _teachers(self)}
         return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
     def digest(self) -> str:
         """The SHA-256 of the list's content; empty where there is none."""
-        try:
-            return sha256(self.names.read_bytes()).hexdigest()
-        except OSError:
-            return ""  # `names.load` says what is wrong with it
+        return _digest(self.names)
 
     def changed(self, **values) -> "Run":
         """This run with other values: fields of `Config` by their names, sizes as ``model.NAME``."""
@@ -104,6 +107,13 @@ class Run:
     def build(self, vocab_size: int, generator=None):
         """The model, with weights drawn by the generator."""
         return RECIPES[self.model].sized(vocab_size, dict(self.sizes), generator)
+
+
+def _digest(path: Path) -> str:
+    try:
+        return sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""  # whoever reads it says what is wrong with it
 
 
 def _frozen(value):
@@ -156,7 +166,63 @@ def settings(what: Run, on: Data) -> dict:
             "windows": counted,
         },
         "vocabulary": "".join(on.vocabulary.characters[1:]),
+        **({"teachers": _teachers(what)} if what.teachers else {}),
     }  # fmt: skip
+
+
+def load_model(folder: Path, seed: int):
+    """A trained model of a run's folder, on the CPU, in evaluation mode. ValueError where there is none."""
+    report, path = read_json(folder / "config.json"), folder / f"model-{seed}.safetensors"
+    if report.get("model") not in RECIPES:
+        raise ValueError(f"{folder / 'config.json'}: names no model; expected one of {list(RECIPES)}")
+    if not path.exists():
+        raise ValueError(f"{path}: no such file; expected a finished run with a model for seed {seed}")
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a file of parameters ({error})") from None
+    recipe, V = RECIPES[report["model"]], len(report["vocabulary"]) + 1
+    return recipe.sized(V, report.get("sizes", {})).load(tensors).eval()
+
+
+def _teachers(what: Run) -> list[dict]:
+    """Who taught: the folders' names, and a digest of each model."""
+    return [
+        {
+            "run": folder.name,
+            "models": [_digest(path)[:16] for path in sorted(folder.glob("model-*.safetensors"))],
+        }
+        for folder in what.teachers
+    ]
+
+
+def taught(what: Run, on: Data) -> torch.Tensor | None:
+    """The teachers' probabilities for every target of the training split, the mean over all their models.
+
+    ValueError for a teacher that was trained on another list, or reads its names in another form.
+    """
+    if not what.teachers:
+        return None
+    x, y = on.splits["train"]
+    soft, count = torch.zeros((*y.shape, len(on.vocabulary)), device=y.device), 0
+    for folder in what.teachers:
+        report = read_json(folder / "results.json")
+        expected = settings(what, on)
+        for key in ("names", "vocabulary"):
+            if report[key] != expected[key]:
+                raise ValueError(
+                    f"{folder}: expected a teacher with the {key} {expected[key]}, got {report[key]}"
+                )
+        for seed in report["seeds"]:
+            model = load_model(folder, seed).to(y.device)
+            with evaluating(model):
+                for rows in torch.arange(len(x)).split(1_024):
+                    logits, _ = predictions(model, x[rows], y[rows])
+                    part = soft[rows]
+                    part[y[rows] != names_module.IGNORED] += torch.softmax(logits, dim=-1)
+                    soft[rows] = part
+            count += 1
+    return soft / count
 
 
 def run(
@@ -194,6 +260,7 @@ def run(
     began = time.perf_counter()
     losses = train(
         models, *on.splits["train"], generators, what.config, compile=compile, workers=workers, watch=watch,
+        soft=taught(what, on),
         checkpoint=folder / "checkpoint.pt", every=checkpoint_every, progress=what.model,
     )  # fmt: skip
     seconds = time.perf_counter() - began
@@ -341,7 +408,7 @@ def lr_range(
     if not 0 < low < high or steps < 2:
         raise ValueError(f"expected 0 < low < high and at least 2 steps, got {low}, {high} and {steps}")
     model, config = copy.deepcopy(model), replace(config, schedule="constant", warmup=0, average=0.0)
-    kept, lrs, losses, best = beside(model, config.optimiser()), [], [], math.inf
+    kept, lrs, losses, best = beside(model, assigned(model, config.optimiser())), [], [], math.inf
     for step in range(steps):
         lr = low * (high / low) ** (step / (steps - 1))
         loss = plain_steps(model, x, y, generator, replace(config, lr=lr), 0, 1, kept).item()

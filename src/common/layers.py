@@ -7,10 +7,12 @@ Two conventions differ from torch.nn, and the chapters say why:
 * Sequences are laid out (B, T, C). torch's ``BatchNorm1d`` wants (B, C, T).
 
 Random numbers come from the CPU generator that is passed in, so that every device starts from
-the same weights. Introduced in chapter 2; ``FlattenConsecutive`` in chapter 4; ``CausalConv1d`` in chapter 7.
+the same weights. Introduced in chapter 2; ``FlattenConsecutive`` in chapter 4; ``CausalConv1d`` in chapter 7;
+``Gate``, ``Residual`` and the blocks of WaveNet in chapter 8.
 """
 
 from contextlib import contextmanager
+from textwrap import indent
 
 import torch
 
@@ -250,6 +252,36 @@ class Tanh(Layer):
         return torch.tanh(x)
 
 
+class ReLU(Layer):
+    """What is negative becomes 0. x: (...) -> (...)"""
+
+    def __call__(self, x):
+        return torch.relu(x)
+
+
+class SiLU(Layer):
+    """x times its own sigmoid: a ReLU without a corner (Hendrycks and Gimpel, 2016). x: (...) -> (...)"""
+
+    def __call__(self, x):
+        return x * torch.sigmoid(x)
+
+
+class Gate(Layer):
+    """One half of the channels is the signal, the other says how much of it goes through.
+
+    y = tanh(a) * sigmoid(b), where x is a and b side by side.
+
+    x: (..., 2 H) -> (..., H); ValueError for an odd number of channels. (van den Oord et al., 2016,
+    equation 2.) Introduced in chapter 8.
+    """
+
+    def __call__(self, x):
+        if x.shape[-1] % 2:
+            raise ValueError(f"expected an even number of channels, got shape {tuple(x.shape)}")
+        signal, gate = x.chunk(2, dim=-1)
+        return torch.tanh(signal) * torch.sigmoid(gate)
+
+
 class Dropout(Layer):
     """In training, every element is 0 with probability p, the others grow by 1 / (1 - p).
 
@@ -324,7 +356,56 @@ class Sequential(Layer):
         return super().train(mode)
 
     def __repr__(self):
-        return "Sequential([\n" + "".join(f"    {layer!r},\n" for layer in self.layers) + "])"
+        inside = "".join(f"{layer!r},\n" for layer in self.layers)
+        return f"{type(self).__name__}([\n{indent(inside, '    ')}])"
+
+
+class Residual(Sequential):
+    """What goes in is added to what comes out: y = x + f(x), with f the layers inside.
+
+    x: (..., C) -> (..., C); ValueError where f returns another shape, which addition might broadcast.
+    (He et al., 2016.) Introduced in chapter 8.
+    """
+
+    def __call__(self, x, mask=None, place=None):
+        y = super().__call__(x, mask=mask, place=place)
+        if y.shape != x.shape:
+            raise ValueError(f"expected layers that keep the shape {tuple(x.shape)}, got {tuple(y.shape)}")
+        return x + y
+
+
+class WaveNetBlock(Sequential):
+    """A block with two ends: one goes on to the next block, the other skips to the output.
+
+    z = body(x), out = x + z W_out, skip = z W_skip (van den Oord et al., 2016, figure 4).
+
+    x: (B, T, C) -> out (B, T, C) and skip (B, T, n_skip). body: layers from C channels to those of z;
+    to_out, to_skip: a layer each. Without `to_out`, as in the last block, out is None; with
+    `residual=False` it is z W_out alone. Introduced in chapter 8.
+    """
+
+    def __init__(self, body, to_out, to_skip, residual=True):
+        self.body, self.to_out, self.to_skip, self.residual = Sequential(body), to_out, to_skip, residual
+        super().__init__([layer for layer in (self.body, to_skip, to_out) if layer is not None])
+
+    def __call__(self, x, mask=None, place=None):
+        z = self.body(x, mask=mask, place=place)
+        out = None if self.to_out is None else self.to_out(z)
+        return (x + out if self.residual and out is not None else out), self.to_skip(z)
+
+
+class Skips(Sequential):
+    """Blocks one after the other, and the sum of what skips from each to the output.
+
+    x: (B, T, C) -> (B, T, n_skip). The layers are blocks as `WaveNetBlock`. Introduced in chapter 8.
+    """
+
+    def __call__(self, x, mask=None, place=None):
+        skips = []
+        for block in self.layers:
+            x, skip = block(x, mask=mask, place=place)
+            skips.append(skip)
+        return sum(skips)
 
 
 def every_layer(layer: Layer):

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from safetensors.torch import load_file
 
+from . import field
 from .layers import (
     BatchNorm1d,
     CausalConv1d,
@@ -21,9 +22,15 @@ from .layers import (
     Embedding,
     Flatten,
     FlattenConsecutive,
+    Gate,
     Linear,
+    ReLU,
+    Residual,
     Sequential,
+    SiLU,
+    Skips,
     Tanh,
+    WaveNetBlock,
     evaluating,
     every_layer,
 )
@@ -114,23 +121,71 @@ def as_convolution(tree: Sequential) -> Sequential:
     return Sequential(layers).eval()
 
 
+ACTIVATIONS = {"tanh": Tanh, "relu": ReLU, "silu": SiLU, "gate": Gate}
+
+
 def dilated(
-    vocab_size=27, n_embd=24, n_hidden=128, dilations=(1, 2, 4), kernel_size=2, dropout=0.0, *, generator=None
-) -> Sequential:
+    vocab_size=27, n_embd=24, n_hidden=128, dilations=(1, 2, 4), kernel_size=2, activation="tanh",
+    residual=False, dropout=0.0, input_dropout=0.0, *, generator=None,
+) -> Sequential:  # fmt: skip
     """The tree as a network of dilated causal convolutions, to be trained on whole names.
 
     x: (B, T) -> (B, T, V). With kernels of two and dilations 1, 2, 4 it has the tree's parameters and
-    sees eight characters. Introduced in chapter 8.
+    sees eight characters. Introduced in chapter 8; for chapter 11 it also takes another activation, and
+    `residual` adds to what a level makes what it was made of, where both have the same size.
+    ValueError for an activation that is none of ACTIVATIONS.
     """
-    g = generator
-    layers, width = [Embedding(vocab_size, n_embd, generator=g)], n_embd
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"expected one of {list(ACTIVATIONS)}, got {activation!r}")
+    g, width, wide = generator, n_embd, n_hidden * (2 if activation == "gate" else 1)
+    layers = [Embedding(vocab_size, n_embd, generator=g)]
+    layers += [Dropout(input_dropout)] if input_dropout else []
     for dilation in dilations:
-        layers += [
-            CausalConv1d(width, n_hidden, kernel_size, dilation, bias=False, generator=g),
-            BatchNorm1d(n_hidden), Tanh(), *([Dropout(dropout)] if dropout else []),
+        level = [
+            CausalConv1d(width, wide, kernel_size, dilation, bias=False, generator=g),
+            BatchNorm1d(wide), ACTIVATIONS[activation](),
         ]  # fmt: skip
+        layers += [Residual(level)] if residual and width == n_hidden else level
+        layers += [Dropout(dropout)] if dropout else []
         width = n_hidden
     return _with_soft_output([*layers, Linear(n_hidden, vocab_size, generator=g)])
+
+
+def wavenet(
+    vocab_size=27, n_channels=45, n_skip=45, dilations=(1, 2, 4, 1, 2, 4), kernel_size=2,
+    gate=True, residual=True, skip=True, dropout=0.0, *, generator=None,
+) -> Sequential:  # fmt: skip
+    """The network of van den Oord et al. (2016), in which each of its three parts can be left out.
+
+    x: (B, T) -> (B, T, V), to be trained on whole sequences: names, or sound. A block a dilation, all
+    of `n_channels`; their skips, or without these the last block's output, go through two maps of
+    single places, with ReLU before each.
+
+    gate: tanh times sigmoid; False is tanh alone, of half as many channels.
+    residual: a block adds to its input; False replaces it.
+    skip: every block contributes to the output; False: the last one alone.
+    dropout: of each block's z, before it leaves the block.
+
+    ValueError for no dilation. Introduced in chapter 8.
+    """
+    if not dilations:
+        raise ValueError("expected at least one dilation, got none")
+    g, C, blocks = generator, n_channels, []
+    for i, dilation in enumerate(dilations):
+        body = [CausalConv1d(C, 2 * C if gate else C, kernel_size, dilation, generator=g)]
+        body += [Gate() if gate else Tanh(), *([Dropout(dropout)] if dropout else [])]
+        last = i == len(dilations) - 1
+        to_skip = Linear(C, n_skip, generator=g) if skip else None
+        to_out = None if skip and last else Linear(C, C, generator=g)
+        if skip:
+            blocks.append(WaveNetBlock(body, to_out, to_skip, residual))
+        else:
+            blocks.append((Residual if residual else Sequential)([*body, to_out]))
+    return _with_soft_output([
+        Embedding(vocab_size, C, generator=g), Skips(blocks) if skip else Sequential(blocks),
+        ReLU(), Linear(n_skip if skip else C, n_skip, generator=g),
+        ReLU(), Linear(n_skip, vocab_size, generator=g),
+    ])  # fmt: skip
 
 
 class Recipe(NamedTuple):
@@ -162,6 +217,9 @@ MODELS = {
 }  # the stages of the lecture
 NETWORKS = {
     "dilated": Recipe(dilated, None, "dilated convolutions"),
+    "wavenet": Recipe(wavenet, None, "WaveNet blocks"),
+    "recurrent": Recipe(field.recurrent, None, "recurrent network"),
+    "transformer": Recipe(field.transformer, None, "Transformer"),
 }  # of chapters 8 and 11
 RECIPES = MODELS | NETWORKS
 

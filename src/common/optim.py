@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from .layers import parameter_names
+from .layers import Embedding, every_layer, parameter_names
 
 
 @dataclass(frozen=True)
@@ -96,23 +96,80 @@ class AdamW(Adam):
         return p * (1 - lr * self.weight_decay), g
 
 
-def clipped(gradients: list[torch.Tensor], max_norm: float) -> list[torch.Tensor]:
-    """Gradients scaled down together where their common length exceeds `max_norm` (Pascanu et al., 2013)."""
-    norm = torch.stack([(g * g).sum() for g in gradients]).sum().sqrt()
-    scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-    return [g * scale for g in gradients]
+@dataclass(frozen=True)
+class Muon:
+    """Momentum whose step has every direction of the matrix in equal strength (Jordan et al., 2024).
+
+    b <- momentum b + (1 - momentum) g;  u = (1 - momentum) g + momentum b
+    p <- (1 - lr weight_decay) p - lr 0.2 sqrt(max(inputs, outputs)) orthogonal(u)
+
+    For matrices between the first layer and the last; what goes before the output dimension counts
+    as one. The factor makes a step as long as one of AdamW's (Liu et al., 2025), so that one
+    learning rate serves both. Introduced in chapter 11.
+    """
+
+    momentum: float = 0.95
+    weight_decay: float = 0.1
+
+    def start(self, p):
+        return {"b": torch.zeros_like(p)}
+
+    def step(self, p, g, kept, lr):
+        b = self.momentum * kept["b"] + (1 - self.momentum) * g
+        u = orthogonal(((1 - self.momentum) * g + self.momentum * b).flatten(0, -2))
+        p = p * (1 - lr * self.weight_decay)
+        return p - lr * 0.2 * max(u.shape) ** 0.5 * u.view(p.shape), {"b": b}
+
+
+def orthogonal(matrix: torch.Tensor, rounds: int = 5) -> torch.Tensor:
+    """The matrix with all its singular values moved close to 1, by Newton-Schulz iteration.
+
+    matrix: (n, m) -> (n, m). Products of matrices alone, for a singular value decomposition is slow.
+    The coefficients are those of Jordan et al. (2024): quick, and exact to about 0.3.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    wide = matrix.shape[0] <= matrix.shape[1]
+    x = matrix if wide else matrix.T
+    x = x / (x.norm() + 1e-7)
+    for _ in range(rounds):
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    return x if wide else x.T
 
 
 # ---- all parameters of a model ---------------------------------------------------
 # What is kept from step to step stands beside the model's tensors under names like "1.weight@m".
 
 
-def beside(model, optimizer, average: bool = False) -> dict[str, torch.Tensor]:
-    """What an optimiser keeps before the first step, and, if asked for, the average of every tensor."""
+def assigned(model, optimizer) -> dict:
+    """The optimiser of every parameter by name.
+
+    Only matrices decay: a bias or a scale of BatchNorm has no size to hold down. Muon is for the
+    matrices inside; embeddings, the last layer's and vectors go to AdamW.
+    """
+    tensors, inside = model.tensors(), _inside(model)
+    plain = AdamW(weight_decay=optimizer.weight_decay) if isinstance(optimizer, Muon) else optimizer
+    chosen = {name: optimizer if name in inside else plain for name in parameter_names(model)}
+    return {
+        name: own if tensors[name].ndim > 1 else replace(own, weight_decay=0.0)
+        for name, own in chosen.items()
+    }
+
+
+def _inside(model) -> set[str]:
+    """The names of the matrices that stand neither in an embedding nor in the last layer."""
+    apart = [layer for layer in every_layer(model) if isinstance(layer, Embedding)] + model.layers[-1:]
+    apart = {id(p) for layer in apart for p in layer.parameters()}
+    tensors = model.tensors()
+    return {n for n in parameter_names(model) if tensors[n].ndim > 1 and id(tensors[n]) not in apart}
+
+
+def beside(model, optimizers: dict, average: bool = False) -> dict[str, torch.Tensor]:
+    """What optimisers keep before the first step, and, if asked for, the average of every tensor."""
     tensors = model.tensors()
     kept = {
         f"{name}@{slot}": t
-        for name in parameter_names(model)
+        for name, optimizer in optimizers.items()
         for slot, t in optimizer.start(tensors[name].detach()).items()
     }
     if average:
@@ -120,17 +177,22 @@ def beside(model, optimizer, average: bool = False) -> dict[str, torch.Tensor]:
     return kept
 
 
-def descend(optimizer, parameters: dict, gradients: list, kept: dict, lr) -> tuple[dict, dict]:
-    """One step of every parameter: what they are after it, and what is kept then, both by name.
-
-    Only matrices decay: a bias or a scale of BatchNorm has no size to hold down.
-    """
-    plain, after, slots = replace(optimizer, weight_decay=0.0), {}, dict(kept)
+def descend(optimizers: dict, parameters: dict, gradients, kept: dict, lr) -> tuple[dict, dict]:
+    """One step of every parameter: what they are after it, and what is kept then, both by name."""
+    after, slots = {}, dict(kept)
     for (name, p), g in zip(parameters.items(), gradients, strict=True):
+        optimizer = optimizers[name]
         own = {slot: kept[f"{name}@{slot}"] for slot in optimizer.start(p)}
-        after[name], own = (optimizer if p.ndim > 1 else plain).step(p, g, own, lr)
+        after[name], own = optimizer.step(p, g, own, lr)
         slots |= {f"{name}@{slot}": t for slot, t in own.items()}
     return after, slots
+
+
+def clipped(gradients: list[torch.Tensor], max_norm: float) -> list[torch.Tensor]:
+    """Gradients scaled down together where their common length exceeds `max_norm` (Pascanu et al., 2013)."""
+    norm = torch.stack([(g * g).sum() for g in gradients]).sum().sqrt()
+    scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    return [g * scale for g in gradients]
 
 
 def follow(tensors: dict, kept: dict, share: float) -> dict:

@@ -4,13 +4,19 @@ Figures are drawn in dark ink on white; the pages let the white vanish, and turn
 a dark page. The colours are those of Okabe and Ito, which colour-blind readers can tell apart.
 """
 
+import io
 import math
+from base64 import b64encode
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import torch
+from IPython import get_ipython
+from IPython.core.pylabtools import retina_figure
 from IPython.display import Markdown
+from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
+from PIL import Image
 
 from .evaluate import Spread, markdown_table, smooth, stored_results
 
@@ -46,6 +52,20 @@ def use_style() -> None:
     """Give every figure of this session the book's look, at twice the density where a notebook shows it."""
     plt.rcParams.update(STYLE)
     set_matplotlib_formats("retina")
+    if shell := get_ipython():
+        shell.display_formatter.formatters["image/png"].for_type(Figure, light_png)
+
+
+def light_png(figure):
+    """A figure as a PNG of 256 colours at twice the density, and its size: a third of the bytes."""
+    drawn = retina_figure(figure, base64=False)
+    if drawn is None:  # an empty figure
+        return None
+    png, size = drawn
+    small = io.BytesIO()
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    picture.quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    return b64encode(small.getvalue()).decode("ascii"), size
 
 
 def table(header: Sequence[str], rows, align: str | None = None):

@@ -48,6 +48,14 @@ PARTS = {
             "wavenet/07_causal_convolutions",
             "The pass: the tree slid along the name, every node computed once.",
         ),
+        Stop(
+            "wavenet/08_wavenet_blocks",
+            "The blocks: gates, sums and skips, each alone and all together; and sound.",
+        ),
+        Stop(
+            "wavenet/09_sampling",
+            "The draws: temperature, cuts and constraints, and what they do to the names.",
+        ),
     ),
 }
 

@@ -32,8 +32,8 @@ import torch.nn.functional as F
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from .files import replace_file
-from .layers import parameter_names
-from .optim import SGD, beside, clipped, descend, follow
+from .layers import Embedding, every_layer, parameter_names
+from .optim import SGD, assigned, beside, clipped, descend, follow
 from .provenance import ROOT, processor
 
 CACHE = Path(os.environ.get("COMMON_CACHE") or ROOT / "data" / "cache" / "compiled")
@@ -57,17 +57,22 @@ class Stacked:
         *, optimizer=None, clip: float = 0.0, average: float = 0.0, label_smoothing: float = 0.0,
     ):  # fmt: skip
         self.template = copy.deepcopy(models[0]).train()
+        if optimizer not in (None, SGD()):
+            for layer in every_layer(self.template):
+                if type(layer) is Embedding:
+                    layer.__class__ = _OneHotEmbedding
         self.learned = parameter_names(self.template)
         self.kept = [name for name in self.template.tensors() if name not in self.learned]
         self.contexts, self.targets, self.batch_size = contexts, targets, batch_size
-        self.optimizer, self.clip, self.average = optimizer or SGD(), clip, average
+        self.optimizers = assigned(self.template, optimizer or SGD())
+        self.clip, self.average = clip, average
         self.label_smoothing = label_smoothing
-        self.beside = list(beside(self.template, self.optimizer, average > 0))
+        self.beside = list(beside(self.template, self.optimizers, average > 0))
         self.names = self.learned + self.kept + self.beside
 
     def stack(self, states: Sequence[dict[str, torch.Tensor]]) -> list[torch.Tensor]:
         """One {name: tensor} a model -> the stacked tensors, in the shapes that a step leaves behind."""
-        start = beside(self.template, self.optimizer, self.average > 0)
+        start = beside(self.template, self.optimizers, self.average > 0)
         states = [start | state for state in states]
         tensors = [torch.stack([state[name].detach() for state in states]) for name in self.names]
         # Statistics whose shape grows by broadcasting in the first step (the bug of chapter 5)
@@ -117,11 +122,23 @@ class Stacked:
         self.template.load(before)  # no traced tensor stays behind
         grads = list(grads.values())
         grads = clipped(grads, self.clip) if self.clip else grads
-        parameters, kept = descend(self.optimizer, parameters, grads, kept, lr)
+        parameters, kept = descend(self.optimizers, parameters, grads, kept, lr)
         if self.average:
             kept = follow(parameters | statistics, kept, self.average)
         after = parameters | statistics | kept
         return [after[name] for name in self.names], loss
+
+
+class _OneHotEmbedding(Embedding):
+    """The same numbers by a product of matrices.
+
+    An optimiser uses a gradient more than once. Where it was added up row by row, as an embedding's is,
+    torch 2.13 compiles that into code which reads it before it is there: Adam would see zeros.
+    """
+
+    def __call__(self, x):
+        characters = torch.arange(len(self.weight), device=x.device)
+        return (x[..., None] == characters).to(self.weight.dtype) @ self.weight
 
 
 # ---- compiling -------------------------------------------------------------------
@@ -327,7 +344,11 @@ class StackedLoop:
     def _run(self, tensors, compile):
         graph, arguments = self.stacked.graph(tensors), self.stacked.arguments(tensors)
         if compile and self.device.type == "cpu":
-            return compiled(graph, arguments)
+            package = compiled(graph, arguments)
+            for ours, eager in zip(_loaded(package)(arguments), graph(*arguments), strict=True):
+                if not torch.allclose(ours, eager, rtol=1e-3, atol=1e-5):
+                    raise RuntimeError("the compiled step computes something else than the eager one")
+            return package
         run = torch.compile(graph) if compile else graph
         run(*arguments)  # a compiler that fails does so here
         return lambda arguments: run(*arguments)

@@ -351,7 +351,8 @@ def publish(folder: Path, sweep: Sweep, found: list[dict]) -> None:
 def _public(sweep: Sweep) -> dict:
     """What was searched, without the folders of one machine."""
     said = sweep.to_json()
-    return said | {"run": said["run"] | {"names": sweep.run.names.name}}
+    teachers = [folder.name for folder in sweep.run.teachers]
+    return said | {"run": said["run"] | {"names": sweep.run.names.name, "teachers": teachers}}
 
 
 # ---- running it ------------------------------------------------------------------

@@ -48,7 +48,7 @@ except ImportError as error:
 
 MEMORY = 100 << 20  # bytes of Ray's object store; a trial sends numbers, and loads the names itself
 BURST = 1e6  # what a loss that is no number counts as: Ray's schedulers compare
-FIXED = {"steps", "optimizer", "momentum", "average"}  # what a checkpoint cannot change
+FIXED = {"steps", "optimizer", "momentum", "average", "distill"}  # what a checkpoint cannot change
 
 
 def draw(space: dict, seed: int, number: int) -> dict:

@@ -21,7 +21,8 @@ from tqdm import tqdm
 from .files import replace_file
 from .layers import Dropout, Sequential, every_layer, parameter_names
 from .models import predictions
-from .optim import SGD, Adam, AdamW, RMSprop, averaged, beside, clipped, descend, follow
+from .names import IGNORED
+from .optim import SGD, Adam, AdamW, Muon, RMSprop, assigned, averaged, beside, clipped, descend, follow
 from .stacked import WORTH_A_WORKER, StackedLoop
 
 WORTH_STACKING = 4  # models, up to which the plain loop is as fast as an uncompiled graph on a CPU
@@ -44,6 +45,7 @@ class Config:
     betas: tuple[float, float] = (0.9, 0.999)  # of adam and adamw
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
+    distill: float = 0.0  # share of the loss that a teacher's probabilities make up, where there is one
     clip: float = 0.0  # the longest gradient, all parameters together; 0: any
     average: float = 0.0  # how much of the average of the weights stays in a step; 0: no average
 
@@ -58,9 +60,10 @@ class Config:
             if getattr(self, name) not in known:
                 raise ValueError(f"expected {name} to be one of {list(known)}, got {getattr(self, name)!r}")
         shares = (self.momentum, self.average, self.label_smoothing, *self.betas)
-        if len(self.betas) != 2 or not all(0 <= share < 1 for share in shares):
+        if len(self.betas) != 2 or not all(0 <= share < 1 for share in shares) or not 0 <= self.distill <= 1:
             raise ValueError(
-                f"expected momentum, two betas, label_smoothing and average in [0, 1), got {self}"
+                "expected momentum, two betas, label_smoothing and average in [0, 1), and distill in "
+                f"[0, 1], got {self}"
             )
         if min(self.warmup, self.weight_decay, self.clip) < 0:
             raise ValueError(f"expected no negative warmup, weight_decay or clip, got {self}")
@@ -92,6 +95,7 @@ OPTIMIZERS = {
     "rmsprop": lambda config: RMSprop(weight_decay=config.weight_decay),
     "adam": lambda config: Adam(config.betas, weight_decay=config.weight_decay),
     "adamw": lambda config: AdamW(config.betas, weight_decay=config.weight_decay),
+    "muon": lambda config: Muon(weight_decay=config.weight_decay),
 }
 
 
@@ -114,17 +118,19 @@ def seeded(build: Callable[..., Sequential], seeds: Iterable[int]) -> tuple[list
 
 
 def plain_steps(
-    model, contexts, targets, generator, config: Config, start: int, stop: int, kept: dict | None = None
-) -> torch.Tensor:
+    model, contexts, targets, generator, config: Config, start: int, stop: int,
+    kept: dict | None = None, soft: torch.Tensor | None = None,
+) -> torch.Tensor:  # fmt: skip
     """Steps start to stop of the plain loop; changes the model, returns losses (stop - start,) in nats.
 
     kept: what stands beside the model from step to step, as from `optim.beside`; changed in place.
         None starts afresh.
+    soft: a teacher's probabilities for every target, with a dimension (V,) more, weighed by `config.distill`.
     """
     model.train()
     parameters = {name: model.tensors()[name] for name in parameter_names(model)}
-    optimizer = config.optimiser()
-    kept = beside(model, optimizer, config.average > 0) if kept is None else kept
+    optimizers = assigned(model, config.optimiser())
+    kept = beside(model, optimizers, config.average > 0) if kept is None else kept
     dropouts = [layer for layer in every_layer(model) if isinstance(layer, Dropout)]
     for layer in dropouts:
         layer.generator = generator
@@ -137,13 +143,16 @@ def plain_steps(
         # forward
         logits, wanted = predictions(model, contexts[batch], targets[batch])
         loss = F.cross_entropy(logits, wanted, label_smoothing=config.label_smoothing)
+        if soft is not None:
+            taught = F.cross_entropy(logits, soft[batch][targets[batch] != IGNORED])
+            loss = (1 - config.distill) * loss + config.distill * taught
         # backward
         gradients = torch.autograd.grad(loss, parameters.values())
         if config.clip:
             gradients = clipped(gradients, config.clip)
         # update
         now = {name: p.data for name, p in parameters.items()}
-        after, slots = descend(optimizer, now, gradients, kept, config.lr_at(step))
+        after, slots = descend(optimizers, now, gradients, kept, config.lr_at(step))
         for name, p in parameters.items():
             p.data = after[name]
         if config.average:
@@ -161,9 +170,12 @@ def plain_steps(
 class PlainLoop:
     """The plain loop for each of S models in turn, with the interface of StackedLoop."""
 
-    def __init__(self, models, contexts, targets, generators, configs: Sequence[Config]):
+    def __init__(self, models, contexts, targets, generators, configs: Sequence[Config], soft=None):
+        self.soft = soft
         self.models = [copy.deepcopy(model) for model in models]
-        self.kept = [beside(m, c.optimiser(), c.average > 0) for m, c in zip(models, configs, strict=True)]
+        self.kept = [
+            beside(m, assigned(m, c.optimiser()), c.average > 0) for m, c in zip(models, configs, strict=True)
+        ]
         self.contexts, self.targets, self.device = contexts, targets, contexts.device
         self.generators, self.configs = generators, configs
 
@@ -181,7 +193,7 @@ class PlainLoop:
     def steps(self, start: int, stop: int) -> torch.Tensor:
         each = zip(self.models, self.generators, self.configs, self.kept, strict=True)
         return torch.stack([
-            plain_steps(m, self.contexts, self.targets, g, config, start, stop, kept)
+            plain_steps(m, self.contexts, self.targets, g, config, start, stop, kept, self.soft)
             for m, g, config, kept in each
         ])  # fmt: skip
 
@@ -231,6 +243,7 @@ def train(
     every: int = 10_000,
     progress: str = "training",
     watch: Watch | None = None,
+    soft: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Train S models that differ in their seeds; changes them in place, in evaluation mode at the end.
 
@@ -248,6 +261,8 @@ def train(
     checkpoint: a file to resume from where it exists, and to write every `every` steps.
         It is replaced in one move, so a half-written one is never read.
     watch: what to measure in the course of the training, and whom to tell.
+    soft: a teacher's probabilities for every target: the targets' shape and (V,), of which
+        ``config.distill`` says how much they count. Runs in the plain loop.
 
     ValueError where these do not fit together, or where the checkpoint belongs to another model,
     configuration or data. RuntimeError where a worker's process dies; the checkpoint stays.
@@ -266,10 +281,18 @@ def train(
         )
     if len(contexts) != len(targets) or len(contexts) == 0:
         raise ValueError(f"expected as many contexts as targets, got {len(contexts)} and {len(targets)}")
+    if (soft is not None) != (configs[0].distill > 0) or (
+        soft is not None and soft.shape[:-1] != targets.shape
+    ):
+        raise ValueError(
+            "expected a teacher's probabilities for every target where distill is above 0, and none "
+            f"where it is 0, got distill = {configs[0].distill} and "
+            f"{None if soft is None else tuple(soft.shape)} for targets of shape {tuple(targets.shape)}"
+        )
     steps = configs[0].steps
-    loop = make_loop(models, contexts, targets, generators, configs, compile, workers)
+    loop = make_loop(models, contexts, targets, generators, configs, compile, workers, soft)
     try:
-        identity = _identity(models[0], contexts, targets, configs)
+        identity = _identity(models[0], contexts, targets, configs, soft)
         done, losses = 0, []
         if checkpoint is not None and Path(checkpoint).exists():
             done, losses = _resume(Path(checkpoint), identity, loop, generators, watch)
@@ -309,11 +332,11 @@ def _bar(steps, done, progress):
     return tqdm(total=steps, initial=done, desc=progress, unit="step", leave=False, **quiet)
 
 
-def make_loop(models, contexts, targets, generators, configs, compile=True, workers=0):
+def make_loop(models, contexts, targets, generators, configs, compile=True, workers=0, soft=None):
     """The loop behind `train`: compiled, or uncompiled with a warning where that fails, or plain."""
     dropout = any(isinstance(layer, Dropout) and layer.p for layer in every_layer(models[0]))
-    if not compile or targets.ndim == 2 or dropout:
-        return PlainLoop(models, contexts, targets, generators, configs)
+    if not compile or targets.ndim == 2 or dropout or soft is not None:
+        return PlainLoop(models, contexts, targets, generators, configs, soft)
     if workers is None:
         workers = torch.get_num_threads() if configs[0].steps >= WORTH_A_WORKER else 0
 
@@ -336,9 +359,11 @@ def make_loop(models, contexts, targets, generators, configs, compile=True, work
         return stacked(compile=False)
 
 
-def _identity(model, contexts, targets, configs) -> dict:
+def _identity(model, contexts, targets, configs, soft) -> dict:
     """What a checkpoint must share with the run that resumes from it."""
     digest = hashlib.sha256(contexts.cpu().numpy().tobytes() + targets.cpu().numpy().tobytes())
+    if soft is not None:
+        digest.update(soft.cpu().numpy().tobytes())
     config = [asdict(config) for config in configs]
     return {"model": repr(model), "models": len(configs), "config": config, "data": digest.hexdigest()}
 

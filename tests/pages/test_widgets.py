@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from common import names
-from common.layers import evaluating
-from common.models import MODELS, as_convolution, pretrained
+from common.constraints import Alphabet, Length, Machine, NotIn, Pattern
+from common.layers import CausalConv1d, Linear, Residual, Sequential, Skips, WaveNetBlock, evaluating
+from common.models import MODELS, as_convolution, count_parameters, pretrained, wavenet
+from common.sample import reshaped
 from common.vocabulary import Vocabulary
 from conftest import ROOT
 
@@ -165,6 +167,150 @@ def test_bars_are_one_stop_for_the_tab_key(open_live):
     assert page.locator(".wn-playground").get_by_label("A name begins with").input_value() == "christb"
 
 
+# ---- the playground's constraints --------------------------------------------------------------
+
+
+def constrained(page, **rules):
+    """The playground's constraints, opened and set; the panel's own prefix stays."""
+    playground = page.locator(".wn-playground")
+    if not playground.locator("details").evaluate("(more) => more.open"):
+        playground.get_by_text("Constraints", exact=True).click()
+    labels = {"prefix": "A name begins with", "pattern": "Pattern", "alphabet": "Only these letters"}
+    for rule, value in rules.items():
+        if rule in labels:
+            playground.get_by_label(labels[rule]).fill(value)
+        elif rule == "only_new":
+            playground.get_by_label("Only new names").set_checked(value)
+        else:
+            playground.get_by_label(rule.capitalize()).fill(str(value))
+    return playground
+
+
+RULES = [
+    ({"pattern": "a???n"}, Pattern("a???n")),
+    ({"pattern": "*a?*n"}, Pattern("*a?*n")),
+    ({"alphabet": "aeinr"}, Alphabet("aeinr")),
+    ({"shortest": 4, "longest": 6}, Length(4, 6)),
+    ({"shortest": 9}, Length(9)),
+    ({"only_new": True}, NotIn(SPLITS.train)),
+    ({"pattern": "ann?", "only_new": True}, Pattern("ann?") & NotIn(SPLITS.train)),
+    (
+        {"pattern": "*e*", "alphabet": "aenrs", "longest": 4, "only_new": True},
+        Pattern("*e*") & Alphabet("aenrs") & Length(0, 4) & NotIn(SPLITS.train),
+    ),
+]
+
+
+@pytest.mark.parametrize("rules, constraint", RULES, ids=[" ".join(rules) for rules, _ in RULES])
+def test_the_pages_mask_is_pythons(open_live, rules, constraint):
+    page, model = open_live(PLAYGROUND), pretrained("mlp")
+    playground = constrained(page, **rules)
+    seen = 0
+    for prefix in ("", "a", "an", "ann", "aren", "anna", "aaabn", "z"):
+        playground.get_by_label("A name begins with").fill(prefix)
+        in_page = playground.evaluate("(root) => root.wavenet.allowed()")
+        try:
+            machine = Machine(constraint, VOCABULARY, 40, prefix)
+        except ValueError:
+            assert in_page is None
+            named = f"No name that begins with “{prefix}” meets "
+            assert playground.locator(".wn-problem").inner_text().startswith(named)
+            continue
+        allowed = sorted(machine.allowed(machine.start))
+        assert sorted(in_page) == allowed
+        assert playground.locator(".wn-problem").inner_text() == ""
+        context = torch.tensor([VOCABULARY.encode(("..." + prefix)[-3:])])
+        with evaluating(model):
+            logits = model(context)[0]
+        masked = torch.full_like(logits, -torch.inf)
+        masked[allowed] = logits[allowed]
+        shown = playground.evaluate("(root) => root.wavenet.probabilities('mlp')")
+        p = torch.tensor(shown, dtype=torch.float32)
+        torch.testing.assert_close(p, reshaped(masked), atol=1e-5, rtol=1e-4)
+        seen += 1
+    assert seen >= 2
+
+
+@pytest.mark.parametrize("top_p", [0.05, 0.5, 0.9, 1])
+def test_the_pages_nucleus_is_pythons(open_live, top_p):
+    page, model = open_live(PLAYGROUND), pretrained("mlp")
+    playground = constrained(page, pattern="*e?")
+    playground.get_by_label("Nucleus").fill(str(top_p))
+    playground.get_by_label("Temperature").fill("1.3")
+    for prefix in ("", "ma", "christin"):
+        playground.get_by_label("A name begins with").fill(prefix)
+        machine = Machine(Pattern("*e?"), VOCABULARY, 40, prefix)
+        with evaluating(model):
+            logits = model(torch.tensor([VOCABULARY.encode(("..." + prefix)[-3:])]))[0].double()
+        masked = torch.full_like(logits, -torch.inf)
+        allowed = list(machine.allowed(machine.start))
+        masked[allowed] = logits[allowed]
+        shown = playground.evaluate("(root) => root.wavenet.probabilities('mlp')")
+        p = torch.tensor(shown, dtype=torch.float32)
+        expected = reshaped(masked, temperature=1.3, top_p=top_p).float()
+        torch.testing.assert_close(p, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_written_names_meet_the_constraints(open_live, axe):
+    page = open_live(PLAYGROUND)
+    playground = constrained(page, prefix="", pattern="a???*n", alphabet="aeilnrsy", longest=7, only_new=True)
+    playground.get_by_role("button", name="Write 100 names").click()
+    known = set(SPLITS.train)
+    for panel in playground.locator(".wn-panel").all():
+        written = [item.split()[0] for item in panel.locator("li").all_inner_texts()]
+        assert len(written) == 100 and len(set(written)) > 20
+        assert all(re.fullmatch("a[aeilnrsy]{3,5}n", name) and name not in known for name in written)
+        assert panel.locator(".wn-ghost").evaluate_all(
+            "all => all.filter((bar) => parseFloat(bar.style.height) > 0).length"
+        )
+        assert re.match(r"Cut off, in grey: \d", panel.locator(".wn-cut").inner_text())
+    assert axe(page) == []
+
+
+def test_what_cannot_be_met_is_said(open_live):
+    page = open_live(PLAYGROUND)
+    playground = constrained(page, prefix="", pattern="a???n", alphabet="xyz")
+    problem = playground.locator(".wn-problem")
+    assert problem.inner_text() == "No name meets the pattern “a???n” and the alphabet “xyz”."
+    assert problem.get_attribute("role") == "alert"
+    assert max(bars(playground.locator(".wn-panel").first)) == 0
+    playground.get_by_role("button", name="Write 20 names").click()
+    assert playground.locator("li").count() == 0
+    assert "none can meet the constraints" in playground.locator(".wn-panel").first.inner_text()
+    constrained(page, alphabet="", pattern="<b>a?")
+    assert "“<” is left out" in problem.inner_text() and playground.locator("b").count() == 0
+    assert playground.get_by_label("Pattern").get_attribute("aria-invalid") == "true"
+    constrained(page, pattern="", shortest=6, longest=3)
+    assert problem.inner_text() == "No name meets a length of at least 6 and at most 3."
+    constrained(page, shortest=0)
+    assert problem.inner_text() == ""
+
+
+def test_a_pattern_is_gone_through_letter_by_letter(open_live):
+    page = open_live("wavenet/09_sampling.html")
+    playground = page.locator(".wn-playground")
+    assert playground.locator("details").evaluate("(more) => more.open")
+    prefix = playground.get_by_label("A name begins with")
+    assert (prefix.input_value(), playground.get_by_label("Pattern").input_value()) == ("jam", "j??n")
+    prefix.fill("j")
+    machine = Machine(Pattern("j??n"), VOCABULARY, 40)
+    model, state, text = pretrained("scaled"), machine.allowed(machine.start)[10], "j"
+    for letter in "amn.":
+        allowed = machine.allowed(state)
+        with evaluating(model):
+            context = ("........" + text)[-8:]
+            p = torch.softmax(model(torch.tensor([VOCABULARY.encode(context)]))[0], 0)
+        left = p[list(allowed)].sum().item()
+        heights = bars(playground.locator(".wn-panel"))
+        assert {i for i, height in enumerate(heights) if height > 0} == set(allowed)
+        said = playground.locator(".wn-cut").inner_text()
+        assert abs(float(re.search(r"([\d.]+)%", said)[1]) / 100 - (1 - left)) < 0.006
+        if letter != ".":
+            playground.get_by_role("button", name=re.compile(f"^{letter}, ")).click()
+            state, text = allowed[VOCABULARY.encode(letter)[0]], text + letter
+            assert prefix.input_value() == text
+
+
 # ---- the other widgets -------------------------------------------------------------------------
 
 
@@ -287,6 +433,94 @@ def test_the_convolution_plays(open_live):
     assert widget.get_by_label("Letters read").get_attribute("aria-valuetext") == "7"
 
 
+BLOCKS = "wavenet/08_wavenet_blocks.html"
+
+
+def counted_paths(kernel_size, dilations, block):
+    """What comes out of a stack whose every weight is 1 when a single 1 goes in: paths, by distance."""
+
+    def ones(layer):
+        layer.weight = torch.ones_like(layer.weight, dtype=torch.float64)
+        layer.before = torch.zeros(1, dtype=torch.float64)
+        return layer
+
+    blocks = []
+    for dilation in dilations:
+        body = [ones(CausalConv1d(1, 1, kernel_size, dilation))]
+        identity = [ones(Linear(1, 1, bias=False)) for _ in range(2)]
+        kind = {"residual": Residual, "skip": lambda body, i=identity: WaveNetBlock(body, *i)}
+        blocks.append(kind.get(block, Sequential)(body))
+    x = torch.zeros((1, 1 + (kernel_size - 1) * sum(dilations), 1), dtype=torch.float64)
+    x[0, 0] = 1
+    return (Skips if block == "skip" else Sequential)(blocks)(x).flatten().tolist()
+
+
+@pytest.mark.parametrize(
+    "kernel_size, layers, stacks, growth, block, channels",
+    [
+        (2, 3, 2, "doubling", "skip", 45),
+        (2, 4, 1, "doubling", "gate", 16),
+        (3, 5, 3, "doubling", "residual", 128),
+        (4, 2, 2, "one", "tanh", 9),
+    ],
+)
+def test_the_pages_paths_and_parameters_are_pytorchs(
+    open_live, kernel_size, layers, stacks, growth, block, channels
+):
+    page = open_live(BLOCKS)
+    widget = page.locator(".wn-receptive")
+    wanted = {"Kernel size": kernel_size, "Layers in a stack": layers, "Stacks": stacks, "Channels": channels}
+    for label, value in wanted.items():
+        widget.get_by_label(label, exact=True).fill(str(value))
+    widget.get_by_label("Dilations", exact=True).select_option(growth)
+    widget.get_by_label("A block has", exact=True).select_option(block)
+    now = page.evaluate("document.querySelector('.wn-receptive').wavenet.now()")
+    dilations = [1 if growth == "one" else 2**i for i in range(layers)] * stacks
+    assert now["dilations"] == dilations
+    assert now["paths"] == counted_paths(kernel_size, dilations, block)
+    parts = {"gate": block != "tanh", "residual": block in ("residual", "skip"), "skip": block == "skip"}
+    model = wavenet(27, channels, channels, dilations, kernel_size, **parts)
+    assert now["parameters"] == count_parameters(model)
+    said = widget.locator(".wn-counters").inner_text()
+    assert f"Receptive field: {1 + (kernel_size - 1) * sum(dilations):,}." in said
+    assert f"Paths: {int(sum(now['paths'])):,}." in said and f"Parameters: {now['parameters']:,}." in said
+
+
+def test_an_output_is_clicked_and_its_field_is_drawn(open_live, axe):
+    page = open_live(BLOCKS)
+    widget = page.locator(".wn-receptive")
+    picture = widget.locator("svg")
+    inputs = widget.locator(".wn-field-input")
+    assert inputs.count() == 15 and widget.locator(".wn-field-output").count() == 1
+    assert widget.locator(".wn-influence").count() == 15, "a bar of paths for each input"
+    before = float(widget.locator(".wn-field-output").get_attribute("cx"))
+    box = picture.bounding_box()
+    columns = 15 + 8  # the field, and some more
+    picture.click(position={"x": box["width"] * (columns - 3.5) / columns, "y": 20})
+    slider = widget.get_by_label("Output, places from the end")
+    assert slider.get_attribute("aria-valuetext") == "3"
+    assert float(widget.locator(".wn-field-output").get_attribute("cx")) < before
+    assert "3 places from the end sees 15 inputs" in picture.get_attribute("aria-label")
+    slider.focus()
+    page.keyboard.press("End")
+    assert inputs.count() == 1, "the first output: its field lies before the left edge"
+    assert "14 of them before the left edge" in picture.get_attribute("aria-label")
+    status = widget.get_by_role("status")
+    page.wait_for_function(
+        "(p) => p.textContent.includes('Receptive field: 15')", arg=status.element_handle()
+    )
+    assert axe(page) == []
+
+
+def test_sound_can_be_played(open_live):
+    page = open_live(BLOCKS)
+    players = page.locator("audio")
+    assert players.count() == 4
+    for i in range(4):
+        player = players.nth(i).element_handle()
+        page.wait_for_function("(audio) => audio.readyState >= 1 && audio.duration > 1.4", arg=player)
+
+
 def test_batchnorms_axes_change_the_noise(open_live):
     page = open_live("wavenet/05_batchnorm_fix.html")
     widget = page.locator(".wn-batchnorm")
@@ -334,7 +568,7 @@ def test_a_control_that_needs_python_says_so(open_live):
 
 @pytest.mark.parametrize(
     "rel",
-    [PLAYGROUND, "wavenet/04_flatten_consecutive.html", "wavenet/05_batchnorm_fix.html", CONVOLUTION],
+    [PLAYGROUND, "wavenet/04_flatten_consecutive.html", "wavenet/05_batchnorm_fix.html", CONVOLUTION, BLOCKS],
 )
 def test_a_chapter_is_drawn_for_a_phone(open_live, rel):
     page = open_live(rel, width=360, height=740, theme="dark", motion="reduce")

@@ -45,11 +45,17 @@ class Widget(anywidget.AnyWidget):
 
 
 class Playground(Widget):
-    _esm = _source("page", "model", "playground")
+    _esm = _source("page", "model", "constraints", "playground")
     names = traitlets.Unicode().tag(sync=True)
     prefix = traitlets.Unicode().tag(sync=True)
     temperature = traitlets.Float(1.0).tag(sync=True)
     top_k = traitlets.Int(0).tag(sync=True)
+    top_p = traitlets.Float(1.0).tag(sync=True)
+    pattern = traitlets.Unicode().tag(sync=True)
+    alphabet = traitlets.Unicode().tag(sync=True)
+    shortest = traitlets.Int(0).tag(sync=True)
+    longest = traitlets.Int(0).tag(sync=True)  # 0: any
+    only_new = traitlets.Bool(False).tag(sync=True)
     left = traitlets.Unicode().tag(sync=True)
     right = traitlets.Unicode().tag(sync=True)
     generated = traitlets.List().tag(sync=True)
@@ -65,6 +71,19 @@ class Convolution(Widget):
     _esm = _source("page", "model", "convolution")
     text = traitlets.Unicode().tag(sync=True)
     step = traitlets.Int().tag(sync=True)
+
+
+class ReceptiveField(anywidget.AnyWidget):
+    _esm = _source("page", "field")
+    _css = Widget._css
+    vocabulary = traitlets.Int(27).tag(sync=True)
+    kernel_size = traitlets.Int(2).tag(sync=True)
+    layers = traitlets.Int(3).tag(sync=True)
+    stacks = traitlets.Int(2).tag(sync=True)
+    growth = traitlets.Unicode("doubling").tag(sync=True)
+    block = traitlets.Unicode("skip").tag(sync=True)
+    channels = traitlets.Int(45).tag(sync=True)
+    back = traitlets.Int(0).tag(sync=True)
 
 
 class BatchNormAxes(Widget):
@@ -147,17 +166,23 @@ def playground(
     *,
     compare: bool = False,
     prefix: str = "",
+    **rules,
 ) -> Playground:
     """Type a prefix, see what comes next, let the models write names; two of them side by side.
 
     models: trained models by their names in `MODELS`; the first is shown, and with `compare` the
     last beside it. training_names: what a generated name must not be among to count as new.
+    rules: what is cut off at first: top_k (0: nothing), top_p, pattern, alphabet, shortest,
+    longest (0: any), only_new.
     """
+    unknown = set(rules) - {"top_k", "top_p", "pattern", "alphabet", "shortest", "longest", "only_new"}
+    if unknown:
+        raise ValueError(f"expected rules of the playground, got {sorted(unknown)}")
     stages, weights = packed(_named(models))
     return Playground(
         stages=stages, weights=weights, characters="".join(vocabulary.characters), prefix=prefix,
         names="\n".join(sorted(set(training_names))), left=stages[0]["name"],
-        right=stages[-1]["name"] if compare else "",
+        right=stages[-1]["name"] if compare else "", **rules,
     )  # fmt: skip
 
 
@@ -180,6 +205,19 @@ def convolution(network: Sequential, vocabulary: Vocabulary, text: str, *, step:
     stages, weights = packed({"": (Recipe(None, 0, ""), network)})
     return Convolution(
         stages=stages, weights=weights, characters="".join(vocabulary.characters), text=text, step=step
+    )
+
+
+def receptive_field(
+    vocab_size: int = 27, *, kernel_size: int = 2, layers: int = 3, stacks: int = 2, channels: int = 45
+) -> ReceptiveField:
+    """Draw the receptive field of a stack of dilated convolutions, and count its paths and parameters.
+
+    The sizes are those at which it starts: `stacks` times `layers` with dilations 1, 2, 4, and so on.
+    The parameters are those of `models.wavenet`, with n_skip = n_channels = channels.
+    """
+    return ReceptiveField(
+        vocabulary=vocab_size, kernel_size=kernel_size, layers=layers, stacks=stacks, channels=channels
     )
 
 
