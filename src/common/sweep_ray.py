@@ -91,7 +91,7 @@ def search(
             _tuner(sweep, folder, missing, processes if address else None, recorder).fit()
     except Exception as error:
         if recorder.mistake is None:
-            raise RuntimeError(f"Ray gave up: {str(error).strip().splitlines()[-1]}") from error
+            raise ValueError(f"Ray gave up: {str(error).strip().splitlines()[-1]}") from error
     finally:
         ray.shutdown()
     if recorder.mistake is not None:
