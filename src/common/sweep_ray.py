@@ -105,8 +105,17 @@ def _connect(address, processes) -> None:
     options = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         own = {"num_cpus": processes or 1, "object_store_memory": MEMORY, "include_dashboard": False}
-        ray.init("local", **own, **options)
-        return
+        for attempt in range(
+            ATTEMPTS
+        ):  # its parts wait 15 seconds for each other; a busy machine takes longer
+            try:
+                ray.init("local", **own, **options)
+                return
+            except Exception as error:
+                ray.shutdown()
+                if attempt == ATTEMPTS - 1:
+                    reason = str(error).strip().splitlines()[0]
+                    raise ValueError(f"Ray does not start on this machine: {reason}") from None
     try:
         ray.init(address, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
