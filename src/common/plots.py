@@ -5,11 +5,16 @@ a dark page. The colours are those of Okabe and Ito, which colour-blind readers 
 """
 
 from collections.abc import Sequence
+from io import BytesIO
 
 import matplotlib.pyplot as plt
 import torch
+from IPython import get_ipython
+from IPython.core.pylabtools import retina_figure
 from IPython.display import Markdown
+from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
+from PIL import Image
 
 from .evaluate import Spread, markdown_table, smooth, stored_results
 
@@ -45,6 +50,19 @@ def use_style() -> None:
     """Give every figure of this session the book's look, at twice the density where a notebook shows it."""
     plt.rcParams.update(STYLE)
     set_matplotlib_formats("retina")
+    shell = get_ipython()
+    if shell is not None:
+        shell.display_formatter.formatters["image/png"].for_type(Figure, _small_png)
+
+
+def _small_png(figure) -> tuple[bytes, dict]:
+    """A figure at twice the density, in 256 colours: no eye sees it, and pages weigh half as much."""
+    png, size = retina_figure(figure)
+    out = BytesIO()
+    Image.open(BytesIO(png)).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
+        out, "PNG", optimize=True
+    )
+    return out.getvalue(), size
 
 
 def table(header: Sequence[str], rows, align: str | None = None):
