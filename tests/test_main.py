@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from safetensors.torch import load_file
 
 import common
 from common import __main__ as command_line
-from common import evaluate
+from common import evaluate, experiments
 from common import names as names_module
 from common.evaluate import loss_by_position, mean_loss, spread, token_losses
 from common.models import MODELS
+from common.train import Config
 from common.vocabulary import Vocabulary
 
 SOURCE = Path(common.__file__).parents[1]
@@ -97,13 +99,8 @@ def test_results_say_what_was_run(finished):
     results, path = read(finished / "results.json"), finished.parent / "short.txt"
     names = names_module.load(path)
     assert results["model"] == "hierarchical-bug" and results["seeds"] == [0, 1]
-    assert results["training"] == {
-        "steps": STEPS,
-        "batch_size": 32,
-        "lr": 0.1,
-        "drop_at": 0.75,
-        "drop_factor": 0.1,
-    }
+    assert results["training"] == {**asdict(Config(steps=STEPS)), "betas": [0.9, 0.999]}
+    assert results["sizes"] == {}
     assert results["names"] == {
         "file": "short.txt",
         "sha256": sha256(path.read_bytes()).hexdigest(),
@@ -126,7 +123,7 @@ def test_results_say_what_was_run(finished):
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", provenance["date"])
     settings = read(finished / "config.json")
     assert settings == {key: results[key] for key in settings}
-    assert set(settings) == {"model", "seeds", "training", "names", "vocabulary"}
+    assert set(settings) == {"model", "sizes", "seeds", "training", "names", "vocabulary"}
 
 
 def test_results_are_those_of_the_saved_parameters(finished):
@@ -189,7 +186,7 @@ def test_the_loop_is_compiled_unless_asked_not_to(short_list, tmp_path, monkeypa
         asked.update(options, config=config, device=contexts.device.type)
         return torch.zeros(len(models), config.steps)
 
-    monkeypatch.setattr(command_line, "train", spy)
+    monkeypatch.setattr(experiments, "train", spy)
     out = tmp_path / "run"
     arguments = ["train", "--model", "mlp", "--names", short_list, "--out", out, "--device", "cpu"]
     assert run(*arguments, *more) == 0
@@ -278,8 +275,9 @@ IMPATIENT = """
 import sys
 from functools import partial
 from common import __main__ as command_line
+from common import experiments
 
-command_line.train = partial(command_line.train, every=1_000)
+experiments.run = partial(experiments.run, checkpoint_every=1_000)
 sys.exit(command_line.main())
 """
 
@@ -345,7 +343,7 @@ def test_an_interrupt_ends_in_one_line(short_list, tmp_path, monkeypatch, capsys
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command_line, "train", interrupt)
+    monkeypatch.setattr(experiments, "train", interrupt)
     try:
         status = train(short_list, tmp_path / "run")
     except KeyboardInterrupt:

@@ -1,11 +1,9 @@
-"""Command line: python -m common train | sample | results | bench."""
+"""Command line: python -m common train | sample | sweep | results | bench."""
 
 import argparse
 import json
 import sys
-import time
-from dataclasses import asdict, fields
-from datetime import date
+from dataclasses import fields
 from hashlib import sha256
 from pathlib import Path
 from string import ascii_lowercase
@@ -14,28 +12,27 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from . import bench, roadmap
+from . import bench, experiments, roadmap
 from . import names as names_module
 from .evaluate import (
     LECTURE,
     RESULTS,
     loss_by_position,
     markdown_table,
-    mean_loss,
     smooth,
     spread,
     stored_results,
     stored_spread,
     token_losses,
 )
-from .files import replace_file
-from .models import MODELS, PRETRAINED, RECIPES, count_parameters
-from .provenance import ROOT, commit, machine
+from .experiments import SPLITS, Run
+from .files import read_json, replace_file, write_json
+from .models import MODELS, PRETRAINED, RECIPES
+from .provenance import ROOT
 from .sample import sample
-from .train import OPTIMIZERS, SCHEDULES, Config, device, seeded, train
+from .train import OPTIMIZERS, SCHEDULES, Config, device
 from .vocabulary import Vocabulary
 
-SPLITS = ("train", "val", "test")
 CURVE_POINTS = 200
 
 
@@ -60,22 +57,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
 
     command = commands.add_parser("train", help="train one model for several seeds and write a run folder")
-    command.add_argument("--model", choices=RECIPES, required=True)
+    _add_run(command)
     command.add_argument(
-        "--set", nargs="+", type=_size, metavar="NAME=VALUE", default=[],
-        help="sizes of the model, for instance n_hidden=96 dropout=0.1",
+        "--evaluate-every", type=int, default=0, metavar="STEPS",
+        help="look at the validation loss so often, for its curve (default: at the end only)",
     )  # fmt: skip
-    command.add_argument(
-        "--names", type=Path, help="a list of your own, one name a line (default: the shipped list)"
-    )
-    command.add_argument("--alphabet", help='characters that a name may contain, or "any" (default: a to z)')
-    command.add_argument("--distinct", action="store_true", help="use each name once")
-    for field in fields(Config):
-        _add_field(command, field)
-    command.add_argument("--seeds", type=int, default=1, help="how many seeds")
-    command.add_argument("--first-seed", type=int, default=0, help="the first of them")
-    command.add_argument("--device", help="cuda, mps or cpu (default: the first of these that is there)")
-    command.add_argument("--no-compile", action="store_true", help="run the plain loop")
     command.add_argument(
         "--out", type=Path, required=True, help="folder of the run; an unfinished one is resumed"
     )
@@ -89,6 +75,29 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0, help="of the draws")
     command.add_argument("--model-seed", type=int, default=0, help="which of the run's models")
     command.set_defaults(run=_sample)
+
+    command = commands.add_parser("sweep", help="train many runs of a search space; the same command goes on")
+    command.add_argument(
+        "--space", type=Path, metavar="FILE", required=True,
+        help='JSON: {"lr": {"low": 0.01, "high": 1, "log": true}, "model.n_hidden": {"choices": [64, 128]}}',
+    )  # fmt: skip
+    _add_run(command)
+    command.add_argument("--trials", type=int, default=20, help="how many finished ones in all; default: 20")
+    command.add_argument("--processes", type=int, default=1, help="how many at once, one thread each")
+    command.add_argument(
+        "--evaluate-every", type=int, default=0, metavar="STEPS",
+        help="look at the validation loss so often (default: a tenth of the steps)",
+    )  # fmt: skip
+    command.add_argument("--engine", choices=("optuna", "ray"), default="optuna")
+    command.add_argument(
+        "--scheduler", choices=("median", "asha", "pbt", "none"),
+        help="which trials are stopped early: default median, on Ray asha; pbt trains a population, on Ray",
+    )  # fmt: skip
+    command.add_argument("--sampler", choices=("tpe", "random"), help="default: tpe; on Ray random")
+    command.add_argument("--search-seed", type=int, default=0, help="of what is drawn from the space")
+    command.add_argument("--address", help="of a Ray cluster (default: Ray starts on this machine)")
+    command.add_argument("--out", type=Path, required=True, help="folder of the sweep")
+    command.set_defaults(run=_sweep)
 
     command = commands.add_parser("results", help="collect runs into data/results and refresh the tables")
     command.add_argument(
@@ -116,6 +125,26 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--task", type=json.loads, help=argparse.SUPPRESS)  # one measurement, for ourselves
     command.set_defaults(run=_bench)
     return parser
+
+
+def _add_run(command) -> None:
+    """The arguments that describe a run."""
+    command.add_argument("--model", choices=RECIPES, required=True)
+    command.add_argument(
+        "--set", nargs="+", type=_size, metavar="NAME=VALUE", default=[],
+        help="sizes of the model, for instance n_hidden=96 dropout=0.1",
+    )  # fmt: skip
+    command.add_argument(
+        "--names", type=Path, help="a list of your own, one name a line (default: the shipped list)"
+    )
+    command.add_argument("--alphabet", help='characters that a name may contain, or "any" (default: a to z)')
+    command.add_argument("--distinct", action="store_true", help="use each name once")
+    for field in fields(Config):
+        _add_field(command, field)
+    command.add_argument("--seeds", type=int, default=1, help="how many seeds")
+    command.add_argument("--first-seed", type=int, default=0, help="the first of them")
+    command.add_argument("--device", help="cuda, mps or cpu (default: the first of these that is there)")
+    command.add_argument("--no-compile", action="store_true", help="run the plain loop")
 
 
 CHOICES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
@@ -158,98 +187,66 @@ def _bench(options) -> None:
     if options.growth:
         report["growth"] = bench.growth(place, options.seconds / 2, options.rounds, say)
     if options.json:
-        _write(options.json, report)
+        write_json(options.json, report)
     print(bench.table(report))
 
 
-def _train(options) -> None:
-    if options.seeds < 1:
-        raise ValueError(f"expected at least 1 seed, got {options.seeds}")
-    config = Config(**{field.name: getattr(options, field.name) for field in fields(Config)})
-    place, sizes = device(options.device), dict(options.set)
-    path = options.names or names_module.path_in_use()
-    alphabet = None if options.alphabet == "any" else options.alphabet or ascii_lowercase
-    names = names_module.load(path, alphabet)
-    vocabulary = Vocabulary("".join(names) if alphabet is None else alphabet)
-    if options.distinct:
-        names = names_module.distinct(names)
-    recipe = RECIPES[options.model]
-    build = lambda generator: recipe.sized(len(vocabulary), sizes, generator).to(place)  # noqa: E731
-    seeds = range(options.first_seed, options.first_seed + options.seeds)
-    models, generators = seeded(build, seeds)
-    data = _examples(names, vocabulary, recipe.block_size, place)
-    settings = {
-        "model": options.model,
-        "sizes": sizes,
-        "seeds": list(seeds),
-        "training": json.loads(json.dumps(asdict(config))),  # as it will be read
-        "names": {
-            "file": path.name,
-            "sha256": sha256(path.read_bytes()).hexdigest(),
-            "rows": len(names),
-            "distinct_only": options.distinct,
-            "windows": {name: int((data[name][1] != names_module.IGNORED).sum()) for name in SPLITS},
-        },
-        "vocabulary": "".join(vocabulary.characters[1:]),
-    }
-    out = options.out
-    if (out / "config.json").exists():
-        before = _read(out / "config.json")
-        if before != settings:
-            changed = sorted(key for key in settings if before.get(key) != settings[key])
-            raise ValueError(
-                f"{out} holds another run, which differs in {', '.join(changed)}; choose another --out"
-            )
-    _write(out / "config.json", settings)
-
-    began = time.perf_counter()
-    losses = train(
-        models, *data["train"], generators, config,
-        compile=not options.no_compile, checkpoint=out / "checkpoint.pt", progress=options.model,
-    )  # fmt: skip
-    seconds = time.perf_counter() - began
-    runs = []
-    for seed, model in zip(seeds, models, strict=True):
-        run = {"seed": seed, "parameters": count_parameters(model)}
-        run |= {name: mean_loss(model, *data[name]) for name in SPLITS}
-        runs.append(run)
-        tensors = {name: t.cpu().contiguous() for name, t in model.tensors().items()}
-        replace_file(
-            out / f"model-{seed}.safetensors", lambda partial, tensors=tensors: save_file(tensors, partial)
-        )
-        print(_line(f"seed {seed}", run["parameters"], {name: f"{run[name]:.4f}" for name in SPLITS}))
-    replace_file(out / "history.safetensors", lambda partial: save_file({"losses": losses}, partial))
-    summary = {name: spread(run[name] for run in runs) for name in SPLITS}
-    print(_line("mean ± sd", runs[0]["parameters"], summary))
-    report = {
-        "runs": runs,
-        "mean": {name: value.mean for name, value in summary.items()},
-        "sd": {name: value.sd for name, value in summary.items()} if options.seeds > 1 else None,
-        "provenance": {
-            "commit": commit(), "date": date.today().isoformat(), "machine": machine(place),
-            "device": place.type, "torch": torch.__version__.split("+")[0],
-            "seconds_of_last_start": round(seconds, 1),
-        },
-    }  # fmt: skip
-    _write(out / "results.json", settings | report)
-
-
-def _examples(names, vocabulary, block_size, place) -> dict:
-    """What a model is trained and measured on: the three parts of a list, on a device."""
-    return {
-        name: [t.to(place) for t in names_module.examples(part, vocabulary, block_size)]
-        for name, part in names_module.split(names)._asdict().items()
-    }
-
-
-def _line(label, parameters, losses) -> str:
-    return f"{label:>9}  {parameters:,} parameters  " + "  ".join(
-        f"{name} {value}" for name, value in losses.items()
+def _run_of(options) -> Run:
+    """The run that the arguments describe."""
+    return Run(
+        options.model,
+        Config(**{field.name: getattr(options, field.name) for field in fields(Config)}),
+        dict(options.set),
+        range(options.first_seed, options.first_seed + options.seeds),
+        options.names,
+        None if options.alphabet == "any" else options.alphabet or ascii_lowercase,
+        options.distinct,
     )
 
 
+def _train(options) -> None:
+    experiments.run(
+        _run_of(options), options.out, place=device(options.device), compile=not options.no_compile,
+        every=options.evaluate_every, say=print,
+    )  # fmt: skip
+
+
+def _sweep(options) -> None:
+    from . import sweep  # here, for Optuna takes a second
+
+    ray = options.engine == "ray"
+    wanted = sweep.Sweep(
+        _run_of(options),
+        _space(options.space),
+        options.trials,
+        options.evaluate_every,
+        options.scheduler or ("asha" if ray else "median"),
+        options.sampler or ("random" if ray else "tpe"),
+        options.search_seed,
+        options.engine,
+        device(options.device).type,
+        not options.no_compile and options.steps >= sweep.WORTH_COMPILING,
+    )
+    if ray:
+        from . import sweep_ray
+
+        found = sweep_ray.search(wanted, options.out, options.processes, options.address, say=print)
+    else:
+        found = sweep.search(wanted, options.out, options.processes, say=print)
+    print(sweep.summary(found))
+
+
+def _space(path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file; expected the search space as JSON") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from None
+
+
 def _sample(options) -> None:
-    settings = _read(options.folder / "config.json")
+    settings = read_json(options.folder / "config.json")
     if settings.get("model") not in RECIPES:
         raise ValueError(f"{options.folder / 'config.json'}: names no model; expected one of {list(RECIPES)}")
     recipe, vocabulary = RECIPES[settings["model"]], Vocabulary(settings["vocabulary"])
@@ -268,7 +265,7 @@ def _results(options) -> None:
             raise ValueError("--collect writes and --check does not; give one of them")
         if not options.name:
             raise ValueError("--collect needs --name, the list that the runs were made on")
-        _write(RESULTS / f"{options.name}.json", _collect(options.collect, options.names))
+        write_json(RESULTS / f"{options.name}.json", _collect(options.collect, options.names))
         if options.name == "shipped":
             _publish(options.collect)
             if len(options.collect) == len(MODELS):
@@ -283,7 +280,7 @@ def _results(options) -> None:
 
 
 def _collect(folders, path) -> dict:
-    reports = [_read(folder / "results.json") for folder in folders]
+    reports = [read_json(folder / "results.json") for folder in folders]
     shared = {key: reports[0][key] for key in ("names", "training", "vocabulary")}
     path, vocabulary = path or names_module.SHIPPED, Vocabulary(shared["vocabulary"])
     if sha256(path.read_bytes()).hexdigest() != shared["names"]["sha256"]:
@@ -311,7 +308,7 @@ def _collect(folders, path) -> dict:
 def _publish(folders) -> None:
     """The models that the pages run live: seed 0 of every run, with where it comes from."""
     for folder in folders:
-        report = _read(folder / "results.json")
+        report = read_json(folder / "results.json")
         model = _load_model(folder, report, 0)
         about = {
             "model": report["model"], "seed": "0", "vocabulary": report["vocabulary"],
@@ -429,22 +426,6 @@ def _table(name: str) -> str:
         f"Measured on {'; '.join(sorted(measured))}."
     )
     return f"\n{markdown_table(header, rows, 'lrrrrr')}\n\n{note}\n"
-
-
-def _read(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise ValueError(
-            f"{path}: no such file; expected a folder that `python -m common train` wrote"
-        ) from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not JSON ({error})") from None
-
-
-def _write(path: Path, value: dict) -> None:
-    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-    replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -1,18 +1,43 @@
 """Files that are whole or not there."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:
-    """Write beside `path`, then move into place in one step: the old file or the new one, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write beside `path`, then move into place in one step: the old file or the new one, never half.
+
+    OSError names the file, where a disk is full too.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
         with open(partial, "rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(partial)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict:
+    """The JSON of a file. ValueError where there is none, or where it is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(
+            f"{path}: no such file; expected a folder that `python -m common train` wrote"
+        ) from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from None
+
+
+def write_json(path: Path, value) -> None:
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))

@@ -6,11 +6,12 @@ compiled. `train` chooses between the two, reports progress and keeps checkpoint
 
 import copy
 import hashlib
+import io
 import math
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -53,9 +54,9 @@ class Config:
             raise ValueError(
                 f"expected steps and batch_size of at least 1, lr above 0 and drop_at in [0, 1], got {self}"
             )
-        for field, known in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS)):
-            if getattr(self, field) not in known:
-                raise ValueError(f"expected {field} to be one of {list(known)}, got {getattr(self, field)!r}")
+        for name, known in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"expected {name} to be one of {list(known)}, got {getattr(self, name)!r}")
         shares = (self.momentum, self.average, self.label_smoothing, *self.betas)
         if len(self.betas) != 2 or not all(0 <= share < 1 for share in shares):
             raise ValueError(
@@ -188,6 +189,35 @@ class PlainLoop:
         pass
 
 
+@dataclass
+class Watch:
+    """What is looked at in the course of a training: every so many steps, and after the last one.
+
+    ``measure(models)`` gets the models in evaluation mode and gives one number a model. ``report(step,
+    numbers)`` hears it after the checkpoint was written, and may raise to stop the training. ``steps``
+    and ``values`` collect what was measured; a resumed training finds them in its checkpoint, and tells
+    `report` once more.
+    """
+
+    every: int
+    measure: Callable[[list], Sequence[float]]
+    report: Callable[[int, list[float]], None] = lambda step, values: None
+    steps: list[int] = field(default_factory=list)
+    values: list[list[float]] = field(default_factory=list)
+
+    def __post_init__(self):
+        if self.every < 1:
+            raise ValueError(f"expected to look every step or more rarely, got every = {self.every}")
+
+    def due(self, step: int) -> int:
+        """The next step at which to look."""
+        return (step // self.every + 1) * self.every
+
+    def look(self, step: int, models) -> None:
+        self.steps.append(step)
+        self.values.append([float(value) for value in self.measure(models)])
+
+
 def train(
     models: Sequence[Sequential],
     contexts: torch.Tensor,
@@ -200,6 +230,7 @@ def train(
     checkpoint: str | Path | None = None,
     every: int = 10_000,
     progress: str = "training",
+    watch: Watch | None = None,
 ) -> torch.Tensor:
     """Train S models that differ in their seeds; changes them in place, in evaluation mode at the end.
 
@@ -216,6 +247,7 @@ def train(
         may use threads (OMP_NUM_THREADS), for runs that are long enough; 0 stays in this process.
     checkpoint: a file to resume from where it exists, and to write every `every` steps.
         It is replaced in one move, so a half-written one is never read.
+    watch: what to measure in the course of the training, and whom to tell.
 
     ValueError where these do not fit together, or where the checkpoint belongs to another model,
     configuration or data. RuntimeError where a worker's process dies; the checkpoint stays.
@@ -240,24 +272,35 @@ def train(
         identity = _identity(models[0], contexts, targets, configs)
         done, losses = 0, []
         if checkpoint is not None and Path(checkpoint).exists():
-            done, losses = _resume(Path(checkpoint), identity, loop, generators)
+            done, losses = _resume(Path(checkpoint), identity, loop, generators, watch)
         with _bar(steps, done, progress) as bar:
-            for start in range(done, steps, CHUNK):
-                stop = min(start + CHUNK, steps)
-                losses.append(loop.steps(start, stop))
-                done = stop
-                bar.update(stop - start)
+            while done < steps:
+                start, done = done, min(done + CHUNK, steps, watch.due(done) if watch else steps)
+                losses.append(loop.steps(start, done))
+                bar.update(done - start)
                 bar.set_postfix(loss=f"{losses[-1].mean():.3f}", refresh=False)
+                looked = watch is not None and done in (watch.due(start), steps)
+                if looked:
+                    watch.look(done, _trained(map(copy.deepcopy, models), configs, loop.states(), done))
                 if checkpoint is not None and (done // every > start // every or done == steps):
-                    _save(Path(checkpoint), identity, loop, generators, done, losses)
+                    _save(Path(checkpoint), identity, loop, generators, done, losses, watch)
+                if looked:
+                    watch.report(done, watch.values[-1])
         states = loop.states()
     finally:
         loop.close()
+    _trained(models, configs, states, steps)
+    return torch.cat(losses, dim=1)
+
+
+def _trained(models, configs, states, steps) -> list[Sequential]:
+    """The models as they are after so many steps: averaged where asked for, in evaluation mode."""
+    models = list(models)
     for model, config, state in zip(models, configs, states, strict=True):
         if config.average:
-            state |= averaged(state, config.average, steps)
+            state = state | averaged(state, config.average, steps)
         model.load({name: t for name, t in state.items() if "@" not in name}).eval()
-    return torch.cat(losses, dim=1)
+    return models
 
 
 def _bar(steps, done, progress):
@@ -300,18 +343,25 @@ def _identity(model, contexts, targets, configs) -> dict:
     return {"model": repr(model), "models": len(configs), "config": config, "data": digest.hexdigest()}
 
 
-def _save(path, identity, loop, generators, done, losses) -> None:
+def _save(path, identity, loop, generators, done, losses, watch=None) -> None:
     state = {
         "identity": identity,
         "done": done,
         "losses": torch.cat(losses, dim=1),
         "states": [{name: t.cpu() for name, t in s.items()} for s in loop.states()],
         "generators": [g.get_state() for g in generators],
+        "watched": (watch.steps, watch.values) if watch else ([], []),
     }
-    replace_file(path, lambda partial: torch.save(state, partial))
+    _store(path, state)
 
 
-def _resume(path, identity, loop, generators):
+def _store(path, state) -> None:
+    whole = io.BytesIO()  # torch reports a full disk as a RuntimeError without the file's name
+    torch.save(state, whole)
+    replace_file(path, lambda partial: partial.write_bytes(whole.getbuffer()))
+
+
+def _resume(path, identity, loop, generators, watch=None):
     try:
         state = torch.load(path, weights_only=True)
         identity_then = state["identity"]
@@ -328,4 +378,8 @@ def _resume(path, identity, loop, generators):
     loop.load([{name: t.to(loop.device) for name, t in s.items()} for s in state["states"]])
     for g, saved in zip(generators, state["generators"], strict=True):
         g.set_state(saved)
+    if watch:
+        watch.steps, watch.values = state.get("watched", ([], []))
+        for step, values in zip(watch.steps, watch.values, strict=True):
+            watch.report(step, values)
     return state["done"], [state["losses"]]

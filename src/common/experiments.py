@@ -1,0 +1,368 @@
+"""One run: what was asked for as a frozen dataclass, what came out as a folder. Introduced in chapter 10.
+
+`run` is what the command line, a trial of a sweep and a notebook have in common. A folder holds
+``config.json`` (the settings), ``checkpoint.pt``, ``history.safetensors`` (the losses of all batches, and
+the validation loss in the course of the training), a ``model-SEED.safetensors`` a seed and
+``results.json``. `compare` and `curves` read folders; `lr_range` looks for a learning rate.
+"""
+
+import copy
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from string import ascii_lowercase
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from . import names as names_module
+from .evaluate import mean_loss, smooth, spread
+from .files import read_json, replace_file, write_json
+from .models import RECIPES, count_parameters
+from .optim import beside
+from .provenance import commit, machine
+from .train import Config, Watch, plain_steps, seeded, train
+from .vocabulary import Vocabulary
+
+SPLITS = ("train", "val", "test")
+DEFAULT = Config()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is trained, on what, and how. ValueError for a model or a size that is not there.
+
+    sizes: of the model, those that differ from its recipe's; a dict will do.
+    names: the list; None is the one in use. alphabet: None takes whatever the list holds.
+    """
+
+    model: str
+    config: Config = Config()
+    sizes: tuple[tuple[str, object], ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    names: Path | None = None
+    alphabet: str | None = ascii_lowercase
+    distinct: bool = False
+
+    def __post_init__(self):
+        if self.model not in RECIPES:
+            raise ValueError(f"expected a model among {list(RECIPES)}, got {self.model!r}")
+        if not self.seeds:
+            raise ValueError("expected at least 1 seed, got 0")
+        path = Path(self.names or names_module.path_in_use())
+        sizes = {name: _frozen(value) for name, value in dict(self.sizes).items()}
+        for name, value in (("names", path), ("sizes", tuple(sorted(sizes.items())))):
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "seeds", tuple(self.seeds))
+
+    def to_json(self) -> dict:
+        """What `from_json` reads: the list by its path, and null for the shipped one, wherever that is."""
+        path = self.names.resolve()
+        return {
+            "model": self.model, "sizes": _plain(dict(self.sizes)), "training": _plain(asdict(self.config)),
+            "seeds": list(self.seeds), "names": None if path == names_module.SHIPPED else str(path),
+            "alphabet": self.alphabet, "distinct": self.distinct,
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, value: dict) -> "Run":
+        """The inverse of `to_json`."""
+        value = dict(value)
+        path = Path(value.pop("names") or names_module.SHIPPED)
+        return cls(config=Config(**value.pop("training")), names=path, **value)
+
+    def identity(self) -> str:
+        """Sixteen digits that two runs share where they train the same on a list of the same content."""
+        said = self.to_json() | {"names": self.digest()}
+        return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+    def digest(self) -> str:
+        """The SHA-256 of the list's content; empty where there is none."""
+        try:
+            return sha256(self.names.read_bytes()).hexdigest()
+        except OSError:
+            return ""  # `names.load` says what is wrong with it
+
+    def changed(self, **values) -> "Run":
+        """This run with other values: fields of `Config` by their names, sizes as ``model.NAME``."""
+        sizes = {name.removeprefix("model."): v for name, v in values.items() if name.startswith("model.")}
+        fields = {name: v for name, v in values.items() if not name.startswith("model.")}
+        unknown = sorted(set(fields) - set(asdict(self.config)))
+        if unknown:
+            raise ValueError(f"expected fields of Config or sizes as model.NAME, got {', '.join(unknown)}")
+        return replace(self, config=replace(self.config, **fields), sizes=dict(self.sizes) | sizes)
+
+    def build(self, vocab_size: int, generator=None):
+        """The model, with weights drawn by the generator."""
+        return RECIPES[self.model].sized(vocab_size, dict(self.sizes), generator)
+
+
+def _frozen(value):
+    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _plain(value):
+    """As it will be read from a file: lists for tuples."""
+    return json.loads(json.dumps(value))
+
+
+class Data(NamedTuple):
+    """What a run is trained and measured on: tensors (x, y) by split, and where they come from."""
+
+    splits: dict[str, tuple[torch.Tensor, torch.Tensor]]
+    vocabulary: Vocabulary
+    rows: int
+    digest: str
+
+
+def data(what: Run, place: torch.device) -> Data:
+    """The list of a run, checked, split and on its device; the last two are kept."""
+    block_size = RECIPES[what.model].block_size
+    return _data(what.names, what.digest(), what.alphabet, what.distinct, block_size, str(place))
+
+
+@lru_cache(maxsize=2)
+def _data(path, digest, alphabet, distinct, block_size, place) -> Data:
+    names = names_module.load(path, alphabet)
+    vocabulary = Vocabulary("".join(names) if alphabet is None else alphabet)
+    if distinct:
+        names = names_module.distinct(names)
+    splits = {
+        name: tuple(t.to(place) for t in names_module.examples(part, vocabulary, block_size))
+        for name, part in names_module.split(names)._asdict().items()
+    }
+    return Data(splits, vocabulary, len(names), digest)
+
+
+def settings(what: Run, on: Data) -> dict:
+    """What a folder's ``config.json`` holds."""
+    counted = {name: int((y != names_module.IGNORED).sum()) for name, (_, y) in on.splits.items()}
+    return {
+        "model": what.model,
+        "sizes": _plain(dict(what.sizes)),
+        "seeds": list(what.seeds),
+        "training": _plain(asdict(what.config)),
+        "names": {
+            "file": what.names.name, "sha256": on.digest, "rows": on.rows, "distinct_only": what.distinct,
+            "windows": counted,
+        },
+        "vocabulary": "".join(on.vocabulary.characters[1:]),
+    }  # fmt: skip
+
+
+def run(
+    what: Run,
+    folder: str | Path,
+    *,
+    place: torch.device | str = "cpu",
+    compile: bool = True,
+    workers: int | None = None,
+    every: int = 0,
+    report: Callable[[int, float], None] | None = None,
+    splits: Sequence[str] = SPLITS,
+    say: Callable[[str], None] = lambda line: None,
+    checkpoint_every: int = 10_000,
+) -> dict:
+    """Train a run into its folder, or go on where it was interrupted; returns what ``results.json`` holds.
+
+    every: steps between two looks at the validation loss (0: none).
+    report: called after each look, as report(step, mean over the seeds); it may raise to stop the run.
+    splits: what the trained models are measured on. A search leaves the test split out.
+    compile, workers: as in `train.train`.
+
+    ValueError where the folder holds another run, OSError with the file's name where a disk is full.
+    """
+    folder, place = Path(folder), torch.device(place)
+    on = data(what, place)
+    build = lambda generator: what.build(len(on.vocabulary), generator).to(place)  # noqa: E731
+    models, generators = seeded(build, what.seeds)
+    asked = settings(what, on)
+    _claim(folder, asked)
+    watch = None
+    if every:
+        tell = lambda step, values: report(step, statistics.fmean(values)) if report else None  # noqa: E731
+        watch = Watch(every, lambda models: [mean_loss(m, *on.splits["val"]) for m in models], tell)
+    began = time.perf_counter()
+    losses = train(
+        models, *on.splits["train"], generators, what.config, compile=compile, workers=workers, watch=watch,
+        checkpoint=folder / "checkpoint.pt", every=checkpoint_every, progress=what.model,
+    )  # fmt: skip
+    seconds = time.perf_counter() - began
+    runs = []
+    for seed, model in zip(what.seeds, models, strict=True):
+        one = {"seed": seed, "parameters": count_parameters(model)}
+        one |= {name: mean_loss(model, *on.splits[name]) for name in splits}
+        runs.append(one)
+        _save(folder / f"model-{seed}.safetensors", model.tensors())
+        say(_line(f"seed {seed}", one["parameters"], {name: f"{one[name]:.4f}" for name in splits}))
+    history = {"losses": losses}
+    if watch:
+        history |= {"val_steps": torch.tensor(watch.steps), "val": torch.tensor(watch.values).T}
+    _save(folder / "history.safetensors", history)
+    summary = {name: spread(one[name] for one in runs) for name in splits}
+    say(_line("mean ± sd", runs[0]["parameters"], summary))
+    results = asked | {
+        "runs": runs,
+        "mean": {name: value.mean for name, value in summary.items()},
+        "sd": {name: value.sd for name, value in summary.items()} if len(runs) > 1 else None,
+        "provenance": provenance(place) | {"seconds_of_last_start": round(seconds, 1)},
+    }
+    if watch:
+        results["curve"] = {"steps": watch.steps, "val": watch.values}
+    write_json(folder / "results.json", results)
+    return results
+
+
+def _claim(folder: Path, asked: dict) -> None:
+    """Write the settings into a new folder; ValueError for one that holds others."""
+    if (folder / "config.json").exists():
+        before = read_json(folder / "config.json")
+        if before != asked:
+            changed = sorted(key for key in asked if before.get(key) != asked[key])
+            raise ValueError(
+                f"{folder} holds another run, which differs in {', '.join(changed)}; choose another --out"
+            )
+    write_json(folder / "config.json", asked)
+
+
+def _save(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    whole = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+    replace_file(path, lambda partial: partial.write_bytes(whole))
+
+
+def _line(label, parameters, losses) -> str:
+    return f"{label:>9}  {parameters:,} parameters  " + "  ".join(
+        f"{name} {value}" for name, value in losses.items()
+    )
+
+
+def provenance(place: torch.device) -> dict:
+    """Commit, date and machine, for whatever is measured now."""
+    return {
+        "commit": commit(), "date": date.today().isoformat(), "machine": machine(place),
+        "device": place.type, "torch": torch.__version__.split("+")[0],
+    }  # fmt: skip
+
+
+# ---- runs side by side -----------------------------------------------------------
+
+
+def compare(folders: Iterable[str | Path]) -> tuple[list[str], list[list]]:
+    """Header and rows of a table of runs: what they differ in, and their losses. For `plots.table`.
+
+    The test split is left out: a table to choose from must not show it.
+    """
+    folders = [Path(folder) for folder in folders]
+    reports = [read_json(folder / "results.json") for folder in folders]
+    flat = [_flat(report) for report in reports]
+    names = [
+        name
+        for name in dict.fromkeys(n for one in flat for n in one)
+        if len({one.get(name) for one in flat}) > 1
+    ]
+    header = ["run", *names, "parameters", "seeds", "train", "validation"]
+    rows = []
+    for folder, report, one in zip(folders, reports, flat, strict=True):
+        losses = [
+            str(spread(r[s] for r in report["runs"])) if s in report["runs"][0] else ""
+            for s in ("train", "val")
+        ]
+        parameters = f"{report['runs'][0]['parameters']:,}"
+        rows.append(
+            [folder.name, *(one.get(name, "") for name in names), parameters, len(report["runs"]), *losses]
+        )
+    return header, rows
+
+
+def _flat(report: dict) -> dict[str, str]:
+    """The settings that can differ, by the names that `Run.changed` takes."""
+    values = {"model": report["model"], "list": report["names"]["sha256"][:8]}
+    values["distinct"] = report["names"]["distinct_only"]
+    values |= {f"model.{name}": value for name, value in report.get("sizes", {}).items()}
+    values |= report["training"]
+    return {name: _cell(value) for name, value in values.items()}
+
+
+def _cell(value) -> str:
+    return (
+        value if isinstance(value, str) else f"{value:.4g}" if isinstance(value, float) else json.dumps(value)
+    )
+
+
+class Curve(NamedTuple):
+    """Losses (S, K) of S seeds at K steps."""
+
+    steps: list[float]
+    values: torch.Tensor
+
+
+def curves(folder: str | Path, window: int | None = None) -> dict[str, Curve]:
+    """The training and, where it was looked at, the validation loss in the course of a run.
+
+    window: steps over which training losses are averaged; by default those between two looks at the
+    validation loss, or a hundredth of all.
+    """
+    path = Path(folder) / "history.safetensors"
+    try:
+        history = load_file(path)
+        losses = history["losses"].double()
+    except (OSError, SafetensorError, KeyError) as error:
+        raise ValueError(f"{path}: no losses of a run ({error})") from None
+    found, steps = {}, losses.shape[1]
+    if "val" in history:
+        found["val"] = Curve(history["val_steps"].tolist(), history["val"].double())
+        window = window or int(history["val_steps"][0])
+    window = window or max(1, steps // 100)
+    averaged = smooth(losses, window)
+    found["train"] = Curve([(i + 0.5) * window for i in range(averaged.shape[1])], averaged)
+    return found
+
+
+# ---- a learning rate -------------------------------------------------------------
+
+
+def lr_range(
+    model, x, y, generator, config: Config = DEFAULT, low: float = 1e-4, high: float = 10.0, steps: int = 300
+) -> tuple[list[float], list[float]]:
+    """Train a copy of a model while the learning rate grows from `low` to `high` (Smith, 2017, section 3.3).
+
+    Every step multiplies the rate by the same factor. Ends early once the loss is four times its best, or
+    no number. Returns the rates and the losses of their batches, in nats.
+    """
+    if not 0 < low < high or steps < 2:
+        raise ValueError(f"expected 0 < low < high and at least 2 steps, got {low}, {high} and {steps}")
+    model, config = copy.deepcopy(model), replace(config, schedule="constant", warmup=0, average=0.0)
+    kept, lrs, losses, best = beside(model, config.optimiser()), [], [], math.inf
+    for step in range(steps):
+        lr = low * (high / low) ** (step / (steps - 1))
+        loss = plain_steps(model, x, y, generator, replace(config, lr=lr), 0, 1, kept).item()
+        if not loss < 4 * best:
+            break
+        lrs.append(lr)
+        losses.append(loss)
+        best = min(best, loss)
+    return lrs, losses
+
+
+def smoothed(losses: Sequence[float], share: float = 0.95) -> list[float]:
+    """Running averages, corrected for their start as Adam's are: `share` of the old one stays."""
+    average, result = 0.0, []
+    for i, loss in enumerate(losses, start=1):
+        average = share * average + (1 - share) * loss
+        result.append(average / (1 - share**i))
+    return result
+
+
+def suggested_lr(lrs: Sequence[float], losses: Sequence[float]) -> float:
+    """Of a range test: a tenth of the rate at which the smoothed loss is lowest. A start, not an answer."""
+    averages = smoothed(losses)
+    return lrs[min(range(len(averages)), key=averages.__getitem__)] / 10
