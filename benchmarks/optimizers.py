@@ -109,9 +109,7 @@ def main() -> None:
         "names": names.SHIPPED.name, "config": asdict(config("adamw", best)),
     }  # fmt: skip
     text = json.dumps(report) + "\n"
-    replace_file(
-        RESULTS / "optimizers.json", lambda partial: partial.write_text(text, encoding="utf-8")
-    )
+    replace_file(RESULTS / "optimizers.json", lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -53,7 +53,9 @@ def contenders(data, batch_size: int) -> dict:
         "one": (make_loop(*fresh(1)), 1),
         "stacked": (make_loop(*fresh(MODELS_AT_ONCE)), MODELS_AT_ONCE),
     }
-    return {name: (lambda steps, loop=loop: loop.steps(0, steps), count) for name, (loop, count) in loops.items()}
+    return {
+        name: (lambda steps, loop=loop: loop.steps(0, steps), count) for name, (loop, count) in loops.items()
+    }
 
 
 def rates_of(data, batch_size: int, rounds: int) -> dict[str, float]:
@@ -84,7 +86,9 @@ def main() -> None:
         report["steps a second"][str(batch_size)] = rates_of(data, batch_size, rounds)
         print(batch_size, report["steps a second"][str(batch_size)], flush=True)
     bare = [
-        subprocess.run([sys.executable, "-c", BARE], capture_output=True, text=True, check=True).stdout.split()
+        subprocess.run(
+            [sys.executable, "-c", BARE], capture_output=True, text=True, check=True
+        ).stdout.split()
         for _ in range(3)
     ]
     report["a process"] = {

@@ -48,6 +48,10 @@ PARTS = {
             "wavenet/07_causal_convolutions",
             "The pass: the tree slid along the name, every node computed once.",
         ),
+        Stop(
+            "wavenet/10_experiments",
+            "The bench: optimisers, searches and a run explorer, and how not to be fooled by them.",
+        ),
     ),
 }
 

@@ -1,5 +1,6 @@
 """The live models, as a reader plays with them: in the built pages, and in JupyterLab."""
 
+import json
 import os
 import re
 import shutil
@@ -327,6 +328,81 @@ def test_smoothing_a_loss_curve(open_live):
     assert widget.locator(".wn-curve").get_attribute("points") != curve
 
 
+EXPERIMENTS = "wavenet/10_experiments.html"
+
+
+def stored_trials() -> list[dict]:
+    """The trials of the stored sweep, best first."""
+    report = json.loads((ROOT / "data" / "results" / "sweep.json").read_text(encoding="utf-8"))
+    complete = [trial for trial in report["trials"] if trial["state"] == "complete"]
+    return sorted(complete, key=lambda trial: trial["value"])
+
+
+def test_runs_are_walked_and_pinned_by_keyboard(open_live, axe):
+    page, trials = open_live(EXPERIMENTS), stored_trials()
+    explorer = page.locator(".wn-explorer")
+    lines = explorer.get_by_role("option")
+    assert lines.count() == len(trials)
+    assert explorer.locator("[role='option'][tabindex='0']").count() == 1, "one stop for the Tab key"
+    explorer.get_by_role("button", name="Unpin all").click()
+    assert explorer.locator("table").count() == 0
+    explorer.locator("[role='option'][tabindex='0']").focus()
+    page.keyboard.press("Home")
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    third = trials[2]
+    said = explorer.locator(".wn-explanation").inner_text()
+    assert (
+        said.startswith(f"Run {third['number']}, number 3 of {len(trials)}: ")
+        and f"{third['value']:.3f}" in said
+    )
+    page.keyboard.press("Enter")
+    page.keyboard.press("End")
+    page.keyboard.press("Enter")
+    heads = explorer.locator("thead th").all_inner_texts()
+    assert heads == ["pinned", f"run {third['number']}", f"run {trials[-1]['number']}"]
+    losses = explorer.locator("tbody tr").first.locator("td").all_inner_texts()
+    assert losses == [f"{third['value']:.3f}", f"{trials[-1]['value']:.3f}"]
+    assert explorer.locator(".wn-curve").count() == 2
+    assert explorer.locator("[role='option'][aria-selected='true']").count() == 2
+    status = explorer.get_by_role("status")
+    page.wait_for_function("(p) => p.textContent.startsWith('Pinned: run')", arg=status.element_handle())
+    page.keyboard.press("Enter")
+    assert explorer.locator("thead th").count() == 2, "a second Enter unpins"
+    assert axe(page) == []
+
+
+def test_runs_are_narrowed_down(open_live):
+    page, trials = open_live(EXPERIMENTS), stored_trials()
+    explorer = page.locator(".wn-explorer")
+    explorer.get_by_role("button", name="Unpin all").click()
+    adamw = [trial for trial in trials if trial["params"]["optimizer"] == "adamw"]
+    explorer.get_by_label("Only runs with").select_option("optimizer=adamw")
+    drawn = "[role='option'][aria-hidden='false']"
+    assert explorer.locator(drawn).count() == len(adamw) < len(trials)
+    assert f"{len(adamw)} of {len(trials)} runs are drawn" in explorer.inner_text()
+    explorer.get_by_label("Keep the best").focus()
+    page.keyboard.press("Home")
+    assert explorer.locator(drawn).count() == 2
+    explorer.locator("[role='option'][tabindex='0']").focus()
+    page.keyboard.press("End")
+    assert f"Run {adamw[1]['number']}, " in explorer.locator(".wn-explanation").inner_text()
+
+
+def test_a_run_under_the_pointer_is_told_and_pressed(open_live):
+    page = open_live(EXPERIMENTS)
+    explorer = page.locator(".wn-explorer")
+    explorer.get_by_role("button", name="Unpin all").click()
+    worst = stored_trials()[-1]
+    line = explorer.get_by_role("option", name=re.compile(f"^Run {worst['number']},"))
+    line.dispatch_event("pointerenter")
+    assert f"Run {worst['number']}," in explorer.locator(".wn-explanation").inner_text()
+    line.dispatch_event("pointerleave")
+    assert f"Run {worst['number']}," not in explorer.locator(".wn-explanation").inner_text()
+    line.dispatch_event("click")
+    assert explorer.locator("thead th").all_inner_texts() == ["pinned", f"run {worst['number']}"]
+
+
 def test_a_control_that_needs_python_says_so(open_live):
     page = open_live("wavenet/01_three_char_mlp.html")
     assert "comes alive when the notebook runs in JupyterLab" in page.locator(".needs-kernel").inner_text()
@@ -334,7 +410,13 @@ def test_a_control_that_needs_python_says_so(open_live):
 
 @pytest.mark.parametrize(
     "rel",
-    [PLAYGROUND, "wavenet/04_flatten_consecutive.html", "wavenet/05_batchnorm_fix.html", CONVOLUTION],
+    [
+        PLAYGROUND,
+        "wavenet/04_flatten_consecutive.html",
+        "wavenet/05_batchnorm_fix.html",
+        CONVOLUTION,
+        EXPERIMENTS,
+    ],
 )
 def test_a_chapter_is_drawn_for_a_phone(open_live, rel):
     page = open_live(rel, width=360, height=740, theme="dark", motion="reduce")

@@ -82,6 +82,7 @@ function render({ model, el }) {
     const y = (share) => height - 12 - share * (height - top - 12);
     const losses = runs.map((run) => run.value);
     const range = [losses[0], losses[Math.floor(0.9 * (losses.length - 1))]];
+    const narrow = x(1) - x(0) < 75;
     const last = { label: unit, kind: "linear", range };
     const clipped = (run) => Math.min(run.value, range[1]);
     const point = (run, i) => [x(i), y(i < axes.length ? shareOf(axes[i], valueOf(run, axes[i])) : shareOf(last, clipped(run)))];
@@ -95,7 +96,13 @@ function render({ model, el }) {
       const at = i === 0 ? 0 : i === count - 1 ? width : x(i);
       scale.push(svg("line", { x1: x(i), x2: x(i), y1: y(0), y2: y(1), class: "wn-edge" }),
         svg("text", { x: at, y: i % 2 ? 28 : 12, class: `wn-small${place}` }, axis.label),
-        ...ticks.map(([share, value]) => svg("text", { x: x(i) + 4, y: y(share) + (axis.kind === "category" ? 4 : share ? 11 : -3), class: "wn-small wn-halo" }, String(value))));
+        ...ticks.map(([share, value]) => {
+          if (axis.kind !== "category") return svg("text", { x: x(i) + 4, y: y(share) + (share ? 11 : -3), class: "wn-small wn-halo" }, value);
+          // where axes stand close, words run along them
+          const turned = narrow ? { transform: `rotate(-90 ${x(i) + 12} ${y(share)})`, x: x(i) + 12 } : { x: x(i) + 4 };
+          const end = narrow ? (share === 1 ? " wn-end" : share ? " wn-middle" : "") : "";
+          return svg("text", { ...turned, y: y(share) + (narrow ? 0 : 4), class: `wn-small wn-halo${end}` }, String(value));
+        }));
     });
     lines = new Map();
     const options = runs.map((run) => {
@@ -120,11 +127,13 @@ function render({ model, el }) {
     const steps = Math.max(...all.map((run) => run.steps.at(-1)));
     const ends = all.map((run) => run.val.at(-1)).sort((a, b) => a - b);
     const low = Math.min(...all.map((run) => Math.min(...run.val))) - 0.01;
-    const high = Math.max(ends[Math.floor(0.75 * (ends.length - 1))] + 0.15, low + 0.3);
+    const wanted = [...kept, now].filter(Boolean).map((run) => run.val.at(-1) + 0.05);
+    const high = Math.max(ends[Math.floor(0.75 * (ends.length - 1))] + 0.15, low + 0.3, ...wanted);
+    const unit = high - low > 1 ? 0.5 : 0.1;
     const x = (step) => left + (step / steps) * (width - left - 8);
     const y = (loss) => 8 + ((high - loss) / (high - low)) * (height - bottom - 8);
     const parts = [];
-    for (let tick = Math.ceil(low * 10) / 10; tick <= high; tick += 0.1)
+    for (let tick = Math.ceil(low / unit) * unit; tick <= high; tick += unit)
       parts.push(svg("line", { x1: left, x2: width - 8, y1: y(tick), y2: y(tick), class: "wn-gridline" }),
         svg("text", { x: left - 5, y: y(tick) + 4, class: "wn-small wn-end" }, tick.toFixed(1)));
     for (let tick = 0; tick <= 4; tick++)
@@ -140,7 +149,7 @@ function render({ model, el }) {
     const pins = kept.map((run) => `run ${run.number} ends at ${run.val.at(-1).toFixed(3)}`).join(", ");
     curves.replaceChildren(svg("svg", {
       viewBox: `0 0 ${width} ${height}`, width, height, role: "img",
-      "aria-label": `${unit} against steps: ${among.length} runs${now ? `; run ${now.number} ends at ${now.val.at(-1).toFixed(3)}` : ""}${pins ? `; pinned: ${pins}` : ""}`,
+      "aria-label": `${model.get("unit")} against steps: ${among.length} runs${now ? `; run ${now.number} ends at ${now.val.at(-1).toFixed(3)}` : ""}${pins ? `; pinned: ${pins}` : ""}`,
     }, ...parts));
   }
 
