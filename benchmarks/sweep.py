@@ -20,7 +20,7 @@ from common.experiments import Run
 from common.files import replace_file
 from common.train import Config
 
-STEPS, EVERY, TRIALS, AGAIN, SEEDS = 500, 100, 60, 6, (1, 2, 3, 4)
+STEPS, EVERY, TRIALS, AGAIN, SEEDS = 500, 100, 48, 5, (1, 2, 3, 4)
 SPACE = {
     "lr": {"low": 0.0003, "high": 0.3, "log": True},
     "optimizer": {"choices": ["momentum", "adamw"]},

@@ -154,6 +154,12 @@ def test_loss_curves_refuse(runs, message):
         widgets.loss_curves(runs)
 
 
+def test_the_valley_knows_its_optimisers():
+    assert widgets.valley("adam", rate=0.3).kind == "adam"
+    with pytest.raises(ValueError, match="expected one of .*'adam'.*, got 'newton'"):
+        widgets.valley("newton")
+
+
 def searched(number, value, **params):
     """A run of a search, as `run_explorer` takes it."""
     return {"number": number, "value": value, "params": params, "steps": [10, 20], "val": [value + 1, value]}

@@ -15,6 +15,7 @@ import torch
 from common import names
 from common.layers import evaluating
 from common.models import MODELS, as_convolution, pretrained
+from common.optim import SGD, Adam, RMSprop
 from common.vocabulary import Vocabulary
 from conftest import ROOT
 
@@ -329,6 +330,41 @@ def test_smoothing_a_loss_curve(open_live):
 
 
 EXPERIMENTS = "wavenet/10_experiments.html"
+
+
+@pytest.mark.parametrize(
+    "kind, optimizer",
+    [("sgd", SGD()), ("momentum", SGD(momentum=0.9)), ("rmsprop", RMSprop()), ("adam", Adam())],
+)
+def test_the_pages_optimisers_are_the_modules(open_live, kind, optimizer):
+    page, slope = open_live(EXPERIMENTS), torch.tensor([1.0, 30.0], dtype=torch.float64)
+    ask = "(kind) => document.querySelector('.wn-valley').wavenet.path(kind, 0.02, 30, 10, 25)"
+    in_page = torch.tensor(page.evaluate(ask, kind), dtype=torch.float64)
+    p = torch.tensor([-4.0, 1.2], dtype=torch.float64)
+    kept = optimizer.start(p)
+    for step in range(26):
+        torch.testing.assert_close(in_page[step], p, rtol=1e-9, atol=1e-9)
+        p, kept = optimizer.step(p, 10 * slope * p, kept, 0.02)
+
+
+def test_the_valley_is_walked(open_live, axe):
+    page = open_live(EXPERIMENTS)
+    valley = page.locator(".wn-valley")
+    said = valley.locator(".wn-explanation")
+    path = valley.locator(".wn-curve")
+    before = path.get_attribute("points")
+    valley.get_by_label("Optimiser").select_option("adam")
+    assert said.inner_text().startswith("Adam after") and path.get_attribute("points") != before
+    before = path.get_attribute("points")
+    valley.get_by_label("Gradients").select_option("1000")
+    assert path.get_attribute("points") == before, "Adam does not see the unit"
+    valley.get_by_label("Optimiser").select_option("sgd")
+    valley.get_by_label("Learning rate").focus()
+    page.keyboard.press("End")
+    assert "far out of the valley" in said.inner_text()
+    status = valley.get_by_role("status")
+    page.wait_for_function("(p) => p.textContent.includes('far out')", arg=status.element_handle())
+    assert axe(page) == []
 
 
 def stored_trials() -> list[dict]:

@@ -85,6 +85,16 @@ class LossCurves(anywidget.AnyWidget):
     window = traitlets.Int(1_000).tag(sync=True)
 
 
+class Valley(anywidget.AnyWidget):
+    _esm = _source("page", "valley")
+    _css = Widget._css
+    kind = traitlets.Unicode("sgd").tag(sync=True)
+    rate = traitlets.Float(0.02).tag(sync=True)
+    steep = traitlets.Int(30).tag(sync=True)
+    unit = traitlets.Int(1).tag(sync=True)
+    steps = traitlets.Int(40).tag(sync=True)
+
+
 class RunExplorer(anywidget.AnyWidget):
     _esm = _source("page", "explorer")
     _css = Widget._css
@@ -230,6 +240,17 @@ def loss_curves(runs: Mapping[str, torch.Tensor], *, drop: int = 0, window: int 
         losses=levels.round().numpy().astype("<u2").tobytes(), range=[low, high],
         labels=list(runs), drop=drop, window=window,
     )  # fmt: skip
+
+
+def valley(kind: str = "sgd", rate: float = 0.02, steps: int = 40) -> Valley:
+    """A long valley, and the path of an optimiser through it: sliders for the rate, the valley and the steps.
+
+    kind: "sgd", "momentum", "rmsprop" or "adam", with the settings of `common.optim`. ValueError for another.
+    """
+    known = ("sgd", "momentum", "rmsprop", "adam")
+    if kind not in known:
+        raise ValueError(f"expected one of {known}, got {kind!r}")
+    return Valley(kind=kind, rate=rate, steps=steps)
 
 
 def run_explorer(
