@@ -1,7 +1,7 @@
 // A valley, and the path of an optimiser through it.
 
 const RATES = [0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.064, 0.067, 0.1, 0.2, 0.3, 0.5, 1];
-const KINDS = { sgd: "SGD", momentum: "momentum 0.9", rmsprop: "RMSprop", adam: "Adam" };
+const KINDS = { sgd: "SGD", momentum: "Momentum 0.9", rmsprop: "RMSprop", adam: "Adam" };
 
 // What `common.optim` computes, for one number p with gradient g: the new p.
 const STEPS = {
@@ -38,7 +38,7 @@ function render({ model, el }) {
 
   const kind = choice("Optimiser", Object.entries(KINDS), model.get("kind"), (value) => keep("kind", value));
   const rate = slider("Learning rate", { min: 0, max: RATES.length - 1, value: nearest(model.get("rate")), show: (i) => String(RATES[i]) }, (i) => keep("rate", RATES[i]));
-  const steep = slider("How much steeper across", { min: 1, max: 60, value: model.get("steep"), show: (n) => `${n} times` }, (n) => keep("steep", n));
+  const steep = slider("Steeper across", { min: 1, max: 60, value: model.get("steep"), show: (n) => `${n} times` }, (n) => keep("steep", n));
   const unit = choice("Gradients", [["1", "as they are"], ["10", "10 times as large"], ["1000", "1,000 times as large"]], String(model.get("unit")), (value) => keep("unit", Number(value)));
   const steps = slider("Steps", { min: 1, max: 100, value: model.get("steps") }, (n) => keep("steps", n));
   const drawing = node("div", { class: "wn-drawing" });
