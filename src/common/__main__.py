@@ -83,7 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _add_run(command)
     command.add_argument("--trials", type=int, default=20, help="how many finished ones in all; default: 20")
-    command.add_argument("--processes", type=int, default=1, help="how many at once, one thread each")
+    command.add_argument(
+        "--processes", type=int,
+        help="how many trials at once, one thread each (default: 1, on a cluster what it has room for)",
+    )  # fmt: skip
     command.add_argument(
         "--evaluate-every", type=int, default=0, metavar="STEPS",
         help="look at the validation loss so often (default: a tenth of the steps)",
@@ -215,6 +218,8 @@ def _sweep(options) -> None:
     from . import sweep  # here, for Optuna takes a second
 
     ray = options.engine == "ray"
+    if options.address and not ray:
+        raise ValueError("--address is that of a Ray cluster; give --engine ray as well")
     wanted = sweep.Sweep(
         _run_of(options),
         _space(options.space),
@@ -232,7 +237,9 @@ def _sweep(options) -> None:
 
         found = sweep_ray.search(wanted, options.out, options.processes, options.address, say=print)
     else:
-        found = sweep.search(wanted, options.out, options.processes, say=print)
+        found = sweep.search(
+            wanted, options.out, 1 if options.processes is None else options.processes, say=print
+        )
     print(sweep.summary(found))
 
 

@@ -174,6 +174,8 @@ class Sweep:
                 f"expected one of {', '.join(SCHEDULERS.get(self.engine, ()))} with the engine "
                 f"{self.engine!r}, got the scheduler {self.scheduler!r}"
             )
+        if self.engine == "ray" and self.sampler != "random" or self.sampler not in SAMPLERS:
+            raise ValueError(f"expected the sampler random, or tpe with Optuna, got {self.sampler!r}")
         if not self.every:
             object.__setattr__(self, "every", max(1, self.run.config.steps // 10))
 
@@ -249,11 +251,18 @@ def named_errors(path: Path):
         ) from None
 
 
-def _study(folder: Path) -> optuna.Study:
-    storage = optuna.storages.RDBStorage(
-        f"sqlite:///{(folder / 'study.db').resolve()}", engine_kwargs={"connect_args": {"timeout": 600}}
-    )
-    return optuna.create_study(study_name=STUDY, storage=storage, load_if_exists=True)
+@contextlib.contextmanager
+def opened(folder: Path):
+    """The study of a sweep's folder; its file is closed after the `with` block."""
+    with alone(folder):
+        storage = optuna.storages.RDBStorage(f"sqlite:///{(folder / 'study.db').resolve()}")
+    try:
+        with alone(folder):
+            study = optuna.create_study(study_name=STUDY, storage=storage, load_if_exists=True)
+        yield study
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def _pruner(sweep: Sweep):
@@ -351,9 +360,7 @@ def _public(sweep: Sweep) -> dict:
 def work(folder: Path, say: Callable[[str], None] = print) -> None:
     """Run trials in this process until there are as many as wanted."""
     sweep = Sweep.from_json(read_json(folder / "sweep.json"))
-    with named_errors(folder / "study.db"):
-        with alone(folder):
-            study = _study(folder)
+    with named_errors(folder / "study.db"), opened(folder) as study:
         while True:
             with alone(folder):
                 trial = _next(study, sweep)
@@ -426,9 +433,8 @@ def search(sweep: Sweep, folder: str | Path, processes: int = 1, say: Callable[[
     if sweep.engine != "optuna":
         raise ValueError(f"expected a sweep for Optuna, got one for {sweep.engine}")
     claim(sweep, folder)
-    with named_errors(folder / "study.db"):
+    with named_errors(folder / "study.db"), opened(folder) as study:
         with alone(folder):
-            study = _study(folder)
             requeue(study, say)
             publish(folder, sweep, records(study))
         if processes == 1:
