@@ -8,7 +8,7 @@ import pytest
 from common import sweep
 from common.evaluate import RESULTS
 
-FILES = [RESULTS / "optimizers.json", RESULTS / "sweep.json"]
+FILES = [RESULTS / "optimizers.json", RESULTS / "sweep.json", RESULTS / "ray.json"]
 
 
 def read(path):

@@ -266,7 +266,7 @@ def run_explorer(
     runs: for each its ``number``, ``value`` (low is good), ``params`` by name, and the curve, ``steps``
     and ``val``. labels: the parameters that get an axis, in this order, with the words for them.
     log: those among them on a logarithmic scale; one whose values are no numbers is drawn by
-    categories. pinned: numbers of runs that are pinned at first. ValueError for no runs, for one
+    categories. pinned: numbers of runs that are pinned at first. ValueError for fewer than two runs, for one
     without its curve or parameters, or for numbers that no logarithm takes.
     """
     if len(runs) < 2:
