@@ -377,7 +377,7 @@ def stored_trials() -> list[dict]:
 def test_runs_are_walked_and_pinned_by_keyboard(open_live, axe):
     page, trials = open_live(EXPERIMENTS), stored_trials()
     explorer = page.locator(".wn-explorer")
-    lines = explorer.get_by_role("option")
+    lines = explorer.locator("[role='option']")
     assert lines.count() == len(trials)
     assert explorer.locator("[role='option'][tabindex='0']").count() == 1, "one stop for the Tab key"
     explorer.get_by_role("button", name="Unpin all").click()
