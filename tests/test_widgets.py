@@ -161,6 +161,45 @@ def test_loss_curves_refuse(runs, message):
         widgets.loss_curves(runs)
 
 
+def test_the_valley_knows_its_optimisers():
+    assert widgets.valley("adam", rate=0.3).kind == "adam"
+    with pytest.raises(ValueError, match="expected one of .*'adam'.*, got 'newton'"):
+        widgets.valley("newton")
+
+
+def searched(number, value, **params):
+    """A run of a search, as `run_explorer` takes it."""
+    return {"number": number, "value": value, "params": params, "steps": [10, 20], "val": [value + 1, value]}
+
+
+def test_the_run_explorer_makes_an_axis_of_each_parameter():
+    runs = [searched(0, 2.5, lr=0.1, kind="a", width=3), searched(4, 2.123456, lr=0.001, kind="b", width=8)]
+    widget = widgets.run_explorer(
+        runs, {"kind": "kind", "lr": "rate", "width": "width"}, log=["lr"], pinned=[4]
+    )
+    assert json.loads(json.dumps(widget.axes)) == [
+        {"name": "kind", "label": "kind", "kind": "category", "values": ["a", "b"]},
+        {"name": "lr", "label": "rate", "kind": "log", "range": [0.001, 0.1]},
+        {"name": "width", "label": "width", "kind": "linear", "range": [3, 8]},
+    ]
+    assert [run["value"] for run in widget.runs] == [2.5, 2.1235]
+    assert widget.runs[1]["val"] == [3.123, 2.123] and widget.pinned == [4]
+
+
+@pytest.mark.parametrize(
+    "runs, message",
+    [
+        ([searched(0, 2.0, lr=1.0)], "at least two runs, got 1"),
+        ([searched(0, 2.0, lr=1.0), searched(1, 2.0)], "parameters and a curve of every run"),
+        ([searched(0, 2.0, lr=1.0), searched(1, 2.0, lr=1.0) | {"val": [2.0]}], "parameters and a curve"),
+        ([searched(0, 2.0, lr=0.0), searched(1, 2.0, lr=1.0)], "lr above 0 on a logarithmic scale, got 0.0"),
+    ],
+)
+def test_the_run_explorer_refuses(runs, message):
+    with pytest.raises(ValueError, match=message):
+        widgets.run_explorer(runs, {"lr": "rate"}, log=["lr"])
+
+
 FRONTS = [kind for kind in vars(widgets).values() if isinstance(kind, type) and "_esm" in vars(kind)]
 
 

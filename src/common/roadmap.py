@@ -56,6 +56,10 @@ PARTS = {
             "wavenet/09_sampling",
             "The draws: temperature, cuts and constraints, and what they do to the names.",
         ),
+        Stop(
+            "wavenet/10_experiments",
+            "The bench: optimisers, searches and a run explorer, and how not to be fooled by them.",
+        ),
     ),
 }
 

@@ -126,6 +126,16 @@ def test_no_page_loads_a_script_for_mathematics(html):
             assert "katex" not in script["src"]
 
 
+def test_a_picture_is_loaded_when_its_reader_comes_near(open_page):
+    page = open_page("wavenet/10_experiments.html")
+    loaded = "() => [...document.querySelectorAll('article img')].filter((img) => img.naturalWidth).length"
+    page.wait_for_timeout(300)
+    pictures = page.locator("article img")
+    assert pictures.count() > 12 and page.evaluate(loaded) < 6
+    pictures.last.scroll_into_view_if_needed()
+    page.wait_for_function("() => [...document.querySelectorAll('article img')].at(-1).naturalWidth")
+
+
 def settings() -> dict:
     config = (ROOT / "book" / "_config.yml").read_text(encoding="utf-8")
     return yaml.safe_load(config)["sphinx"]["config"]

@@ -1,5 +1,6 @@
 """The live models, as a reader plays with them: in the built pages, and in JupyterLab."""
 
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from common import names
 from common.constraints import Alphabet, Length, Machine, NotIn, Pattern
 from common.layers import CausalConv1d, Linear, Residual, Sequential, Skips, WaveNetBlock, evaluating
 from common.models import MODELS, as_convolution, count_parameters, pretrained, wavenet
+from common.optim import SGD, Adam, RMSprop
 from common.sample import reshaped
 from common.vocabulary import Vocabulary
 from conftest import ROOT
@@ -561,6 +563,116 @@ def test_smoothing_a_loss_curve(open_live):
     assert widget.locator(".wn-curve").get_attribute("points") != curve
 
 
+EXPERIMENTS = "wavenet/10_experiments.html"
+
+
+@pytest.mark.parametrize(
+    "kind, optimizer",
+    [("sgd", SGD()), ("momentum", SGD(momentum=0.9)), ("rmsprop", RMSprop()), ("adam", Adam())],
+)
+def test_the_pages_optimisers_are_the_modules(open_live, kind, optimizer):
+    page, slope = open_live(EXPERIMENTS), torch.tensor([1.0, 30.0], dtype=torch.float64)
+    ask = "(kind) => document.querySelector('.wn-valley').wavenet.path(kind, 0.02, 30, 10, 25)"
+    in_page = torch.tensor(page.evaluate(ask, kind), dtype=torch.float64)
+    p = torch.tensor([-4.0, 1.2], dtype=torch.float64)
+    kept = optimizer.start(p)
+    for step in range(26):
+        torch.testing.assert_close(in_page[step], p, rtol=1e-9, atol=1e-9)
+        p, kept = optimizer.step(p, 10 * slope * p, kept, 0.02)
+
+
+def test_the_valley_is_walked(open_live, axe):
+    page = open_live(EXPERIMENTS)
+    valley = page.locator(".wn-valley")
+    said = valley.locator(".wn-explanation")
+    path = valley.locator(".wn-curve")
+    before = path.get_attribute("points")
+    valley.get_by_label("Optimiser").select_option("adam")
+    assert said.inner_text().startswith("Adam after") and path.get_attribute("points") != before
+    before = path.get_attribute("points")
+    valley.get_by_label("Gradients").select_option("1000")
+    assert path.get_attribute("points") == before, "Adam does not see the unit"
+    valley.get_by_label("Optimiser").select_option("sgd")
+    valley.get_by_label("Learning rate").focus()
+    page.keyboard.press("End")
+    assert "far out of the valley" in said.inner_text()
+    status = valley.get_by_role("status")
+    page.wait_for_function("(p) => p.textContent.includes('far out')", arg=status.element_handle())
+    assert axe(page) == []
+
+
+def stored_trials() -> list[dict]:
+    """The trials of the stored sweep, best first."""
+    report = json.loads((ROOT / "data" / "results" / "sweep.json").read_text(encoding="utf-8"))
+    complete = [trial for trial in report["trials"] if trial["state"] == "complete"]
+    return sorted(complete, key=lambda trial: trial["value"])
+
+
+def test_runs_are_walked_and_pinned_by_keyboard(open_live, axe):
+    page, trials = open_live(EXPERIMENTS), stored_trials()
+    explorer = page.locator(".wn-explorer")
+    lines = explorer.locator("[role='option']")
+    assert lines.count() == len(trials)
+    assert explorer.locator("[role='option'][tabindex='0']").count() == 1, "one stop for the Tab key"
+    explorer.get_by_role("button", name="Unpin all").click()
+    assert explorer.locator("table").count() == 0
+    explorer.locator("[role='option'][tabindex='0']").focus()
+    page.keyboard.press("Home")
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    third = trials[2]
+    said = explorer.locator(".wn-explanation").inner_text()
+    assert (
+        said.startswith(f"Run {third['number']}, number 3 of {len(trials)}: ")
+        and f"{third['value']:.3f}" in said
+    )
+    page.keyboard.press("Enter")
+    page.keyboard.press("End")
+    page.keyboard.press("Enter")
+    heads = explorer.locator("thead th").all_inner_texts()
+    assert heads == ["pinned", f"run {third['number']}", f"run {trials[-1]['number']}"]
+    losses = explorer.locator("tbody tr").first.locator("td").all_inner_texts()
+    assert losses == [f"{third['value']:.3f}", f"{trials[-1]['value']:.3f}"]
+    assert explorer.locator(".wn-curve").count() == 2
+    assert explorer.locator("[role='option'][aria-selected='true']").count() == 2
+    status = explorer.get_by_role("status")
+    page.wait_for_function("(p) => p.textContent.startsWith('Pinned: run')", arg=status.element_handle())
+    page.keyboard.press("Enter")
+    assert explorer.locator("thead th").count() == 2, "a second Enter unpins"
+    assert axe(page) == []
+
+
+def test_runs_are_narrowed_down(open_live):
+    page, trials = open_live(EXPERIMENTS), stored_trials()
+    explorer = page.locator(".wn-explorer")
+    explorer.get_by_role("button", name="Unpin all").click()
+    adamw = [trial for trial in trials if trial["params"]["optimizer"] == "adamw"]
+    explorer.get_by_label("Only runs with").select_option("optimizer=adamw")
+    drawn = "[role='option'][aria-hidden='false']"
+    assert explorer.locator(drawn).count() == len(adamw) < len(trials)
+    assert f"{len(adamw)} of {len(trials)} runs are drawn" in explorer.inner_text()
+    explorer.get_by_label("Keep the best").focus()
+    page.keyboard.press("Home")
+    assert explorer.locator(drawn).count() == 2
+    explorer.locator("[role='option'][tabindex='0']").focus()
+    page.keyboard.press("End")
+    assert f"Run {adamw[1]['number']}, " in explorer.locator(".wn-explanation").inner_text()
+
+
+def test_a_run_under_the_pointer_is_told_and_pressed(open_live):
+    page = open_live(EXPERIMENTS)
+    explorer = page.locator(".wn-explorer")
+    explorer.get_by_role("button", name="Unpin all").click()
+    worst = stored_trials()[-1]
+    line = explorer.get_by_role("option", name=re.compile(f"^Run {worst['number']},"))
+    line.dispatch_event("pointerenter")
+    assert f"Run {worst['number']}," in explorer.locator(".wn-explanation").inner_text()
+    line.dispatch_event("pointerleave")
+    assert f"Run {worst['number']}," not in explorer.locator(".wn-explanation").inner_text()
+    line.dispatch_event("click")
+    assert explorer.locator("thead th").all_inner_texts() == ["pinned", f"run {worst['number']}"]
+
+
 def test_a_control_that_needs_python_says_so(open_live):
     page = open_live("wavenet/01_three_char_mlp.html")
     assert "comes alive when the notebook runs in JupyterLab" in page.locator(".needs-kernel").inner_text()
@@ -568,7 +680,14 @@ def test_a_control_that_needs_python_says_so(open_live):
 
 @pytest.mark.parametrize(
     "rel",
-    [PLAYGROUND, "wavenet/04_flatten_consecutive.html", "wavenet/05_batchnorm_fix.html", CONVOLUTION, BLOCKS],
+    [
+        PLAYGROUND,
+        "wavenet/04_flatten_consecutive.html",
+        "wavenet/05_batchnorm_fix.html",
+        CONVOLUTION,
+        BLOCKS,
+        EXPERIMENTS,
+    ],
 )
 def test_a_chapter_is_drawn_for_a_phone(open_live, rel):
     page = open_live(rel, width=360, height=740, theme="dark", motion="reduce")

@@ -6,7 +6,7 @@ JupyterLab runs it live, and the rendered page runs the same code by itself. Wha
 comes back as traits too (`prefix`, `level`, `window`, ...), for a kernel that listens.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import anywidget
@@ -102,6 +102,28 @@ class LossCurves(anywidget.AnyWidget):
     labels = traitlets.List().tag(sync=True)
     drop = traitlets.Int(0).tag(sync=True)
     window = traitlets.Int(1_000).tag(sync=True)
+
+
+class Valley(anywidget.AnyWidget):
+    _esm = _source("page", "valley")
+    _css = Widget._css
+    kind = traitlets.Unicode("sgd").tag(sync=True)
+    rate = traitlets.Float(0.02).tag(sync=True)
+    steep = traitlets.Int(30).tag(sync=True)
+    unit = traitlets.Int(1).tag(sync=True)
+    steps = traitlets.Int(40).tag(sync=True)
+
+
+class RunExplorer(anywidget.AnyWidget):
+    _esm = _source("page", "explorer")
+    _css = Widget._css
+    runs = traitlets.List().tag(sync=True)
+    axes = traitlets.List().tag(sync=True)
+    unit = traitlets.Unicode().tag(sync=True)
+    run = traitlets.Int(-1).tag(sync=True)
+    pinned = traitlets.List().tag(sync=True)
+    best = traitlets.Int(0).tag(sync=True)
+    only = traitlets.Unicode().tag(sync=True)
 
 
 def packed(models: Mapping[str, tuple[Recipe, Sequential]]) -> tuple[list[dict], bytes]:
@@ -256,3 +278,57 @@ def loss_curves(runs: Mapping[str, torch.Tensor], *, drop: int = 0, window: int 
         losses=levels.round().numpy().astype("<u2").tobytes(), range=[low, high],
         labels=list(runs), drop=drop, window=window,
     )  # fmt: skip
+
+
+def valley(kind: str = "sgd", rate: float = 0.02, steps: int = 40) -> Valley:
+    """A long valley, and the path of an optimiser through it: sliders for the rate, the valley and the steps.
+
+    kind: "sgd", "momentum", "rmsprop" or "adam", with the settings of `common.optim`. ValueError for another.
+    """
+    known = ("sgd", "momentum", "rmsprop", "adam")
+    if kind not in known:
+        raise ValueError(f"expected one of {known}, got {kind!r}")
+    return Valley(kind=kind, rate=rate, steps=steps)
+
+
+def run_explorer(
+    runs: Sequence[Mapping],
+    labels: Mapping[str, str],
+    *,
+    log: Iterable[str] = (),
+    unit: str = "validation loss",
+    pinned: Iterable[int] = (),
+) -> RunExplorer:
+    """The runs of a search as lines through what was chosen for them, with their curves, to pick and pin.
+
+    runs: for each its ``number``, ``value`` (low is good), ``params`` by name, and the curve, ``steps``
+    and ``val``. labels: the parameters that get an axis, in this order, with the words for them.
+    log: those among them on a logarithmic scale; one whose values are no numbers is drawn by
+    categories. pinned: numbers of runs that are pinned at first. ValueError for fewer than two runs, for one
+    without its curve or parameters, or for numbers that no logarithm takes.
+    """
+    if len(runs) < 2:
+        raise ValueError(f"expected at least two runs, got {len(runs)}")
+    kept = [
+        {
+            "number": run["number"], "value": round(run["value"], 4), "steps": list(run["steps"]),
+            "params": {name: run["params"].get(name) for name in labels},
+            "val": [round(loss, 3) for loss in run["val"]],
+        }
+        for run in runs
+    ]  # fmt: skip
+    for run in kept:
+        lacking = [name for name, value in run["params"].items() if value is None]
+        if lacking or not run["val"] or len(run["val"]) != len(run["steps"]):
+            raise ValueError(f"expected parameters and a curve of every run, got {run}")
+    axes = []
+    for name, label in labels.items():
+        values = [run["params"][name] for run in kept]
+        if any(isinstance(value, str | bool) for value in values):
+            axes.append({"name": name, "label": label, "kind": "category", "values": sorted(set(values))})
+            continue
+        if name in log and min(values) <= 0:
+            raise ValueError(f"expected {name} above 0 on a logarithmic scale, got {min(values)}")
+        kind = "log" if name in log else "linear"
+        axes.append({"name": name, "label": label, "kind": kind, "range": [min(values), max(values)]})
+    return RunExplorer(runs=kept, axes=axes, unit=unit, pinned=list(pinned))
