@@ -198,6 +198,13 @@ def test_nothing_is_wider_than_a_phone(open_page, rel):
     page = open_page(rel, width=360, height=740)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert page.evaluate(TOO_WIDE) == []
+    # A formula that is too wide scrolls, but what sticks out at the left is out of reach.
+    assert (
+        page.evaluate("""() => [...document.querySelectorAll(".katex-display .katex-html")]
+        .filter((formula) => formula.getBoundingClientRect().left < 0)
+        .map((formula) => formula.textContent)""")
+        == []
+    )
 
 
 # ---- in the browser: what a reader does ------------------------------------------------------
