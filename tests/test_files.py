@@ -1,8 +1,11 @@
 """A file is the old one or the new one, never half of it."""
 
+import errno
+import os
+
 import pytest
 
-from common.files import replace_file
+from common.files import read_json, replace_file, write_json
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
@@ -24,3 +27,23 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
 def test_folders_on_the_way_are_made(tmp_path):
     replace_file(tmp_path / "a" / "b" / "file", lambda partial: partial.write_text("text"))
     assert (tmp_path / "a" / "b" / "file").read_text() == "text"
+
+
+def test_a_full_disk_is_reported_with_the_files_name(tmp_path):
+    def full(partial):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space left on device: '.*results.json'") as caught:
+        replace_file(tmp_path / "results.json", full)
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_json_is_read_as_it_was_written(tmp_path):
+    write_json(tmp_path / "a.json", {"name": "Zoé", "loss": 2.5})
+    assert "Zoé" in (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert read_json(tmp_path / "a.json") == {"name": "Zoé", "loss": 2.5}
+    (tmp_path / "b.json").write_text("{")
+    with pytest.raises(ValueError, match="b.json: not JSON"):
+        read_json(tmp_path / "b.json")
+    with pytest.raises(ValueError, match="c.json: no such file"):
+        read_json(tmp_path / "c.json")

@@ -11,10 +11,17 @@ from common.layers import (
     Embedding,
     Flatten,
     FlattenConsecutive,
+    Gate,
     Linear,
+    ReLU,
+    Residual,
     Sequential,
+    Skips,
     Tanh,
+    WaveNetBlock,
     evaluating,
+    every_layer,
+    parameter_names,
 )
 
 EXACT = {"atol": 1e-12, "rtol": 1e-12}
@@ -638,3 +645,127 @@ def test_names_end_to_end_in_one_row_are_convolved_apart():
     place = torch.cat([torch.arange(part.shape[1]) for part in parts])[None]
     apart = torch.cat([conv(part) for part in parts], dim=1)
     assert torch.allclose(conv(torch.cat(parts, dim=1), place=place), apart, atol=1e-6)
+
+
+# WaveNet's parts
+
+
+@pytest.mark.parametrize("shape", [(2,), (4, 6), (2, 5, 8)], ids=str)
+def test_a_gate_is_tanh_times_sigmoid(shape):
+    x, z = random(*shape).requires_grad_(), random(*shape).requires_grad_()
+    y, H = Gate()(x), shape[-1] // 2
+    # glu multiplies the first half by the second's sigmoid
+    expected = F.glu(torch.cat([torch.tanh(z[..., :H]), z[..., H:]], dim=-1), dim=-1)
+    torch.testing.assert_close(y, expected, **EXACT)
+    assert_all_close(gradients(y, [x]), gradients(expected, [z]))
+
+
+def test_a_gate_refuses_half_a_channel():
+    with pytest.raises(ValueError, match=r"an even number of channels, got shape \(4, 5\)"):
+        Gate()(torch.ones(4, 5))
+
+
+def test_relu_agrees():
+    x, z = random(4, 6).requires_grad_(), random(4, 6).requires_grad_()
+    torch.testing.assert_close(ReLU()(x), torch.relu(z), **EXACT)
+    assert_all_close(gradients(ReLU()(x), [x]), gradients(F.relu(z), [z]))
+
+
+def test_a_residual_adds_its_input():
+    inner = double(Linear(6, 6, generator=generator()))
+    x = random(2, 5, 6).requires_grad_()
+    y = Residual([inner, Tanh()])(x)
+    torch.testing.assert_close(y, x + torch.tanh(inner(x)), **EXACT)
+    inner.weight = torch.zeros_like(inner.weight)
+    assert_all_close(gradients(Residual([inner])(x), [x]), [random(2, 5, 6, seed=99)])
+
+
+@pytest.mark.parametrize("out", [1, 5])
+def test_a_residual_refuses_what_addition_would_broadcast(out):
+    with pytest.raises(ValueError, match=rf"keep the shape \(2, 6\), got \(2, {out}\)"):
+        Residual([Linear(6, out)])(torch.ones(2, 6))
+
+
+def block(residual=True, last=False, g=None, dilation=2):
+    g = g or generator()
+    body = [CausalConv1d(4, 10, 2, dilation, generator=g), Gate()]
+    return WaveNetBlock(
+        body, None if last else Linear(5, 4, generator=g), Linear(5, 3, generator=g), residual
+    )
+
+
+@pytest.mark.parametrize("residual", [True, False])
+def test_a_block_agrees_with_one_of_torchs_convolutions(residual):
+    ours = double(block(residual))
+    conv, _ = ours.body.layers
+    theirs = [torch.nn.Conv1d(4, 10, 2, dilation=2), torch.nn.Conv1d(5, 4, 1), torch.nn.Conv1d(5, 3, 1)]
+    for module, layer in zip(theirs, (conv, ours.to_out, ours.to_skip), strict=True):
+        module.double()
+        layer.bias = random(len(layer.bias), seed=3)
+        weight = layer.weight if layer is conv else layer.weight[None]
+        module.weight.data, module.bias.data = weight.permute(2, 1, 0).clone(), layer.bias.clone()
+        layer.weight.requires_grad_()
+    x, z = random(3, 9, 4).requires_grad_(), random(3, 9, 4).requires_grad_()
+    h = F.pad(z.transpose(1, 2), (2, 0))
+    h = theirs[0](h)
+    h = torch.tanh(h[:, :5]) * torch.sigmoid(h[:, 5:])
+    out, skip = theirs[1](h).transpose(1, 2), theirs[2](h).transpose(1, 2)
+    out = out + z if residual else out
+    y = ours(x)
+    assert_all_close(y, (out, skip))
+    ours_grads = gradients(torch.cat(y, 2), [x, conv.weight, ours.to_out.weight, ours.to_skip.weight])
+    grads = gradients(torch.cat([out, skip], 2), [z, *(module.weight for module in theirs)])
+    assert_all_close(ours_grads[:1], grads[:1])
+    assert_all_close(ours_grads[1:2], [grads[1].permute(2, 1, 0)])
+    assert_all_close(ours_grads[2:], [grad[..., 0].T for grad in grads[2:]])
+
+
+def stack():
+    g = generator(3)
+    blocks = [block(g=g, dilation=1), block(g=g, dilation=2), block(last=True, g=g, dilation=4)]
+    return double(Skips(blocks))
+
+
+def test_skips_are_summed_and_the_last_block_hands_nothing_on():
+    skips, x, total = stack(), random(2, 9, 4), 0
+    for each in skips.layers:
+        out, skip = each(x)
+        x, total = out, total + skip
+    assert out is None
+    torch.testing.assert_close(skips(random(2, 9, 4)), total, **EXACT)
+
+
+def test_every_parameter_of_a_stack_learns():
+    skips = stack()
+    for p in skips.parameters():
+        p.requires_grad_()
+    grads = torch.autograd.grad(skips(random(2, 9, 4)).square().sum(), skips.parameters())
+    assert len(grads) == 3 * 2 + 2 * 2 + 3 * 2 and all(grad.abs().sum() > 0 for grad in grads)
+
+
+def test_a_stack_is_stored_and_put_back():
+    a, b = stack(), double(Skips([block(), block(), block(last=True)]))
+    b.layers[0].body.layers[0].dilation, b.layers[2].body.layers[0].dilation = 1, 4
+    names = parameter_names(a)
+    assert "0.0.0.weight" in names and "0.0.0.before" in a.tensors() and "0.0.0.before" not in names
+    assert len(names) == len(a.parameters())
+    torch.testing.assert_close(b.load(a.tensors())(random(2, 9, 4)), a(random(2, 9, 4)), **EXACT)
+    assert sum(isinstance(layer, CausalConv1d) for layer in every_layer(a)) == 3
+    a.eval()
+    assert not any(layer.training for layer in every_layer(a))
+
+
+def test_blocks_hand_on_where_names_begin():
+    skips = stack()
+    parts = [random(1, T, 4, seed=T) for T in (1, 4, 9, 2)]
+    place = torch.cat([torch.arange(part.shape[1]) for part in parts])[None]
+    apart = torch.cat([skips(part) for part in parts], dim=1)
+    torch.testing.assert_close(skips(torch.cat(parts, dim=1), place=place), apart, **EXACT)
+    residual = double(Residual([CausalConv1d(4, 4, 2, 3, generator=generator())]))
+    apart = torch.cat([residual(part) for part in parts], dim=1)
+    torch.testing.assert_close(residual(torch.cat(parts, dim=1), place=place), apart, **EXACT)
+
+
+def test_a_residual_shows_what_is_inside():
+    assert repr(Residual([Tanh()])) == "Residual([\n    Tanh(),\n])"
+    assert "\n    WaveNetBlock([\n        Sequential([\n            CausalConv1d(4, 10, 2" in repr(stack())

@@ -20,7 +20,7 @@ from common import __main__ as command_line
 from common import evaluate, experiments
 from common import names as names_module
 from common.evaluate import loss_by_position, mean_loss, spread, token_losses
-from common.models import MODELS
+from common.models import MODELS, NETWORKS
 from common.train import Config
 from common.vocabulary import Vocabulary
 
@@ -410,6 +410,24 @@ def test_a_low_temperature_prints_one_name(finished, capsys):
     assert len(set(sampled(capsys, finished, "--temperature", 2))) > 10
 
 
+def test_names_keep_to_constraints(finished, capsys):
+    asked = ["--pattern", "a*", "--length", "3-5", "--alphabet", "aeimnr", "--top-k", 20, "--top-p", 0.95]
+    for more in ([], ["--exact"]):
+        names = sampled(capsys, finished, *asked, "-n", 30, *more)
+        assert len(names) == 30
+        assert all(re.fullmatch("a[aeimnr]{2,4}", name) for name in names)
+    assert {len(name) for name in sampled(capsys, finished, "--length", 4)} == {4}
+    assert min(len(name) for name in sampled(capsys, finished, "--length", "12-")) >= 12
+
+
+def test_new_names_are_not_of_the_training_list(finished, capsys):
+    path = finished.parent / "short.txt"
+    known = set(names_module.split(names_module.load(path)).train)
+    asked = ["--pattern", "em*", "--temperature", 0.4, "-n", 200, "--length", "4-5"]
+    assert known & set(sampled(capsys, finished, *asked))
+    assert not known & set(sampled(capsys, finished, *asked, "--new", "--names", path))
+
+
 # bad input
 
 
@@ -462,6 +480,17 @@ SAMPLE = ["sample", "--run", "RUN"]
         ([*SAMPLE, "--temperature", "0"], "temperature above 0"),
         ([*SAMPLE, "--temperature", "nan"], "temperature above 0"),
         ([*SAMPLE, "-n", "0"], "count of at least 1, got 0"),
+        ([*SAMPLE, "--top-k", "0"], "top_k of at least 1"),
+        ([*SAMPLE, "--top-p", "1.5"], "top_p above 0 and up to 1"),
+        ([*SAMPLE, "--alphabet", ""], "alphabet of at least one character"),
+        ([*SAMPLE, "--alphabet", "abß"], "the run knows no 'ß'"),
+        ([*SAMPLE, "--length", "six"], "--length: expected 5, 3-6 or 3-, got 'six'"),
+        ([*SAMPLE, "--length", "6-3"], "shortest first, got 6 to 3"),
+        ([*SAMPLE, "--pattern", "a?", "--alphabet", "b"], "no name of .* meets Alphabet.*Pattern"),
+        ([*SAMPLE, "--pattern", "a?", "--prefix", "b"], "begins with 'b' meets Pattern"),
+        ([*SAMPLE, "--new"], "is not the list of this run .short.txt.; name it with --names"),
+        ([*SAMPLE, "--new", "--names", "BAD"], "bad.txt is not the list of this run"),
+        ([*SAMPLE, "--exact"], "expected a constraint, got None"),
         ([*SAMPLE, "--model-seed", "7"], "model-7.safetensors: no such file"),
         ([*SAMPLE, "--seed", "9" * 30], "."),
         (["results", "--collect", "RUN"], "--collect needs --name"),
@@ -587,3 +616,28 @@ def test_runs_on_different_lists_are_not_collected(house, finished, capsys):
     collect[4] = house / "nowhere.txt"
     assert "nowhere.txt" in refused(capsys, *collect, house / "mlp")
     assert not (house / "data").exists()
+
+
+def test_an_ablation_is_collected_by_its_folders(house, finished, capsys):
+    names, folders = finished.parent / "short.txt", [house / "runs" / key for key in ("all", "no-gate")]
+    for folder, gate in zip(folders, ("true", "false"), strict=True):
+        sizes = ["--set", "n_channels=4", "n_skip=4", "dilations=[1,2]", f"gate={gate}"]
+        assert train(names, folder, "--seeds", 2, *sizes, model="wavenet") == 0
+    collect = ["results", "--name", "blocks", "--names", names, "--collect"]
+    assert run(*collect, *folders) == 0
+    stored = read(house / "data" / "results" / "blocks.json")
+    assert list(stored["variants"]) == ["all", "no-gate"]
+    assert not (house / "data" / "models").exists(), "an ablation publishes no model"
+    for folder in folders:
+        entry, report = stored["variants"][folder.name], read(folder / "results.json")
+        assert (entry["model"], entry["sizes"]) == ("wavenet", report["sizes"])
+        assert entry["provenance"] == report["provenance"]
+        for kept, measured in zip(entry["runs"], report["runs"], strict=True):
+            assert kept == {key: value for key, value in measured.items() if key != "test"}
+        val = names_module.split(names_module.load(names)).val
+        places = [sum(len(name) >= t for name in val) for t in range(max(map(len, val)) + 1)]
+        for run_, by_position in zip(entry["runs"], entry["val_by_position"], strict=True):
+            mean = sum(n * loss for n, loss in zip(places, by_position, strict=True)) / sum(places)
+            assert mean == pytest.approx(run_["val"], abs=1e-4)
+    line = refused(capsys, *collect, folders[0], finished)
+    assert f"{finished}: expected a run of one of {list(NETWORKS)}, got 'hierarchical-bug'" in line

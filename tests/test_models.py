@@ -9,7 +9,19 @@ import torch.nn.functional as F
 
 from common import names as names_module
 from common.evaluate import mean_loss, stored_results
-from common.layers import BatchNorm1d, CausalConv1d, Embedding, Linear, Sequential, Tanh
+from common.layers import (
+    BatchNorm1d,
+    CausalConv1d,
+    Dropout,
+    Embedding,
+    Gate,
+    Linear,
+    Residual,
+    Sequential,
+    Skips,
+    Tanh,
+    every_layer,
+)
 from common.models import (
     MODELS,
     OUTPUT_SCALE,
@@ -18,7 +30,9 @@ from common.models import (
     count_parameters,
     flat,
     hierarchical,
+    predictions,
     pretrained,
+    wavenet,
 )
 from common.vocabulary import Vocabulary
 
@@ -279,3 +293,74 @@ def test_what_is_no_tree_is_not_slid(key):
 def test_layers_that_are_no_levels_are_not_slid():
     with pytest.raises(ValueError, match="got the layer Sequential"):
         as_convolution(Sequential([Embedding(27, 3), Sequential([Tanh()])]))
+
+
+# WaveNet
+
+PARTS = {
+    "all": {}, "none": {"gate": False, "residual": False, "skip": False},
+    "no gate": {"gate": False}, "no residual": {"residual": False}, "no skip": {"skip": False},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
+def test_wavenet_has_the_parts_that_are_asked_for(parts):
+    model = wavenet(n_channels=6, n_skip=5, generator=generator(), **parts)
+    kinds = [type(layer) for layer in every_layer(model)]
+    asked = {"gate": True, "residual": True, "skip": True} | parts
+    assert kinds.count(Gate) == 6 * asked["gate"] and kinds.count(Tanh) == 6 * (not asked["gate"])
+    assert (Skips in kinds) == asked["skip"]
+    assert kinds.count(Residual) == 6 * (asked["residual"] and not asked["skip"])
+    if asked["skip"]:
+        assert all(block.residual == asked["residual"] for block in model.layers[1].layers)
+
+
+def test_wavenets_parameters_are_counted():
+    # embedding; of a block the convolution, the way out and the way past; two maps at the end
+    C, S, inside = 8, 5, 2 * 8 * 16 + 16
+    expected = 27 * C + 6 * inside + 5 * (C * C + C) + 6 * (C * S + S) + S * S + S + S * 27 + 27
+    assert count_parameters(wavenet(n_channels=C, n_skip=S)) == expected
+    assert count_parameters(wavenet()) == 76_437, "about as many as the tree's 76,579"
+
+
+@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
+def test_wavenet_learns_with_all_its_parameters_and_looks_nowhere_ahead(parts):
+    model = wavenet(n_channels=6, n_skip=5, generator=generator(), **parts).to(dtype=torch.float64)
+    for p in model.parameters():
+        p.requires_grad_()
+    x = torch.randint(0, 27, (4, 20), generator=generator(1))
+    logits = model(x)
+    assert logits.shape == (4, 20, 27)
+    loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), x[:, 1:].flatten())
+    assert loss.item() == pytest.approx(math.log(27), abs=0.1)
+    assert all(grad.abs().sum() > 0 for grad in torch.autograd.grad(loss, model.parameters()))
+    other = x.clone()
+    other[:, 10:] = (x[:, 10:] + 1) % 27
+    changed = (model(other) - logits).abs().amax((0, 2)) > 0
+    assert changed.tolist() == [False] * 10 + [True] * 10
+    other = x.clone()
+    other[:, 2] = (x[:, 2] + 1) % 27
+    changed = (model(other) - logits).abs().amax((0, 2)) > 0
+    assert changed.tolist() == [False] * 2 + [True] * 15 + [False] * 3, "a field of 15"
+
+
+def test_wavenet_takes_names_end_to_end():
+    names = ["anna", "christopher", "bo", "maximilian"]
+    x, y = names_module.examples(names, Vocabulary(ascii_lowercase), None)
+    model = wavenet(n_channels=6, n_skip=5, generator=generator()).to(dtype=torch.float64)
+    logits, wanted = predictions(model, x, y)
+    torch.testing.assert_close(logits, model(x)[y != names_module.IGNORED])
+    assert len(logits) == len(wanted) == sum(len(name) + 1 for name in names)
+
+
+def test_wavenet_drops_out_inside_its_blocks():
+    model = wavenet(n_channels=6, n_skip=5, dropout=0.5, generator=generator())
+    assert sum(isinstance(layer, Dropout) for layer in every_layer(model)) == 6
+    x = torch.zeros((1, 9), dtype=torch.long)
+    assert not torch.equal(model(x), model(x))
+    assert torch.equal(model.eval()(x), model(x))
+
+
+def test_wavenet_needs_a_block():
+    with pytest.raises(ValueError, match="at least one dilation, got none"):
+        wavenet(dilations=())

@@ -19,18 +19,18 @@ PROJECT = PYPROJECT["project"]
 
 
 def requirements() -> list[str]:
-    extras = PROJECT["optional-dependencies"].values()
+    extras = {name: lines for name, lines in PROJECT["optional-dependencies"].items() if name != "cluster"}
     build = PYPROJECT["build-system"]["requires"]
-    return [*PROJECT["dependencies"], *(line for extra in extras for line in extra), *build]
+    return [*PROJECT["dependencies"], *(line for extra in extras.values() for line in extra), *build]
 
 
-def lock_lines() -> list[str]:
-    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+def lock_lines(name="requirements.lock") -> list[str]:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line.strip() and not line.startswith("#")]
 
 
-def locked() -> dict[str, Version]:
-    pairs = (line.split("==") for line in lock_lines())
+def locked(name="requirements.lock") -> dict[str, Version]:
+    pairs = (line.split("==") for line in lock_lines(name))
     return {canonicalize_name(name): Version(version) for name, version in pairs}
 
 
@@ -64,11 +64,19 @@ def test_lock_satisfies_requirement(line):
     )
 
 
-def test_lock_has_only_exact_versions():
-    wrong = [line for line in lock_lines() if not re.fullmatch(r"[\w.-]+==[\w.!]+", line)]
+def test_the_cluster_has_a_lock_of_its_own():
+    (line,) = PROJECT["optional-dependencies"]["cluster"]
+    requirement, more = Requirement(line), locked("requirements-cluster.lock")
+    assert requirement.specifier.contains(more[canonicalize_name(requirement.name)])
+    assert canonicalize_name(requirement.name) not in locked(), "Ray is for those who ask for it"
+
+
+def test_locks_have_only_exact_versions():
+    lines = lock_lines() + lock_lines("requirements-cluster.lock")
+    wrong = [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.!]+", line)]
     assert not wrong, f"not of the form name==version: {wrong}"
-    names = [canonicalize_name(line.split("==")[0]) for line in lock_lines()]
-    assert len(names) == len(set(names)), "a package stands twice in requirements.lock"
+    names = [canonicalize_name(line.split("==")[0]) for line in lines]
+    assert len(names) == len(set(names)), "a package stands twice in the lock files"
 
 
 def test_lock_leaves_out_the_project_and_pip():

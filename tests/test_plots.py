@@ -1,8 +1,13 @@
 """Figures show the data that they were given."""
 
+import io
+from base64 import b64decode
+
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from IPython.core.pylabtools import retina_figure
+from PIL import Image, ImageChops
 
 from common import plots
 from common.evaluate import Spread
@@ -75,3 +80,73 @@ def test_road_names_every_stage(ax):
 
 def test_table_is_markdown():
     assert plots.table(["a", "b"], [[1, 2]], "lr").data == "| a | b |\n| :--- | ---: |\n| 1 | 2 |"
+
+
+def trial(number, value, lr, c, curve):
+    state = "pruned" if value is None else "complete"
+    return {"number": number, "state": state, "value": value, "params": {"lr": lr, "c": c}, "curve": curve}
+
+
+TRIALS = [
+    trial(0, 2.2, 0.1, "a", [[10, 2.5], [20, 2.2]]),
+    trial(1, None, 1.0, "b", [[10, 3.0]]),
+    trial(2, 2.0, 0.01, "b", [[10, None], [20, 2.0]]),
+]
+
+
+def test_a_band_is_mean_and_deviation_over_seeds(ax):
+    values = torch.tensor([[1.0, 2.0], [3.0, 2.0]])
+    assert plots.run_curves(ax, {"val": ([10, 20], values), "train": ([5, 15], values[:1])}, "tree") is ax
+    train, val = ax.lines
+    assert train.get_label() == "tree training" and train.get_linestyle() == "--"
+    assert val.get_ydata().tolist() == [2.0, 2.0] and val.get_color() == train.get_color()
+    (band,) = ax.collections
+    assert band.get_datalim(ax.transData).y1 == pytest.approx(2 + 2**0.5)
+
+
+def test_trials_are_drawn_by_how_they_ended(ax):
+    plots.trial_curves(ax, TRIALS)
+    lines = [line for line in ax.lines if line.get_marker() != "x"]
+    assert [line.get_color() for line in lines] == [plots.BLUE, plots.SOFT, plots.RED]
+    assert lines[2].get_xdata().tolist() == [20]
+    (cross,) = [line for line in ax.lines if line.get_marker() == "x"]
+    assert cross.get_xydata().tolist() == [[10, 3.0]]
+
+
+def test_progress_keeps_the_best(ax):
+    plots.progress(ax, TRIALS)
+    (best,) = [line for line in ax.lines if line.get_label() == "best so far"]
+    assert best.get_xydata().tolist() == [[0, 2.2], [2, 2.0]]
+
+
+def test_parallel_coordinates(ax):
+    plots.parallel(ax, TRIALS, log=["lr"], highlight=1)
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["lr", "c", "validation loss"]
+    lines = [line for line in ax.lines if len(line.get_xdata()) == 3]
+    assert [line.get_ydata().tolist() for line in lines] == [[1, 0, 1], [0, 1, 0]]
+    assert [line.get_color() for line in lines] == [plots.BLUE, plots.RED]
+    assert {"0.01", "0.1", "a", "b", "2", "2.2"} == {text.get_text() for text in ax.texts}
+    with pytest.raises(ValueError, match="at least one complete trial"):
+        plots.parallel(ax, TRIALS[1:2])
+
+
+def test_importances_and_the_range_test(ax):
+    plots.importances(ax, {"lr": 0.75, "c": 0.25})
+    assert [patch.get_width() for patch in ax.patches] == [0.75, 0.25]
+    plots.lr_range(ax, [0.1, 1.0], [3.0, 2.0], [3.0, 2.5], lr=0.1)
+    assert ax.get_xscale() == "log" and ax.get_legend().get_texts()[-1].get_text() == "suggested: 0.1"
+
+
+def test_pictures_of_notebooks_are_light_and_look_the_same():
+    plots.use_style()
+    figure, ax = plt.subplots()
+    ax.plot(torch.randn(200, generator=torch.Generator().manual_seed(0)).cumsum(0))
+    full, size = retina_figure(figure, base64=False)
+    encoded, same_size = plots.light_png(figure)
+    light = b64decode(encoded)
+    assert same_size == size and len(light) < 0.6 * len(full)
+    before, after = (Image.open(io.BytesIO(png)).convert("RGB") for png in (full, light))
+    assert before.size == after.size
+    assert max(high for _, high in ImageChops.difference(before, after).getextrema()) < 24
+    plt.close(figure)
+    assert plots.light_png(plt.figure()) is None  # nothing drawn, nothing shown

@@ -1,13 +1,15 @@
 """Sampling feeds the model the right contexts, draws from its distribution, and leaves it as it was."""
 
+from itertools import product
 from string import ascii_lowercase
 
 import pytest
 import torch
 
+from common.constraints import Alphabet, Length, Machine, NotIn, Pattern
 from common.layers import BatchNorm1d, Layer
-from common.models import MODELS
-from common.sample import sample
+from common.models import MODELS, as_convolution
+from common.sample import log_probabilities, reshaped, sample
 from common.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(ascii_lowercase)
@@ -214,3 +216,261 @@ def test_every_model_of_the_book_can_be_sampled(key):
     assert any(isinstance(layer, BatchNorm1d) for layer in model.layers)
     names = sample(model, VOCABULARY, recipe.block_size, 3, generator=generator(), prefix="em")
     assert len(names) == 3 and all(name.startswith("em") for name in names)
+
+
+# ---- top-k and nucleus ---------------------------------------------------------------------
+
+SHARES = [0.5, 0.3, 0.15, 0.05]
+
+
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        ({}, SHARES),
+        ({"top_k": 1}, [1, 0, 0, 0]),
+        ({"top_k": 2}, [0.625, 0.375, 0, 0]),
+        ({"top_k": 4}, SHARES),
+        ({"top_k": 99}, SHARES),
+        ({"top_p": 1e-9}, [1, 0, 0, 0]),
+        ({"top_p": 0.49}, [1, 0, 0, 0]),
+        ({"top_p": 0.51}, [0.625, 0.375, 0, 0]),
+        ({"top_p": 0.79}, [0.625, 0.375, 0, 0]),
+        ({"top_p": 0.9}, [0.5 / 0.95, 0.3 / 0.95, 0.15 / 0.95, 0]),
+        ({"top_p": 1}, SHARES),
+        ({"top_k": 2, "top_p": 0.55}, [1, 0, 0, 0]),  # 0.5 / 0.8 is above 0.55, 0.5 is not
+        ({"top_p": 0.4, "temperature": 3.0}, None),
+    ],
+    ids=str,
+)
+def test_probabilities_are_reshaped(options, expected):
+    order = [2, 0, 3, 1]  # nothing may rest on the characters' order
+    logits = torch.tensor(SHARES, dtype=torch.float64).log()[order]
+    if expected is None:  # heated, 0.35 and 0.29 together: two characters where one had been enough
+        p = torch.softmax(logits / 3, 0)
+        kept = p * (p >= p.sort().values[-2])
+        expected = (kept / kept.sum())[torch.tensor(order).argsort()].tolist()
+    both = torch.stack([logits, logits + 7])
+    p = reshaped(both, **options)
+    wanted = torch.tensor(expected, dtype=torch.float64)[order]
+    torch.testing.assert_close(p, torch.stack([wanted, wanted]))
+
+
+def test_equal_characters_stay_together_in_top_k_and_in_order_in_the_nucleus():
+    even = torch.zeros(4)
+    assert reshaped(even, top_k=2).tolist() == [0.25] * 4
+    assert reshaped(even, top_p=0.5).tolist() == [0.5, 0.5, 0, 0]
+
+
+def test_a_masked_logit_stays_at_zero():
+    logits = torch.tensor([-torch.inf, 1e-3, -torch.inf, -500.0])
+    assert reshaped(logits, temperature=0.01).tolist() == [0, 1, 0, 0]
+    assert reshaped(logits, top_k=3)[0] == 0
+
+
+@pytest.mark.parametrize("options, kept", [({"top_k": 2}, {"", "a"}), ({"top_p": 0.9}, {"", "a", "b"})])
+def test_names_are_drawn_from_what_is_kept(options, kept):
+    model = Fake(torch.tensor(SHARES).log().tolist())
+    names = sample(model, Vocabulary("abc"), 3, 500, generator=generator(), max_length=1, **options)
+    assert set(names) == kept
+
+
+# ---- whole names -----------------------------------------------------------------------------
+
+
+def test_a_network_of_whole_names_writes_what_the_tree_writes():
+    tree = MODELS["hierarchical"].build(generator=generator(1))
+    tree.layers[-1].weight = 30 * tree.layers[-1].weight
+    tree(torch.randint(0, 27, (64, 8), generator=generator()))
+    network = as_convolution(tree)
+    for options in ({}, {"prefix": "em"}, {"constraint": Length(9, 12)}, {"top_p": 0.8, "temperature": 0.7}):
+        by_tree = sample(tree, VOCABULARY, 8, 20, generator=generator(5), **options)
+        assert sample(network, VOCABULARY, None, 20, generator=generator(5), **options) == by_tree
+    names = ["emma", "bartholomew", ""]
+    torch.testing.assert_close(
+        log_probabilities(network, VOCABULARY, None, names), log_probabilities(tree, VOCABULARY, 8, names),
+        atol=1e-4, rtol=1e-4,
+    )  # fmt: skip
+
+
+def test_whole_names_begin_with_a_dot():
+    inner = spelling(VOCABULARY, "abc")
+    model = Fake(None)
+
+    def whole(x):
+        model.asked.append(x.tolist())
+        rows = [[0, 0, *row[: t + 1]][-3:] for row in x.tolist() for t in range(x.shape[1])]
+        return inner(torch.tensor(rows)).view(*x.shape, -1)
+
+    model.__class__ = type("Whole", (Fake,), {"__call__": lambda self, x: whole(x)})
+    assert sample(model, VOCABULARY, None, generator=generator(), prefix="a") == ["abc"]
+    assert model.asked == [[[0, 1]], [[0, 1, 2]], [[0, 1, 2, 3]]]
+
+
+def test_the_two_kinds_of_models_are_told_apart():
+    tree = MODELS["hierarchical"].build(generator=generator())
+    with pytest.raises(ValueError, match=r"logits \(B, T, V\) of whole names .* got \(1, 27\)"):
+        sample(Fake([0.0] * 27), VOCABULARY, None, generator=generator())
+    with pytest.raises(ValueError, match="block_size is None for a network that takes whole names"):
+        sample(as_convolution(tree.eval()), VOCABULARY, 8, generator=generator())
+
+
+# ---- constraints -------------------------------------------------------------------------------
+
+ABC = Vocabulary("abc")
+
+
+MOODS = (1.5 * torch.stack([torch.randn(4, generator=generator(600 + i)) for i in range(16)])).tolist()
+
+
+def moody(row):
+    """Four logits that depend on the last two characters, far from even."""
+    return MOODS[4 * row[-2] + row[-1]]
+
+
+def every_name(longest):
+    return ["".join(letters) for n in range(longest + 1) for letters in product("abc", repeat=n)]
+
+
+def close_to(names, expected, count):
+    """Frequencies within four standard errors of probabilities by name."""
+    assert len(names) == count and set(names) <= set(expected)
+    for name, p in expected.items():
+        assert abs(names.count(name) / count - p) < 4.5 * (p * (1 - p) / count) ** 0.5 + 1e-9, name
+
+
+def probabilities_of(names, **ways):
+    """p(name) of the moody model, a product of steps, computed here."""
+    found = {}
+    for name in names:
+        p, row = 1.0, [0, 0]
+        for index in ABC.encode(name) + [0]:
+            p *= reshaped(torch.tensor(moody(row), dtype=torch.float64), **ways)[index].item()
+            row = [row[1], index]
+        found[name] = p
+    return found
+
+
+def masked_probabilities(machine, state=None, row=(0, 0), text="", p=1.0, **ways):
+    """What masking step by step draws: every step normalised over the allowed characters."""
+    allowed = machine.allowed(machine.start if state is None else state)
+    logits = torch.full((4,), -torch.inf, dtype=torch.float64)
+    for index in allowed:
+        logits[index] = moody(row)[index]
+    found = {}
+    for index, after in allowed.items():
+        q = p * reshaped(logits, **ways)[index].item()
+        if index == 0:
+            found[text] = q
+        else:
+            longer = text + ABC.characters[index]
+            found |= masked_probabilities(machine, after, (row[1], index), longer, q, **ways)
+    return found
+
+
+CONSTRAINT = Pattern("a*") & Length(2, 3) & NotIn(["ab", "abc", "aaa"])
+
+
+@pytest.mark.parametrize("ways", [{}, {"temperature": 1.7}, {"top_k": 2}, {"top_p": 0.7}], ids=str)
+def test_masked_steps_draw_from_the_masked_distribution(ways):
+    machine = Machine(CONSTRAINT, ABC, 40)
+    expected = masked_probabilities(machine, **ways)
+    assert sum(expected.values()) == pytest.approx(1)
+    drawn = sample(Fake(moody), ABC, 2, 8_000, generator=generator(), constraint=CONSTRAINT, **ways)
+    close_to(drawn, {name: p for name, p in expected.items() if p}, 8_000)
+
+
+@pytest.mark.parametrize("ways", [{}, {"temperature": 1.7}, {"top_p": 0.9}], ids=str)
+@pytest.mark.parametrize("most", [50_000, 0], ids=["scored", "rejected"])
+def test_exact_draws_from_the_model_given_the_constraint(monkeypatch, ways, most):
+    monkeypatch.setattr("common.sample.ENUMERATED", most)
+    good = probabilities_of([name for name in every_name(3) if CONSTRAINT.meets(name)], **ways)
+    total = sum(good.values())
+    expected = {name: p / total for name, p in good.items() if p}
+    drawn = sample(
+        Fake(moody), ABC, 2, 2_000, generator=generator(1), constraint=CONSTRAINT, exact=True, **ways
+    )
+    close_to(drawn, expected, 2_000)
+    masked = masked_probabilities(Machine(CONSTRAINT, ABC, 40), **ways)
+    assert sum(abs(masked[name] - p) for name, p in expected.items()) / 2 > 0.1  # the test can tell
+
+
+@pytest.mark.parametrize("most", [50_000, 0], ids=["scored", "rejected"])
+def test_exact_names_may_be_as_long_as_max_length_and_begin_with_the_prefix(monkeypatch, most):
+    monkeypatch.setattr("common.sample.ENUMERATED", most)
+    constraint = Alphabet("ab")
+    good = [name for name in every_name(3) if set(name) <= set("ab") and name.startswith("b")]
+    weighed = probabilities_of(good)
+    expected = {name: p / sum(weighed.values()) for name, p in weighed.items()}
+    drawn = sample(
+        Fake(moody), ABC, 2, 2_000, generator=generator(), prefix="b", constraint=constraint, exact=True,
+        max_length=3,
+    )  # fmt: skip
+    close_to(drawn, expected, 2_000)
+
+
+def test_log_probabilities_are_products_of_steps():
+    names = every_name(3)
+    expected = torch.tensor(list(probabilities_of(names).values()), dtype=torch.float64).log()
+    torch.testing.assert_close(log_probabilities(Fake(moody), ABC, 2, names), expected)
+    begun = [name for name in names if name.startswith("ca")]
+    together = log_probabilities(Fake(moody), ABC, 2, [*begun, "ca"], prefix="ca")
+    first = probabilities_of(["ca"])["ca"] / reshaped(torch.tensor(moody([3, 1]), dtype=torch.float64))[0]
+    expected = torch.tensor([probabilities_of([name])[name] for name in [*begun, "ca"]]).double() / first
+    torch.testing.assert_close(together, expected.log())
+    with pytest.raises(ValueError, match="expected names that begin with 'ca'"):
+        log_probabilities(Fake(moody), ABC, 2, ["ab"], prefix="ca")
+
+
+def test_every_constrained_name_meets_the_constraint_and_ends():
+    known = ["emma", "anna", "em", "e"]
+    constraint = Alphabet("aemn") & Length(1, 5) & NotIn(known)
+    drawn = sample(trained(), VOCABULARY, 3, 300, generator=generator(), prefix="e", constraint=constraint)
+    assert all(constraint.meets(name) and name.startswith("e") for name in drawn)
+    endless = Fake([-100.0, 0.0, 0.0, 0.0])
+    drawn = sample(endless, ABC, 3, 30, generator=generator(), constraint=Length(2), max_length=7)
+    assert {len(name) for name in drawn} == {7}
+
+
+def test_a_mask_comes_before_top_k_so_that_nothing_gets_stuck():
+    drawn = sample(
+        Fake(certain(3)), ABC, 3, 5, generator=generator(), constraint=Pattern("ab"), top_k=1, top_p=0.1
+    )
+    assert drawn == ["ab"] * 5
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"top_k": 0}, "top_k of at least 1, got 0"),
+        ({"top_p": 0}, "top_p above 0 and up to 1, got 0"),
+        ({"top_p": 1.5}, "top_p above 0 and up to 1, got 1.5"),
+        ({"exact": True}, "expected a constraint, got None"),
+        ({"constraint": Pattern("a?") & Alphabet("b")}, r"meets Pattern\('a\?'\) & Alphabet\('b'\)"),
+        ({"constraint": Pattern("a?"), "prefix": "b"}, r"begins with 'b' meets Pattern\('a\?'\)"),
+        ({"constraint": Length(9, 9), "max_length": 8}, "at most 8 characters meets Length"),
+    ],
+    ids=str,
+)
+def test_wrong_settings_are_refused_before_anything_is_drawn(options, message):
+    model, g = Fake([0.0] * 4), generator()
+    before = g.get_state()
+    with pytest.raises(ValueError, match=message):
+        sample(model, ABC, 3, generator=g, **options)
+    assert model.asked == [] and torch.equal(g.get_state(), before)
+
+
+def test_exact_says_when_it_finds_too_few(monkeypatch):
+    monkeypatch.setattr("common.sample.DRAWN", 1_000)
+    never = Fake([0.0, 0.0, 0.0, -60.0])
+    with pytest.raises(ValueError, match=r"0 of 1,000 names drawn meet Pattern\('\*cccc\*'\), too few for 5"):
+        sample(never, ABC, 3, 5, generator=generator(), constraint=Pattern("*cccc*"), exact=True)
+    with pytest.raises(ValueError, match=r"cuts off each of the 1 names that meet Pattern\('cc'\)"):
+        sample(never, ABC, 3, 5, generator=generator(), constraint=Pattern("cc"), exact=True, top_k=2)
+
+
+def test_modes_are_restored_after_constrained_draws():
+    model = trained()
+    sample(model, VOCABULARY, 3, 2, generator=generator(), constraint=Pattern("a?"), exact=True)
+    sample(model, VOCABULARY, 3, 2, generator=generator(), constraint=Pattern("a?"))
+    log_probabilities(model, VOCABULARY, 3, ["a"])
+    assert model.training and all(layer.training for layer in model.layers)

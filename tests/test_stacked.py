@@ -12,7 +12,7 @@ from small_runs import built, data, largest_difference, needs_compiler
 from common import stacked
 from common.models import MODELS
 from common.stacked import StackedLoop, draw_batches, shares
-from common.train import Config, PlainLoop, plain_steps, train
+from common.train import Config, PlainLoop, plain_steps, seeded, train
 
 
 def one_by_one(model, seeds, configs):
@@ -93,6 +93,20 @@ def test_a_compiled_optimiser_equals_plain():
         losses = train(models, *data(3), generators, config)
     assert torch.allclose(losses, expected, atol=1e-8, rtol=0)
     assert all(largest_difference(a, b) < 1e-8 for a, b in zip(models, plain, strict=True))
+
+
+@needs_compiler
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_the_check_passes_in_single_precision_and_sees_a_wrong_step(monkeypatch, optimizer):
+    config = Config(steps=20, optimizer=optimizer, lr=0.003)
+    how = {"optimizer": config.optimiser(), "compile": True}
+    models, generators = seeded(lambda generator: MODELS["mlp"].build(generator=generator), [0, 3])
+    arguments = (models, *data(3), generators, 32, lambda step: [0.003] * 2)
+    StackedLoop(*arguments, **how)
+    run = stacked._loaded
+    monkeypatch.setattr(stacked, "_loaded", lambda path: lambda given: [t + 0.01 for t in run(path)(given)])
+    with pytest.raises(RuntimeError, match="something else than the eager one"):
+        StackedLoop(*arguments, **how)
 
 
 @needs_compiler

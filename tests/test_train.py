@@ -188,6 +188,40 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, changed):
         )
 
 
+def test_a_checkpoint_is_adopted_by_another_configuration(tmp_path):
+    path, other = tmp_path / "checkpoint.pt", tmp_path / "other.pt"
+    config = Config(steps=30, schedule="constant", optimizer="adam")
+    models, generators = built("mlp", [0])
+    first = train(models, *data(3), generators, config, compile=False, checkpoint=path)
+    half = torch.load(path, weights_only=True)
+    models, generators = built("mlp", [0])
+    expected = plain_steps(models[0], *data(3), generators[0], config, 0, 20)
+    kept = {}
+
+    # a checkpoint in the middle: the loop stops where the watch says so
+    class Enough(Exception):
+        pass
+
+    def stop(step, values):
+        kept[step] = values
+        if step == 20:
+            raise Enough
+
+    path.unlink()
+    models, generators = built("mlp", [0])
+    watch = train_module.Watch(10, lambda models: [0.0], stop)
+    with pytest.raises(Enough):
+        train(models, *data(3), generators, config, compile=False, checkpoint=path, every=10, watch=watch)
+    changed = Config(steps=30, schedule="constant", optimizer="adam", lr=1e-9)
+    assert train_module.adopt(path, other, changed) == 20
+    models, generators = built("mlp", [0])
+    losses = train(models, *data(3), generators, changed, compile=False, checkpoint=other)
+    assert torch.equal(losses[0, :20], expected) and torch.equal(losses[0, :21], first[0, :21])
+    assert not torch.equal(losses, first) and half["done"] == 30
+    with pytest.raises(ValueError, match="expected the checkpoint's optimizer"):
+        train_module.adopt(path, other, Config(steps=30))
+
+
 def test_a_checkpoint_of_the_bug_is_not_one_of_its_repair(tmp_path):
     path = tmp_path / "checkpoint.pt"
     options = {"config": Config(steps=3), "compile": False, "checkpoint": path}

@@ -120,6 +120,13 @@ def test_the_convolution_widget_holds_the_convolution(name):
     assert [layer["dilation"] for layer in stage["layers"] if layer["kind"] == "convolution"] == [1, 2, 4]
 
 
+def test_the_receptive_field_starts_where_it_is_told():
+    widget = widgets.receptive_field(256, kernel_size=3, layers=5, stacks=1, channels=24)
+    state = (widget.vocabulary, widget.kernel_size, widget.layers, widget.stacks, widget.channels)
+    assert state == (256, 3, 5, 1, 24)
+    assert (widget.growth, widget.block, widget.back) == ("doubling", "skip", 0)
+
+
 def test_batchnorm_axes_holds_what_comes_before_the_first_norm():
     model = trained("hierarchical")
     x = torch.randint(0, 27, (20, 8), generator=torch.Generator().manual_seed(2))
@@ -152,6 +159,45 @@ def test_loss_curves_keep_the_losses_to_a_thousandth_of_a_percent():
 def test_loss_curves_refuse(runs, message):
     with pytest.raises(ValueError, match=message):
         widgets.loss_curves(runs)
+
+
+def test_the_valley_knows_its_optimisers():
+    assert widgets.valley("adam", rate=0.3).kind == "adam"
+    with pytest.raises(ValueError, match="expected one of .*'adam'.*, got 'newton'"):
+        widgets.valley("newton")
+
+
+def searched(number, value, **params):
+    """A run of a search, as `run_explorer` takes it."""
+    return {"number": number, "value": value, "params": params, "steps": [10, 20], "val": [value + 1, value]}
+
+
+def test_the_run_explorer_makes_an_axis_of_each_parameter():
+    runs = [searched(0, 2.5, lr=0.1, kind="a", width=3), searched(4, 2.123456, lr=0.001, kind="b", width=8)]
+    widget = widgets.run_explorer(
+        runs, {"kind": "kind", "lr": "rate", "width": "width"}, log=["lr"], pinned=[4]
+    )
+    assert json.loads(json.dumps(widget.axes)) == [
+        {"name": "kind", "label": "kind", "kind": "category", "values": ["a", "b"]},
+        {"name": "lr", "label": "rate", "kind": "log", "range": [0.001, 0.1]},
+        {"name": "width", "label": "width", "kind": "linear", "range": [3, 8]},
+    ]
+    assert [run["value"] for run in widget.runs] == [2.5, 2.1235]
+    assert widget.runs[1]["val"] == [3.123, 2.123] and widget.pinned == [4]
+
+
+@pytest.mark.parametrize(
+    "runs, message",
+    [
+        ([searched(0, 2.0, lr=1.0)], "at least two runs, got 1"),
+        ([searched(0, 2.0, lr=1.0), searched(1, 2.0)], "parameters and a curve of every run"),
+        ([searched(0, 2.0, lr=1.0), searched(1, 2.0, lr=1.0) | {"val": [2.0]}], "parameters and a curve"),
+        ([searched(0, 2.0, lr=0.0), searched(1, 2.0, lr=1.0)], "lr above 0 on a logarithmic scale, got 0.0"),
+    ],
+)
+def test_the_run_explorer_refuses(runs, message):
+    with pytest.raises(ValueError, match=message):
+        widgets.run_explorer(runs, {"lr": "rate"}, log=["lr"])
 
 
 FRONTS = [kind for kind in vars(widgets).values() if isinstance(kind, type) and "_esm" in vars(kind)]

@@ -1,9 +1,10 @@
-"""Write requirements.lock: what pyproject.toml leads to, at exact versions.
+"""Write requirements.lock and requirements-cluster.lock: what pyproject.toml leads to, at exact versions.
 
 A throw-away virtual environment gets every dependency and extra, and setuptools
 (so that ``pip install --no-deps --no-build-isolation -e .`` works afterwards).
 The torch version of the present lock is kept unless ``--torch`` names another:
 a newer one can mean another CUDA build, and that is a decision, not an accident.
+What the extra "cluster" brings beyond that stands in a file of its own, for few need it.
 """
 
 import argparse
@@ -17,18 +18,23 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
+CLUSTER_LOCK = ROOT / "requirements-cluster.lock"
 HEADER = """\
 # Exact versions of everything the book needs. Written by: make lock
+# Do not edit by hand; change pyproject.toml and run make lock.
+"""
+CLUSTER_HEADER = """\
+# What the extra "cluster" adds to requirements.lock (make cluster). Written by: make lock
 # Do not edit by hand; change pyproject.toml and run make lock.
 """
 
 
 def wanted(pyproject: dict) -> list[str]:
-    """Every requirement of pyproject.toml, those of its extras and of its build included."""
+    """Every requirement of pyproject.toml, those of its build and of its extras but "cluster" included."""
     project = pyproject["project"]
-    extras = project.get("optional-dependencies", {}).values()
+    extras = {k: v for k, v in project.get("optional-dependencies", {}).items() if k != "cluster"}
     build = pyproject["build-system"]["requires"]
-    return [*project["dependencies"], *(r for extra in extras for r in extra), *build]
+    return [*project["dependencies"], *(r for extra in extras.values() for r in extra), *build]
 
 
 def locked_torch() -> str | None:
@@ -61,13 +67,16 @@ def main() -> None:
     parser.add_argument("--torch", default=locked_torch(), help="e.g. torch==2.13.0")
     torch = parser.parse_args().torch
     with open(ROOT / "pyproject.toml", "rb") as file:
-        requirements = wanted(tomllib.load(file))
-    lines = freeze(torch, requirements)
-    wrong = [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.!]+", line)]
+        pyproject = tomllib.load(file)
+    lines = freeze(torch, wanted(pyproject))
+    with_cluster = freeze(torch, [*lines, *pyproject["project"]["optional-dependencies"]["cluster"]])
+    more = [line for line in with_cluster if line not in lines]
+    wrong = [line for line in [*lines, *more] if not re.fullmatch(r"[\w.-]+==[\w.!]+", line)]
     if wrong:
         sys.exit(f"not an exact version: {', '.join(wrong)}; {LOCK.name} is unchanged")
-    LOCK.write_text(HEADER + "\n".join(lines) + "\n")
-    print(f"{LOCK.name}: {len(lines)} packages")
+    for path, header, found in ((LOCK, HEADER, lines), (CLUSTER_LOCK, CLUSTER_HEADER, more)):
+        path.write_text(header + "\n".join(found) + "\n")
+        print(f"{path.name}: {len(found)} packages")
 
 
 if __name__ == "__main__":

@@ -141,7 +141,10 @@ def normalise_random_names(nb) -> None:
 
 
 def refresh_front_ends(nb) -> None:
-    """Stored widgets run today's JavaScript and style: a change there needs no new execution."""
+    """Stored widgets run today's JavaScript and style: a change there needs no new execution.
+
+    A trait that a widget has got since it was stored stands at its default.
+    """
     state = nb.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
     for model in state.values():
         module, _, kind = model["state"].get("_anywidget_id", "").rpartition(".")
@@ -149,7 +152,12 @@ def refresh_front_ends(nb) -> None:
             from common import widgets  # here, for it loads PyTorch
 
             front = getattr(widgets, kind)
-            model["state"] |= {"_esm": front._esm, "_css": front._css}
+            later = {
+                name: trait.default_value
+                for name, trait in front.class_traits(sync=True).items()
+                if not name.startswith("_") and isinstance(trait.default_value, bool | int | float | str)
+            }
+            model["state"] = later | model["state"] | {"_esm": front._esm, "_css": front._css}
 
 
 # ---- the first cell: what a notebook needs where the book is not installed --------------

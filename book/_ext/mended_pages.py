@@ -48,6 +48,12 @@ def scripts_are_quiet(page):
             script.string = quiet_script(script.string)
 
 
+def pictures_load_when_near(page):
+    """A long chapter has two megabytes of pictures; a phone needs those that its reader comes to."""
+    for picture in page.select("article img"):
+        picture["loading"] = "lazy"
+
+
 MENDS = [
     icons_are_a_font,
     one_viewport,
@@ -55,6 +61,7 @@ MENDS = [
     bibliography_is_a_list,
     title_once,
     scripts_are_quiet,
+    pictures_load_when_near,
 ]
 
 

@@ -1,7 +1,8 @@
-"""Command line: python -m common train | sample | results | bench."""
+"""Command line: python -m common train | sample | sweep | results | bench."""
 
 import argparse
 import json
+import re
 import sys
 from dataclasses import fields
 from hashlib import sha256
@@ -12,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from . import bench, experiments, roadmap
+from . import bench, constraints, experiments, roadmap
 from . import names as names_module
 from .evaluate import (
     LECTURE,
@@ -27,13 +28,14 @@ from .evaluate import (
 )
 from .experiments import SPLITS, Run, load_model
 from .files import read_json, replace_file, write_json
-from .models import MODELS, PRETRAINED, RECIPES
+from .models import MODELS, NETWORKS, PRETRAINED, RECIPES
 from .provenance import ROOT
 from .sample import sample
 from .train import OPTIMIZERS, SCHEDULES, Config, device
 from .vocabulary import Vocabulary
 
 CURVE_POINTS = 200
+BLOCKS = "blocks"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,17 +74,57 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--run", dest="folder", type=Path, required=True, help="folder that train wrote")
     command.add_argument("--prefix", default="")
     command.add_argument("--temperature", type=float, default=1.0)
+    command.add_argument("--top-k", type=int, metavar="K", help="only the K likeliest characters")
+    command.add_argument("--top-p", type=float, metavar="P", help="only the likeliest with probability P")
+    command.add_argument("--alphabet", metavar="LETTERS", help="only these characters")
+    command.add_argument("--length", metavar="N", help="how long: 5, 3-6 or 3-")
+    command.add_argument("--pattern", help='"?" for any character, "*" for any number of them, as in "a???n"')
+    command.add_argument("--new", action="store_true", help="no name of the training list")
+    command.add_argument(
+        "--names", type=Path, help="with --new: the list of the run (default: the shipped list)"
+    )
+    command.add_argument(
+        "--exact", action="store_true", help="from the model's distribution given the constraints"
+    )
     command.add_argument("-n", "--count", type=int, default=20)
     command.add_argument("--seed", type=int, default=0, help="of the draws")
     command.add_argument("--model-seed", type=int, default=0, help="which of the run's models")
     command.set_defaults(run=_sample)
+
+    command = commands.add_parser("sweep", help="train many runs of a search space; the same command goes on")
+    command.add_argument(
+        "--space", type=Path, metavar="FILE", required=True,
+        help='JSON: {"lr": {"low": 0.01, "high": 1, "log": true}, "model.n_hidden": {"choices": [64, 128]}}',
+    )  # fmt: skip
+    _add_run(command)
+    command.add_argument("--trials", type=int, default=20, help="how many finished ones in all; default: 20")
+    command.add_argument(
+        "--processes", type=int,
+        help="how many trials at once, one thread each (default: 1, on a cluster what it has room for)",
+    )  # fmt: skip
+    command.add_argument(
+        "--evaluate-every", type=int, default=0, metavar="STEPS",
+        help="look at the validation loss so often (default: a tenth of the steps)",
+    )  # fmt: skip
+    command.add_argument("--engine", choices=("optuna", "ray"), default="optuna")
+    command.add_argument(
+        "--scheduler", choices=("median", "asha", "pbt", "none"),
+        help="which trials are stopped early: default median, on Ray asha; pbt trains a population, on Ray",
+    )  # fmt: skip
+    command.add_argument("--sampler", choices=("tpe", "random"), help="default: tpe; on Ray random")
+    command.add_argument("--search-seed", type=int, default=0, help="of what is drawn from the space")
+    command.add_argument("--address", help="of a Ray cluster (default: Ray starts on this machine)")
+    command.add_argument("--out", type=Path, required=True, help="folder of the sweep")
+    command.set_defaults(run=_sweep)
 
     command = commands.add_parser("results", help="collect runs into data/results and refresh the tables")
     command.add_argument(
         "--collect", nargs="+", type=Path, metavar="RUN", default=[], help="run folders of one list"
     )
     command.add_argument(
-        "--name", choices=("shipped", "lecture", "distinct"), help="which list they were run on"
+        "--name",
+        choices=("shipped", "lecture", "distinct", BLOCKS),
+        help=f"which list they were run on; {BLOCKS}: the ablation of chapter 8, a folder a variant",
     )
     command.add_argument("--names", type=Path, help="the list itself (default: the shipped one)")
     command.add_argument(
@@ -194,18 +236,88 @@ def _train(options) -> None:
     )  # fmt: skip
 
 
+def _sweep(options) -> None:
+    from . import sweep  # here, for Optuna takes a second
+
+    ray = options.engine == "ray"
+    if options.address and not ray:
+        raise ValueError("--address is that of a Ray cluster; give --engine ray as well")
+    wanted = sweep.Sweep(
+        _run_of(options),
+        _space(options.space),
+        options.trials,
+        options.evaluate_every,
+        options.scheduler or ("asha" if ray else "median"),
+        options.sampler or ("random" if ray else "tpe"),
+        options.search_seed,
+        options.engine,
+        device(options.device).type,
+        not options.no_compile and options.steps >= sweep.WORTH_COMPILING,
+    )
+    if ray:
+        from . import sweep_ray
+
+        found = sweep_ray.search(wanted, options.out, options.processes, options.address, say=print)
+    else:
+        found = sweep.search(
+            wanted, options.out, 1 if options.processes is None else options.processes, say=print
+        )
+    print(sweep.summary(found))
+
+
+def _space(path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file; expected the search space as JSON") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from None
+
+
 def _sample(options) -> None:
-    settings = read_json(options.folder / "config.json")
-    if settings.get("model") not in RECIPES:
-        raise ValueError(f"{options.folder / 'config.json'}: names no model; expected one of {list(RECIPES)}")
-    recipe, vocabulary = RECIPES[settings["model"]], Vocabulary(settings["vocabulary"])
     model = load_model(options.folder, options.model_seed)
+    settings = read_json(options.folder / "config.json")
+    recipe, vocabulary = RECIPES[settings["model"]], Vocabulary(settings["vocabulary"])
     generator = torch.Generator().manual_seed(options.seed)
     for name in sample(
         model, vocabulary, recipe.block_size, options.count,
         generator=generator, prefix=options.prefix, temperature=options.temperature,
+        top_k=options.top_k, top_p=options.top_p,
+        constraint=_constraint(options, settings), exact=options.exact,
     ):  # fmt: skip
         print(name)
+
+
+def _constraint(options, settings):
+    """What the options ask of a name, or None."""
+    asked = []
+    if options.alphabet is not None:
+        unknown = sorted(set(options.alphabet) - set(settings["vocabulary"]))
+        if unknown:
+            raise ValueError(f"--alphabet: the run knows no {unknown[0]!r}, only {settings['vocabulary']!r}")
+        asked.append(constraints.Alphabet(options.alphabet))
+    if options.length is not None:
+        found = re.fullmatch(r"(\d+)(-(\d*))?", options.length)
+        if not found:
+            raise ValueError(f"--length: expected 5, 3-6 or 3-, got {options.length!r}")
+        shortest = int(found[1])
+        longest = (int(found[3]) if found[3] else None) if found[2] else shortest
+        asked.append(constraints.Length(shortest, longest))
+    if options.pattern is not None:
+        asked.append(constraints.Pattern(options.pattern))
+    if options.new:
+        path = options.names or names_module.path_in_use()
+        asked.append(constraints.NotIn(_training_names(path, settings)))
+    return constraints.All(*asked) if asked else None
+
+
+def _training_names(path, settings) -> list[str]:
+    """The names that a run was trained on. ValueError where the list is another one."""
+    listed = settings["names"]
+    if not path.exists() or sha256(path.read_bytes()).hexdigest() != listed["sha256"]:
+        raise ValueError(f"{path} is not the list of this run ({listed['file']}); name it with --names")
+    names = names_module.load(path, settings["vocabulary"])
+    return names_module.split(names_module.distinct(names) if listed["distinct_only"] else names).train
 
 
 def _results(options) -> None:
@@ -214,7 +326,8 @@ def _results(options) -> None:
             raise ValueError("--collect writes and --check does not; give one of them")
         if not options.name:
             raise ValueError("--collect needs --name, the list that the runs were made on")
-        write_json(RESULTS / f"{options.name}.json", _collect(options.collect, options.names))
+        collect = _ablation if options.name == BLOCKS else _collect
+        write_json(RESULTS / f"{options.name}.json", collect(options.collect, options.names))
         if options.name == "shipped":
             _publish(options.collect)
             if len(options.collect) == len(MODELS):
@@ -228,10 +341,11 @@ def _results(options) -> None:
         print(f"refreshed {path.name}")
 
 
-def _collect(folders, path) -> dict:
+def _reports(folders, path):
+    """The reports of runs on one list, what they share, and that list. ValueError where they differ."""
     reports = [read_json(folder / "results.json") for folder in folders]
     shared = {key: reports[0][key] for key in ("names", "training", "vocabulary")}
-    path, vocabulary = path or names_module.SHIPPED, Vocabulary(shared["vocabulary"])
+    path = path or names_module.SHIPPED
     if sha256(path.read_bytes()).hexdigest() != shared["names"]["sha256"]:
         raise ValueError(
             f"{path} is not the list of these runs ({shared['names']['file']}); name it with --names"
@@ -239,11 +353,17 @@ def _collect(folders, path) -> dict:
     names = names_module.load(path, shared["vocabulary"])
     if shared["names"]["distinct_only"]:
         names = names_module.distinct(names)
-    models = {}
     for folder, report in zip(folders, reports, strict=True):
         for key, value in shared.items():
             if report[key] != value:
                 raise ValueError(f"{folder}: expected the same {key} as {folders[0]}, got {report[key]}")
+    return reports, shared, names
+
+
+def _collect(folders, path) -> dict:
+    reports, shared, names = _reports(folders, path)
+    vocabulary, models = Vocabulary(shared["vocabulary"]), {}
+    for folder, report in zip(folders, reports, strict=True):
         trained = [load_model(folder, run["seed"]) for run in report["runs"]]
         models[report["model"]] = {
             "runs": report["runs"],
@@ -252,6 +372,31 @@ def _collect(folders, path) -> dict:
             **_looks(trained, MODELS[report["model"]].block_size, names, vocabulary),
         }
     return shared | {"models": {name: models[name] for name in MODELS if name in models}}
+
+
+def _ablation(folders, path) -> dict:
+    """Variants of networks that take whole names, by the names of their folders.
+
+    No test loss: the test names are for chapter 11.
+    """
+    reports, shared, names = _reports(folders, path)
+    vocabulary, variants = Vocabulary(shared["vocabulary"]), {}
+    val_words = names_module.split(names).val
+    x, y = names_module.examples(val_words, vocabulary, None)
+    for folder, report in zip(folders, reports, strict=True):
+        if report["model"] not in NETWORKS:
+            raise ValueError(f"{folder}: expected a run of one of {list(NETWORKS)}, got {report['model']!r}")
+        trained = [load_model(folder, run["seed"]) for run in report["runs"]]
+        losses = torch.stack([token_losses(model, x, y) for model in trained])
+        variants[folder.name] = {
+            "model": report["model"],
+            "sizes": report["sizes"],
+            "runs": [{key: value for key, value in run.items() if key != "test"} for run in report["runs"]],
+            "val_by_position": [[round(v, 4) for v in loss_by_position(each, val_words)] for each in losses],
+            "training_curve": _curve(folder),
+            "provenance": report["provenance"],
+        }
+    return shared | {"variants": variants}
 
 
 def _publish(folders) -> None:

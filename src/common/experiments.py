@@ -70,23 +70,30 @@ class Run:
         object.__setattr__(self, "teachers", tuple(Path(folder) for folder in self.teachers))
 
     def to_json(self) -> dict:
-        """What `from_json` reads; the list by its absolute path."""
+        """What `from_json` reads: the list by its path, and null for the shipped one, wherever that is."""
+        path = self.names.resolve()
         return {
             "model": self.model, "sizes": _plain(dict(self.sizes)), "training": _plain(asdict(self.config)),
-            "seeds": list(self.seeds), "names": str(self.names.resolve()), "alphabet": self.alphabet,
-            "distinct": self.distinct, "teachers": [str(folder.resolve()) for folder in self.teachers],
+            "seeds": list(self.seeds), "names": None if path == names_module.SHIPPED else str(path),
+            "alphabet": self.alphabet, "distinct": self.distinct,
+            "teachers": [str(folder.resolve()) for folder in self.teachers],
         }  # fmt: skip
 
     @classmethod
     def from_json(cls, value: dict) -> "Run":
         """The inverse of `to_json`."""
         value = dict(value)
-        return cls(config=Config(**value.pop("training")), **value)
+        path = Path(value.pop("names") or names_module.SHIPPED)
+        return cls(config=Config(**value.pop("training")), names=path, **value)
 
     def identity(self) -> str:
         """Sixteen digits that two runs share where they train the same on a list of the same content."""
-        said = self.to_json() | {"names": _digest(self.names), "teachers": _teachers(self)}
+        said = self.to_json() | {"names": self.digest(), "teachers": _teachers(self)}
         return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+    def digest(self) -> str:
+        """The SHA-256 of the list's content; empty where there is none."""
+        return _digest(self.names)
 
     def changed(self, **values) -> "Run":
         """This run with other values: fields of `Config` by their names, sizes as ``model.NAME``."""
@@ -100,6 +107,13 @@ class Run:
     def build(self, vocab_size: int, generator=None):
         """The model, with weights drawn by the generator."""
         return RECIPES[self.model].sized(vocab_size, dict(self.sizes), generator)
+
+
+def _digest(path: Path) -> str:
+    try:
+        return sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""  # whoever reads it says what is wrong with it
 
 
 def _frozen(value):
@@ -123,14 +137,7 @@ class Data(NamedTuple):
 def data(what: Run, place: torch.device) -> Data:
     """The list of a run, checked, split and on its device; the last two are kept."""
     block_size = RECIPES[what.model].block_size
-    return _data(what.names, _digest(what.names), what.alphabet, what.distinct, block_size, str(place))
-
-
-def _digest(path: Path) -> str:
-    try:
-        return sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""  # `names.load` says what is wrong with it
+    return _data(what.names, what.digest(), what.alphabet, what.distinct, block_size, str(place))
 
 
 @lru_cache(maxsize=2)
@@ -276,6 +283,8 @@ def run(
         "sd": {name: value.sd for name, value in summary.items()} if len(runs) > 1 else None,
         "provenance": provenance(place) | {"seconds_of_last_start": round(seconds, 1)},
     }
+    if watch:
+        results["curve"] = {"steps": watch.steps, "val": watch.values}
     write_json(folder / "results.json", results)
     return results
 
@@ -347,7 +356,13 @@ def _flat(report: dict) -> dict[str, str]:
     values["distinct"] = report["names"]["distinct_only"]
     values |= {f"model.{name}": value for name, value in report.get("sizes", {}).items()}
     values |= report["training"]
-    return {name: v if isinstance(v, str) else json.dumps(v) for name, v in values.items()}
+    return {name: _cell(value) for name, value in values.items()}
+
+
+def _cell(value) -> str:
+    return (
+        value if isinstance(value, str) else f"{value:.4g}" if isinstance(value, float) else json.dumps(value)
+    )
 
 
 class Curve(NamedTuple):

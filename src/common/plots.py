@@ -4,12 +4,19 @@ Figures are drawn in dark ink on white; the pages let the white vanish, and turn
 a dark page. The colours are those of Okabe and Ito, which colour-blind readers can tell apart.
 """
 
+import io
+import math
+from base64 import b64encode
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import torch
+from IPython import get_ipython
+from IPython.core.pylabtools import retina_figure
 from IPython.display import Markdown
+from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
+from PIL import Image
 
 from .evaluate import Spread, markdown_table, smooth, stored_results
 
@@ -45,6 +52,20 @@ def use_style() -> None:
     """Give every figure of this session the book's look, at twice the density where a notebook shows it."""
     plt.rcParams.update(STYLE)
     set_matplotlib_formats("retina")
+    if shell := get_ipython():
+        shell.display_formatter.formatters["image/png"].for_type(Figure, light_png)
+
+
+def light_png(figure):
+    """A figure as a PNG of 256 colours at twice the density, and its size: a third of the bytes."""
+    drawn = retina_figure(figure, base64=False)
+    if drawn is None:  # an empty figure
+        return None
+    png, size = drawn
+    small = io.BytesIO()
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    picture.quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    return b64encode(small.getvalue()).decode("ascii"), size
 
 
 def table(header: Sequence[str], rows, align: str | None = None):
@@ -76,6 +97,137 @@ def _curve(ax, means, sds, window, label, color):
         ax.fill_between(steps, low, high, color=line.get_color(), alpha=0.25, lw=0)
     ax.set(ylabel="training loss (nats)")
     return steps_axis(ax)
+
+
+def band(ax, steps: Sequence[float], values: torch.Tensor, label: str | None = None, color=None, **style):
+    """A loss in the course of a training: the mean over seeds, and one standard deviation as a band.
+
+    steps: (K,); values: (S, K) of S seeds, in nats, as from `experiments.curves`.
+    """
+    values = torch.as_tensor(values, dtype=torch.float64)
+    mean = values.mean(0)
+    (line,) = ax.plot(steps, mean.tolist(), label=label, color=color, **style)
+    if len(values) > 1:
+        sd = values.std(0)
+        low, high = (mean - sd).tolist(), (mean + sd).tolist()
+        ax.fill_between(steps, low, high, color=line.get_color(), alpha=0.25, lw=0)
+    ax.set(ylabel="loss (nats)")
+    return steps_axis(ax)
+
+
+def run_curves(ax, curves: dict, label: str = "", color=None):
+    """Training (dashed) and validation loss of one run, as from `experiments.curves`."""
+    for split, title, style in (("train", "training", "--"), ("val", "validation", "-")):
+        if split in curves:
+            band(ax, *curves[split], f"{label} {title}".strip(), color, ls=style)
+            color = color or ax.lines[-1].get_color()
+    return ax
+
+
+def trial_curves(ax, trials: Sequence[dict]):
+    """The validation loss of a sweep's trials: pruned ones end in a cross, the best one is red.
+
+    trials: records of ``trials.json``.
+    """
+    best = _best(trials)
+    for record in trials:
+        points = [(step, value) for step, value in record["curve"] if value is not None]
+        if not points:
+            continue
+        pruned = record["state"] != "complete"
+        color, width = (RED, 2.2) if record is best else (SOFT, 0.8) if pruned else (BLUE, 1.0)
+        ax.plot(*zip(*points, strict=True), color=color, lw=width, zorder=3 if record is best else 2)
+        if pruned:
+            ax.plot(*points[-1], "x", color=SOFT, markersize=5)
+    ax.set(ylabel="validation loss (nats)")
+    return steps_axis(ax)
+
+
+def _best(trials):
+    complete = [record for record in trials if record["state"] == "complete"]
+    return min(complete, key=lambda record: record["value"], default=None)
+
+
+def progress(ax, trials: Sequence[dict]):
+    """What every trial of a sweep came to, in their order, and the best so far as a line."""
+    complete = [record for record in trials if record["state"] == "complete"]
+    numbers, values = [r["number"] for r in complete], [r["value"] for r in complete]
+    ax.plot(numbers, values, "o", color=BLUE, markersize=5, label="complete")
+    for record in trials:
+        if record["state"] != "complete":
+            ax.axvline(record["number"], color=FAINT, lw=3, zorder=0)
+    lowest = [min(values[: i + 1]) for i in range(len(values))]
+    ax.step(numbers, lowest, where="post", color=RED, label="best so far")
+    ax.set(xlabel="trial", ylabel="validation loss (nats)")
+    ax.legend()
+    return ax
+
+
+def parallel(ax, trials: Sequence[dict], log: Sequence[str] = (), highlight: int = 3):
+    """Parallel coordinates: an axis a parameter and one for the loss, a line a complete trial.
+
+    The axes run from the lowest to the highest value that was tried, those named in `log` by their
+    logarithm; the `highlight` best trials are red.
+    """
+    complete = sorted((r for r in trials if r["state"] == "complete"), key=lambda record: -record["value"])
+    if not complete:
+        raise ValueError("expected at least one complete trial, got none")
+    names = list(complete[0]["params"])
+    columns = [[r["params"][name] for r in complete] for name in names] + [[r["value"] for r in complete]]
+    heights = []
+    for x, (name, column) in enumerate(zip([*names, "loss"], columns, strict=True)):
+        places, marks = _places(column, name in log)
+        heights.append(places)
+        ax.axvline(x, color=SOFT, lw=1, zorder=1)
+        for height, text in marks:
+            under = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
+            ax.annotate(
+                text, (x, height), xytext=(4, 0), textcoords="offset points", fontsize=8.5, va="center",
+                bbox=under, zorder=5,
+            )  # fmt: skip
+    for i, line in enumerate(zip(*heights, strict=True)):
+        top = i >= len(complete) - highlight
+        ax.plot(range(len(line)), line, color=RED if top else BLUE, lw=1.6 if top else 0.8, alpha=0.8)
+    ax.set_xticks(range(len(heights)), [*names, "validation loss"])
+    ax.set(yticks=[], xlim=(-0.2, len(heights) - 0.4), ylim=(-0.06, 1.06))
+    ax.grid(False)
+    ax.spines[["left", "bottom"]].set_visible(False)
+    return ax
+
+
+def _places(column, log: bool) -> tuple[list[float], list[tuple[float, str]]]:
+    """Heights between 0 and 1 of the values of an axis, and what is written beside it."""
+    if any(isinstance(value, (str, list, tuple, bool)) for value in column):
+        kinds = sorted({str(value) for value in column})
+        heights = {kind: i / max(1, len(kinds) - 1) for i, kind in enumerate(kinds)}
+        return [heights[str(value)] for value in column], [(h, kind) for kind, h in heights.items()]
+    numbers = [math.log(value) if log else value for value in column]
+    low, high = min(numbers), max(numbers)
+    heights = [(n - low) / (high - low) if high > low else 0.5 for n in numbers]
+    return heights, sorted(
+        {(h, f"{v:.4g}") for h, v in zip(heights, column, strict=True) if h in (0, 0.5, 1)}
+    )
+
+
+def importances(ax, shares: dict[str, float]):
+    """How much each parameter matters, as from `sweep.importance`: a bar each, the largest on top."""
+    bars = ax.barh(list(shares), list(shares.values()), color=BLUE, height=0.6)
+    ax.bar_label(bars, [f"{share:.2f}" for share in shares.values()], padding=4)
+    ax.invert_yaxis()
+    ax.set(xlabel="importance (shares of 1)", xlim=(0, max([*shares.values(), 0.01]) * 1.15))
+    ax.grid(axis="y", visible=False)
+    return ax
+
+
+def lr_range(ax, lrs: Sequence[float], losses: Sequence[float], averages: Sequence[float], lr=None):
+    """A learning-rate range test: the loss of every batch, its running average, and the rate chosen."""
+    ax.semilogx(lrs, losses, color=SKY, lw=0.7, label="batch")
+    ax.semilogx(lrs, averages, color=BLUE, label="running average")
+    if lr is not None:
+        ax.axvline(lr, color=RED, ls=":", label=f"suggested: {lr:.2g}")
+    ax.set(xlabel="learning rate", ylabel="training loss (nats)")
+    ax.legend()
+    return ax
 
 
 def steps_axis(ax):

@@ -48,6 +48,18 @@ PARTS = {
             "wavenet/07_causal_convolutions",
             "The pass: the tree slid along the name, every node computed once.",
         ),
+        Stop(
+            "wavenet/08_wavenet_blocks",
+            "The blocks: gates, sums and skips, each alone and all together; and sound.",
+        ),
+        Stop(
+            "wavenet/09_sampling",
+            "The draws: temperature, cuts and constraints, and what they do to the names.",
+        ),
+        Stop(
+            "wavenet/10_experiments",
+            "The bench: optimisers, searches and a run explorer, and how not to be fooled by them.",
+        ),
     ),
 }
 

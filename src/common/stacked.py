@@ -345,13 +345,21 @@ class StackedLoop:
         graph, arguments = self.stacked.graph(tensors), self.stacked.arguments(tensors)
         if compile and self.device.type == "cpu":
             package = compiled(graph, arguments)
-            for ours, eager in zip(_loaded(package)(arguments), graph(*arguments), strict=True):
-                if not torch.allclose(ours, eager, rtol=1e-3, atol=1e-5):
-                    raise RuntimeError("the compiled step computes something else than the eager one")
+            self._check(package, graph, arguments)
             return package
         run = torch.compile(graph) if compile else graph
         run(*arguments)  # a compiler that fails does so here
         return lambda arguments: run(*arguments)
+
+    def _check(self, package, graph, arguments) -> None:
+        """RuntimeError where a step on some batch comes out as another one than uncompiled."""
+        *rest, batch, lr = arguments
+        g = torch.Generator().manual_seed(0)
+        some = torch.randint(0, len(self.contexts), batch.shape, generator=g)
+        arguments = [*rest, some, lr + 1e-3]
+        for ours, eager in zip(_loaded(package)(arguments), graph(*arguments), strict=True):
+            if not torch.allclose(ours, eager, rtol=1e-2, atol=3e-4):
+                raise RuntimeError("the compiled step computes something else than the eager one")
 
     def _grouped(self, states) -> list[list[list[torch.Tensor]]]:
         states, groups = iter(states), []

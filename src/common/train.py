@@ -386,6 +386,23 @@ def _store(path, state) -> None:
     replace_file(path, lambda partial: partial.write_bytes(whole.getbuffer()))
 
 
+def adopt(source: Path, target: Path, config: Config) -> int:
+    """Copy a checkpoint so that a training of another configuration goes on from it; returns its steps.
+
+    What is kept beside the parameters must stay what it is: ValueError where `config` differs in the
+    number of steps, the optimiser, its momentum or the average. For training a population.
+    """
+    state = torch.load(source, weights_only=True)
+    now = asdict(config)
+    for before in state["identity"]["config"]:
+        wrong = [k for k in ("steps", "optimizer", "momentum", "average") if before[k] != now[k]]
+        if wrong:
+            raise ValueError(f"expected the checkpoint's {', '.join(wrong)}, got {config}")
+    state["identity"]["config"] = [now] * len(state["states"])
+    _store(target, state)
+    return state["done"]
+
+
 def _resume(path, identity, loop, generators, watch=None):
     try:
         state = torch.load(path, weights_only=True)

@@ -126,6 +126,16 @@ def test_no_page_loads_a_script_for_mathematics(html):
             assert "katex" not in script["src"]
 
 
+def test_a_picture_is_loaded_when_its_reader_comes_near(open_page):
+    page = open_page("wavenet/10_experiments.html")
+    loaded = "() => [...document.querySelectorAll('article img')].filter((img) => img.naturalWidth).length"
+    page.wait_for_timeout(300)
+    pictures = page.locator("article img")
+    assert pictures.count() > 12 and page.evaluate(loaded) < 6
+    pictures.last.scroll_into_view_if_needed()
+    page.wait_for_function("() => [...document.querySelectorAll('article img')].at(-1).naturalWidth")
+
+
 def settings() -> dict:
     config = (ROOT / "book" / "_config.yml").read_text(encoding="utf-8")
     return yaml.safe_load(config)["sphinx"]["config"]
@@ -188,6 +198,13 @@ def test_nothing_is_wider_than_a_phone(open_page, rel):
     page = open_page(rel, width=360, height=740)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert page.evaluate(TOO_WIDE) == []
+    # A formula that is too wide scrolls, but what sticks out at the left is out of reach.
+    assert (
+        page.evaluate("""() => [...document.querySelectorAll(".katex-display .katex-html")]
+        .filter((formula) => formula.getBoundingClientRect().left < 0)
+        .map((formula) => formula.textContent)""")
+        == []
+    )
 
 
 # ---- in the browser: what a reader does ------------------------------------------------------

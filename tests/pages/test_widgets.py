@@ -1,5 +1,6 @@
 """The live models, as a reader plays with them: in the built pages, and in JupyterLab."""
 
+import json
 import os
 import re
 import shutil
@@ -12,8 +13,11 @@ import pytest
 import torch
 
 from common import names
-from common.layers import evaluating
-from common.models import MODELS, as_convolution, pretrained
+from common.constraints import Alphabet, Length, Machine, NotIn, Pattern
+from common.layers import CausalConv1d, Linear, Residual, Sequential, Skips, WaveNetBlock, evaluating
+from common.models import MODELS, as_convolution, count_parameters, pretrained, wavenet
+from common.optim import SGD, Adam, RMSprop
+from common.sample import reshaped
 from common.vocabulary import Vocabulary
 from conftest import ROOT
 
@@ -165,6 +169,150 @@ def test_bars_are_one_stop_for_the_tab_key(open_live):
     assert page.locator(".wn-playground").get_by_label("A name begins with").input_value() == "christb"
 
 
+# ---- the playground's constraints --------------------------------------------------------------
+
+
+def constrained(page, **rules):
+    """The playground's constraints, opened and set; the panel's own prefix stays."""
+    playground = page.locator(".wn-playground")
+    if not playground.locator("details").evaluate("(more) => more.open"):
+        playground.get_by_text("Constraints", exact=True).click()
+    labels = {"prefix": "A name begins with", "pattern": "Pattern", "alphabet": "Only these letters"}
+    for rule, value in rules.items():
+        if rule in labels:
+            playground.get_by_label(labels[rule]).fill(value)
+        elif rule == "only_new":
+            playground.get_by_label("Only new names").set_checked(value)
+        else:
+            playground.get_by_label(rule.capitalize()).fill(str(value))
+    return playground
+
+
+RULES = [
+    ({"pattern": "a???n"}, Pattern("a???n")),
+    ({"pattern": "*a?*n"}, Pattern("*a?*n")),
+    ({"alphabet": "aeinr"}, Alphabet("aeinr")),
+    ({"shortest": 4, "longest": 6}, Length(4, 6)),
+    ({"shortest": 9}, Length(9)),
+    ({"only_new": True}, NotIn(SPLITS.train)),
+    ({"pattern": "ann?", "only_new": True}, Pattern("ann?") & NotIn(SPLITS.train)),
+    (
+        {"pattern": "*e*", "alphabet": "aenrs", "longest": 4, "only_new": True},
+        Pattern("*e*") & Alphabet("aenrs") & Length(0, 4) & NotIn(SPLITS.train),
+    ),
+]
+
+
+@pytest.mark.parametrize("rules, constraint", RULES, ids=[" ".join(rules) for rules, _ in RULES])
+def test_the_pages_mask_is_pythons(open_live, rules, constraint):
+    page, model = open_live(PLAYGROUND), pretrained("mlp")
+    playground = constrained(page, **rules)
+    seen = 0
+    for prefix in ("", "a", "an", "ann", "aren", "anna", "aaabn", "z"):
+        playground.get_by_label("A name begins with").fill(prefix)
+        in_page = playground.evaluate("(root) => root.wavenet.allowed()")
+        try:
+            machine = Machine(constraint, VOCABULARY, 40, prefix)
+        except ValueError:
+            assert in_page is None
+            named = f"No name that begins with “{prefix}” meets "
+            assert playground.locator(".wn-problem").inner_text().startswith(named)
+            continue
+        allowed = sorted(machine.allowed(machine.start))
+        assert sorted(in_page) == allowed
+        assert playground.locator(".wn-problem").inner_text() == ""
+        context = torch.tensor([VOCABULARY.encode(("..." + prefix)[-3:])])
+        with evaluating(model):
+            logits = model(context)[0]
+        masked = torch.full_like(logits, -torch.inf)
+        masked[allowed] = logits[allowed]
+        shown = playground.evaluate("(root) => root.wavenet.probabilities('mlp')")
+        p = torch.tensor(shown, dtype=torch.float32)
+        torch.testing.assert_close(p, reshaped(masked), atol=1e-5, rtol=1e-4)
+        seen += 1
+    assert seen >= 2
+
+
+@pytest.mark.parametrize("top_p", [0.05, 0.5, 0.9, 1])
+def test_the_pages_nucleus_is_pythons(open_live, top_p):
+    page, model = open_live(PLAYGROUND), pretrained("mlp")
+    playground = constrained(page, pattern="*e?")
+    playground.get_by_label("Nucleus").fill(str(top_p))
+    playground.get_by_label("Temperature").fill("1.3")
+    for prefix in ("", "ma", "christin"):
+        playground.get_by_label("A name begins with").fill(prefix)
+        machine = Machine(Pattern("*e?"), VOCABULARY, 40, prefix)
+        with evaluating(model):
+            logits = model(torch.tensor([VOCABULARY.encode(("..." + prefix)[-3:])]))[0].double()
+        masked = torch.full_like(logits, -torch.inf)
+        allowed = list(machine.allowed(machine.start))
+        masked[allowed] = logits[allowed]
+        shown = playground.evaluate("(root) => root.wavenet.probabilities('mlp')")
+        p = torch.tensor(shown, dtype=torch.float32)
+        expected = reshaped(masked, temperature=1.3, top_p=top_p).float()
+        torch.testing.assert_close(p, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_written_names_meet_the_constraints(open_live, axe):
+    page = open_live(PLAYGROUND)
+    playground = constrained(page, prefix="", pattern="a???*n", alphabet="aeilnrsy", longest=7, only_new=True)
+    playground.get_by_role("button", name="Write 100 names").click()
+    known = set(SPLITS.train)
+    for panel in playground.locator(".wn-panel").all():
+        written = [item.split()[0] for item in panel.locator("li").all_inner_texts()]
+        assert len(written) == 100 and len(set(written)) > 20
+        assert all(re.fullmatch("a[aeilnrsy]{3,5}n", name) and name not in known for name in written)
+        assert panel.locator(".wn-ghost").evaluate_all(
+            "all => all.filter((bar) => parseFloat(bar.style.height) > 0).length"
+        )
+        assert re.match(r"Cut off, in grey: \d", panel.locator(".wn-cut").inner_text())
+    assert axe(page) == []
+
+
+def test_what_cannot_be_met_is_said(open_live):
+    page = open_live(PLAYGROUND)
+    playground = constrained(page, prefix="", pattern="a???n", alphabet="xyz")
+    problem = playground.locator(".wn-problem")
+    assert problem.inner_text() == "No name meets the pattern “a???n” and the alphabet “xyz”."
+    assert problem.get_attribute("role") == "alert"
+    assert max(bars(playground.locator(".wn-panel").first)) == 0
+    playground.get_by_role("button", name="Write 20 names").click()
+    assert playground.locator("li").count() == 0
+    assert "none can meet the constraints" in playground.locator(".wn-panel").first.inner_text()
+    constrained(page, alphabet="", pattern="<b>a?")
+    assert "“<” is left out" in problem.inner_text() and playground.locator("b").count() == 0
+    assert playground.get_by_label("Pattern").get_attribute("aria-invalid") == "true"
+    constrained(page, pattern="", shortest=6, longest=3)
+    assert problem.inner_text() == "No name meets a length of at least 6 and at most 3."
+    constrained(page, shortest=0)
+    assert problem.inner_text() == ""
+
+
+def test_a_pattern_is_gone_through_letter_by_letter(open_live):
+    page = open_live("wavenet/09_sampling.html")
+    playground = page.locator(".wn-playground")
+    assert playground.locator("details").evaluate("(more) => more.open")
+    prefix = playground.get_by_label("A name begins with")
+    assert (prefix.input_value(), playground.get_by_label("Pattern").input_value()) == ("jam", "j??n")
+    prefix.fill("j")
+    machine = Machine(Pattern("j??n"), VOCABULARY, 40)
+    model, state, text = pretrained("scaled"), machine.allowed(machine.start)[10], "j"
+    for letter in "amn.":
+        allowed = machine.allowed(state)
+        with evaluating(model):
+            context = ("........" + text)[-8:]
+            p = torch.softmax(model(torch.tensor([VOCABULARY.encode(context)]))[0], 0)
+        left = p[list(allowed)].sum().item()
+        heights = bars(playground.locator(".wn-panel"))
+        assert {i for i, height in enumerate(heights) if height > 0} == set(allowed)
+        said = playground.locator(".wn-cut").inner_text()
+        assert abs(float(re.search(r"([\d.]+)%", said)[1]) / 100 - (1 - left)) < 0.006
+        if letter != ".":
+            playground.get_by_role("button", name=re.compile(f"^{letter}, ")).click()
+            state, text = allowed[VOCABULARY.encode(letter)[0]], text + letter
+            assert prefix.input_value() == text
+
+
 # ---- the other widgets -------------------------------------------------------------------------
 
 
@@ -287,6 +435,94 @@ def test_the_convolution_plays(open_live):
     assert widget.get_by_label("Letters read").get_attribute("aria-valuetext") == "7"
 
 
+BLOCKS = "wavenet/08_wavenet_blocks.html"
+
+
+def counted_paths(kernel_size, dilations, block):
+    """What comes out of a stack whose every weight is 1 when a single 1 goes in: paths, by distance."""
+
+    def ones(layer):
+        layer.weight = torch.ones_like(layer.weight, dtype=torch.float64)
+        layer.before = torch.zeros(1, dtype=torch.float64)
+        return layer
+
+    blocks = []
+    for dilation in dilations:
+        body = [ones(CausalConv1d(1, 1, kernel_size, dilation))]
+        identity = [ones(Linear(1, 1, bias=False)) for _ in range(2)]
+        kind = {"residual": Residual, "skip": lambda body, i=identity: WaveNetBlock(body, *i)}
+        blocks.append(kind.get(block, Sequential)(body))
+    x = torch.zeros((1, 1 + (kernel_size - 1) * sum(dilations), 1), dtype=torch.float64)
+    x[0, 0] = 1
+    return (Skips if block == "skip" else Sequential)(blocks)(x).flatten().tolist()
+
+
+@pytest.mark.parametrize(
+    "kernel_size, layers, stacks, growth, block, channels",
+    [
+        (2, 3, 2, "doubling", "skip", 45),
+        (2, 4, 1, "doubling", "gate", 16),
+        (3, 5, 3, "doubling", "residual", 128),
+        (4, 2, 2, "one", "tanh", 9),
+    ],
+)
+def test_the_pages_paths_and_parameters_are_pytorchs(
+    open_live, kernel_size, layers, stacks, growth, block, channels
+):
+    page = open_live(BLOCKS)
+    widget = page.locator(".wn-receptive")
+    wanted = {"Kernel size": kernel_size, "Layers in a stack": layers, "Stacks": stacks, "Channels": channels}
+    for label, value in wanted.items():
+        widget.get_by_label(label, exact=True).fill(str(value))
+    widget.get_by_label("Dilations", exact=True).select_option(growth)
+    widget.get_by_label("A block has", exact=True).select_option(block)
+    now = page.evaluate("document.querySelector('.wn-receptive').wavenet.now()")
+    dilations = [1 if growth == "one" else 2**i for i in range(layers)] * stacks
+    assert now["dilations"] == dilations
+    assert now["paths"] == counted_paths(kernel_size, dilations, block)
+    parts = {"gate": block != "tanh", "residual": block in ("residual", "skip"), "skip": block == "skip"}
+    model = wavenet(27, channels, channels, dilations, kernel_size, **parts)
+    assert now["parameters"] == count_parameters(model)
+    said = widget.locator(".wn-counters").inner_text()
+    assert f"Receptive field: {1 + (kernel_size - 1) * sum(dilations):,}." in said
+    assert f"Paths: {int(sum(now['paths'])):,}." in said and f"Parameters: {now['parameters']:,}." in said
+
+
+def test_an_output_is_clicked_and_its_field_is_drawn(open_live, axe):
+    page = open_live(BLOCKS)
+    widget = page.locator(".wn-receptive")
+    picture = widget.locator("svg")
+    inputs = widget.locator(".wn-field-input")
+    assert inputs.count() == 15 and widget.locator(".wn-field-output").count() == 1
+    assert widget.locator(".wn-influence").count() == 15, "a bar of paths for each input"
+    before = float(widget.locator(".wn-field-output").get_attribute("cx"))
+    box = picture.bounding_box()
+    columns = 15 + 8  # the field, and some more
+    picture.click(position={"x": box["width"] * (columns - 3.5) / columns, "y": 20})
+    slider = widget.get_by_label("Output, places from the end")
+    assert slider.get_attribute("aria-valuetext") == "3"
+    assert float(widget.locator(".wn-field-output").get_attribute("cx")) < before
+    assert "3 places from the end sees 15 inputs" in picture.get_attribute("aria-label")
+    slider.focus()
+    page.keyboard.press("End")
+    assert inputs.count() == 1, "the first output: its field lies before the left edge"
+    assert "14 of them before the left edge" in picture.get_attribute("aria-label")
+    status = widget.get_by_role("status")
+    page.wait_for_function(
+        "(p) => p.textContent.includes('Receptive field: 15')", arg=status.element_handle()
+    )
+    assert axe(page) == []
+
+
+def test_sound_can_be_played(open_live):
+    page = open_live(BLOCKS)
+    players = page.locator("audio")
+    assert players.count() == 4
+    for i in range(4):
+        player = players.nth(i).element_handle()
+        page.wait_for_function("(audio) => audio.readyState >= 1 && audio.duration > 1.4", arg=player)
+
+
 def test_batchnorms_axes_change_the_noise(open_live):
     page = open_live("wavenet/05_batchnorm_fix.html")
     widget = page.locator(".wn-batchnorm")
@@ -327,6 +563,116 @@ def test_smoothing_a_loss_curve(open_live):
     assert widget.locator(".wn-curve").get_attribute("points") != curve
 
 
+EXPERIMENTS = "wavenet/10_experiments.html"
+
+
+@pytest.mark.parametrize(
+    "kind, optimizer",
+    [("sgd", SGD()), ("momentum", SGD(momentum=0.9)), ("rmsprop", RMSprop()), ("adam", Adam())],
+)
+def test_the_pages_optimisers_are_the_modules(open_live, kind, optimizer):
+    page, slope = open_live(EXPERIMENTS), torch.tensor([1.0, 30.0], dtype=torch.float64)
+    ask = "(kind) => document.querySelector('.wn-valley').wavenet.path(kind, 0.02, 30, 10, 25)"
+    in_page = torch.tensor(page.evaluate(ask, kind), dtype=torch.float64)
+    p = torch.tensor([-4.0, 1.2], dtype=torch.float64)
+    kept = optimizer.start(p)
+    for step in range(26):
+        torch.testing.assert_close(in_page[step], p, rtol=1e-9, atol=1e-9)
+        p, kept = optimizer.step(p, 10 * slope * p, kept, 0.02)
+
+
+def test_the_valley_is_walked(open_live, axe):
+    page = open_live(EXPERIMENTS)
+    valley = page.locator(".wn-valley")
+    said = valley.locator(".wn-explanation")
+    path = valley.locator(".wn-curve")
+    before = path.get_attribute("points")
+    valley.get_by_label("Optimiser").select_option("adam")
+    assert said.inner_text().startswith("Adam after") and path.get_attribute("points") != before
+    before = path.get_attribute("points")
+    valley.get_by_label("Gradients").select_option("1000")
+    assert path.get_attribute("points") == before, "Adam does not see the unit"
+    valley.get_by_label("Optimiser").select_option("sgd")
+    valley.get_by_label("Learning rate").focus()
+    page.keyboard.press("End")
+    assert "far out of the valley" in said.inner_text()
+    status = valley.get_by_role("status")
+    page.wait_for_function("(p) => p.textContent.includes('far out')", arg=status.element_handle())
+    assert axe(page) == []
+
+
+def stored_trials() -> list[dict]:
+    """The trials of the stored sweep, best first."""
+    report = json.loads((ROOT / "data" / "results" / "sweep.json").read_text(encoding="utf-8"))
+    complete = [trial for trial in report["trials"] if trial["state"] == "complete"]
+    return sorted(complete, key=lambda trial: trial["value"])
+
+
+def test_runs_are_walked_and_pinned_by_keyboard(open_live, axe):
+    page, trials = open_live(EXPERIMENTS), stored_trials()
+    explorer = page.locator(".wn-explorer")
+    lines = explorer.locator("[role='option']")
+    assert lines.count() == len(trials)
+    assert explorer.locator("[role='option'][tabindex='0']").count() == 1, "one stop for the Tab key"
+    explorer.get_by_role("button", name="Unpin all").click()
+    assert explorer.locator("table").count() == 0
+    explorer.locator("[role='option'][tabindex='0']").focus()
+    page.keyboard.press("Home")
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    third = trials[2]
+    said = explorer.locator(".wn-explanation").inner_text()
+    assert (
+        said.startswith(f"Run {third['number']}, number 3 of {len(trials)}: ")
+        and f"{third['value']:.3f}" in said
+    )
+    page.keyboard.press("Enter")
+    page.keyboard.press("End")
+    page.keyboard.press("Enter")
+    heads = explorer.locator("thead th").all_inner_texts()
+    assert heads == ["pinned", f"run {third['number']}", f"run {trials[-1]['number']}"]
+    losses = explorer.locator("tbody tr").first.locator("td").all_inner_texts()
+    assert losses == [f"{third['value']:.3f}", f"{trials[-1]['value']:.3f}"]
+    assert explorer.locator(".wn-curve").count() == 2
+    assert explorer.locator("[role='option'][aria-selected='true']").count() == 2
+    status = explorer.get_by_role("status")
+    page.wait_for_function("(p) => p.textContent.startsWith('Pinned: run')", arg=status.element_handle())
+    page.keyboard.press("Enter")
+    assert explorer.locator("thead th").count() == 2, "a second Enter unpins"
+    assert axe(page) == []
+
+
+def test_runs_are_narrowed_down(open_live):
+    page, trials = open_live(EXPERIMENTS), stored_trials()
+    explorer = page.locator(".wn-explorer")
+    explorer.get_by_role("button", name="Unpin all").click()
+    adamw = [trial for trial in trials if trial["params"]["optimizer"] == "adamw"]
+    explorer.get_by_label("Only runs with").select_option("optimizer=adamw")
+    drawn = "[role='option'][aria-hidden='false']"
+    assert explorer.locator(drawn).count() == len(adamw) < len(trials)
+    assert f"{len(adamw)} of {len(trials)} runs are drawn" in explorer.inner_text()
+    explorer.get_by_label("Keep the best").focus()
+    page.keyboard.press("Home")
+    assert explorer.locator(drawn).count() == 2
+    explorer.locator("[role='option'][tabindex='0']").focus()
+    page.keyboard.press("End")
+    assert f"Run {adamw[1]['number']}, " in explorer.locator(".wn-explanation").inner_text()
+
+
+def test_a_run_under_the_pointer_is_told_and_pressed(open_live):
+    page = open_live(EXPERIMENTS)
+    explorer = page.locator(".wn-explorer")
+    explorer.get_by_role("button", name="Unpin all").click()
+    worst = stored_trials()[-1]
+    line = explorer.get_by_role("option", name=re.compile(f"^Run {worst['number']},"))
+    line.dispatch_event("pointerenter")
+    assert f"Run {worst['number']}," in explorer.locator(".wn-explanation").inner_text()
+    line.dispatch_event("pointerleave")
+    assert f"Run {worst['number']}," not in explorer.locator(".wn-explanation").inner_text()
+    line.dispatch_event("click")
+    assert explorer.locator("thead th").all_inner_texts() == ["pinned", f"run {worst['number']}"]
+
+
 def test_a_control_that_needs_python_says_so(open_live):
     page = open_live("wavenet/01_three_char_mlp.html")
     assert "comes alive when the notebook runs in JupyterLab" in page.locator(".needs-kernel").inner_text()
@@ -334,7 +680,14 @@ def test_a_control_that_needs_python_says_so(open_live):
 
 @pytest.mark.parametrize(
     "rel",
-    [PLAYGROUND, "wavenet/04_flatten_consecutive.html", "wavenet/05_batchnorm_fix.html", CONVOLUTION],
+    [
+        PLAYGROUND,
+        "wavenet/04_flatten_consecutive.html",
+        "wavenet/05_batchnorm_fix.html",
+        CONVOLUTION,
+        BLOCKS,
+        EXPERIMENTS,
+    ],
 )
 def test_a_chapter_is_drawn_for_a_phone(open_live, rel):
     page = open_live(rel, width=360, height=740, theme="dark", motion="reduce")

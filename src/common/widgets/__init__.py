@@ -6,7 +6,7 @@ JupyterLab runs it live, and the rendered page runs the same code by itself. Wha
 comes back as traits too (`prefix`, `level`, `window`, ...), for a kernel that listens.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import anywidget
@@ -45,11 +45,17 @@ class Widget(anywidget.AnyWidget):
 
 
 class Playground(Widget):
-    _esm = _source("page", "model", "playground")
+    _esm = _source("page", "model", "constraints", "playground")
     names = traitlets.Unicode().tag(sync=True)
     prefix = traitlets.Unicode().tag(sync=True)
     temperature = traitlets.Float(1.0).tag(sync=True)
     top_k = traitlets.Int(0).tag(sync=True)
+    top_p = traitlets.Float(1.0).tag(sync=True)
+    pattern = traitlets.Unicode().tag(sync=True)
+    alphabet = traitlets.Unicode().tag(sync=True)
+    shortest = traitlets.Int(0).tag(sync=True)
+    longest = traitlets.Int(0).tag(sync=True)  # 0: any
+    only_new = traitlets.Bool(False).tag(sync=True)
     left = traitlets.Unicode().tag(sync=True)
     right = traitlets.Unicode().tag(sync=True)
     generated = traitlets.List().tag(sync=True)
@@ -65,6 +71,19 @@ class Convolution(Widget):
     _esm = _source("page", "model", "convolution")
     text = traitlets.Unicode().tag(sync=True)
     step = traitlets.Int().tag(sync=True)
+
+
+class ReceptiveField(anywidget.AnyWidget):
+    _esm = _source("page", "field")
+    _css = Widget._css
+    vocabulary = traitlets.Int(27).tag(sync=True)
+    kernel_size = traitlets.Int(2).tag(sync=True)
+    layers = traitlets.Int(3).tag(sync=True)
+    stacks = traitlets.Int(2).tag(sync=True)
+    growth = traitlets.Unicode("doubling").tag(sync=True)
+    block = traitlets.Unicode("skip").tag(sync=True)
+    channels = traitlets.Int(45).tag(sync=True)
+    back = traitlets.Int(0).tag(sync=True)
 
 
 class BatchNormAxes(Widget):
@@ -83,6 +102,28 @@ class LossCurves(anywidget.AnyWidget):
     labels = traitlets.List().tag(sync=True)
     drop = traitlets.Int(0).tag(sync=True)
     window = traitlets.Int(1_000).tag(sync=True)
+
+
+class Valley(anywidget.AnyWidget):
+    _esm = _source("page", "valley")
+    _css = Widget._css
+    kind = traitlets.Unicode("sgd").tag(sync=True)
+    rate = traitlets.Float(0.02).tag(sync=True)
+    steep = traitlets.Int(30).tag(sync=True)
+    unit = traitlets.Int(1).tag(sync=True)
+    steps = traitlets.Int(40).tag(sync=True)
+
+
+class RunExplorer(anywidget.AnyWidget):
+    _esm = _source("page", "explorer")
+    _css = Widget._css
+    runs = traitlets.List().tag(sync=True)
+    axes = traitlets.List().tag(sync=True)
+    unit = traitlets.Unicode().tag(sync=True)
+    run = traitlets.Int(-1).tag(sync=True)
+    pinned = traitlets.List().tag(sync=True)
+    best = traitlets.Int(0).tag(sync=True)
+    only = traitlets.Unicode().tag(sync=True)
 
 
 def packed(models: Mapping[str, tuple[Recipe, Sequential]]) -> tuple[list[dict], bytes]:
@@ -147,17 +188,23 @@ def playground(
     *,
     compare: bool = False,
     prefix: str = "",
+    **rules,
 ) -> Playground:
     """Type a prefix, see what comes next, let the models write names; two of them side by side.
 
     models: trained models by their names in `MODELS`; the first is shown, and with `compare` the
     last beside it. training_names: what a generated name must not be among to count as new.
+    rules: what is cut off at first: top_k (0: nothing), top_p, pattern, alphabet, shortest,
+    longest (0: any), only_new.
     """
+    unknown = set(rules) - {"top_k", "top_p", "pattern", "alphabet", "shortest", "longest", "only_new"}
+    if unknown:
+        raise ValueError(f"expected rules of the playground, got {sorted(unknown)}")
     stages, weights = packed(_named(models))
     return Playground(
         stages=stages, weights=weights, characters="".join(vocabulary.characters), prefix=prefix,
         names="\n".join(sorted(set(training_names))), left=stages[0]["name"],
-        right=stages[-1]["name"] if compare else "",
+        right=stages[-1]["name"] if compare else "", **rules,
     )  # fmt: skip
 
 
@@ -180,6 +227,19 @@ def convolution(network: Sequential, vocabulary: Vocabulary, text: str, *, step:
     stages, weights = packed({"": (Recipe(None, 0, ""), network)})
     return Convolution(
         stages=stages, weights=weights, characters="".join(vocabulary.characters), text=text, step=step
+    )
+
+
+def receptive_field(
+    vocab_size: int = 27, *, kernel_size: int = 2, layers: int = 3, stacks: int = 2, channels: int = 45
+) -> ReceptiveField:
+    """Draw the receptive field of a stack of dilated convolutions, and count its paths and parameters.
+
+    The sizes are those at which it starts: `stacks` times `layers` with dilations 1, 2, 4, and so on.
+    The parameters are those of `models.wavenet`, with n_skip = n_channels = channels.
+    """
+    return ReceptiveField(
+        vocabulary=vocab_size, kernel_size=kernel_size, layers=layers, stacks=stacks, channels=channels
     )
 
 
@@ -218,3 +278,57 @@ def loss_curves(runs: Mapping[str, torch.Tensor], *, drop: int = 0, window: int 
         losses=levels.round().numpy().astype("<u2").tobytes(), range=[low, high],
         labels=list(runs), drop=drop, window=window,
     )  # fmt: skip
+
+
+def valley(kind: str = "sgd", rate: float = 0.02, steps: int = 40) -> Valley:
+    """A long valley, and the path of an optimiser through it: sliders for the rate, the valley and the steps.
+
+    kind: "sgd", "momentum", "rmsprop" or "adam", with the settings of `common.optim`. ValueError for another.
+    """
+    known = ("sgd", "momentum", "rmsprop", "adam")
+    if kind not in known:
+        raise ValueError(f"expected one of {known}, got {kind!r}")
+    return Valley(kind=kind, rate=rate, steps=steps)
+
+
+def run_explorer(
+    runs: Sequence[Mapping],
+    labels: Mapping[str, str],
+    *,
+    log: Iterable[str] = (),
+    unit: str = "validation loss",
+    pinned: Iterable[int] = (),
+) -> RunExplorer:
+    """The runs of a search as lines through what was chosen for them, with their curves, to pick and pin.
+
+    runs: for each its ``number``, ``value`` (low is good), ``params`` by name, and the curve, ``steps``
+    and ``val``. labels: the parameters that get an axis, in this order, with the words for them.
+    log: those among them on a logarithmic scale; one whose values are no numbers is drawn by
+    categories. pinned: numbers of runs that are pinned at first. ValueError for fewer than two runs, for one
+    without its curve or parameters, or for numbers that no logarithm takes.
+    """
+    if len(runs) < 2:
+        raise ValueError(f"expected at least two runs, got {len(runs)}")
+    kept = [
+        {
+            "number": run["number"], "value": round(run["value"], 4), "steps": list(run["steps"]),
+            "params": {name: run["params"].get(name) for name in labels},
+            "val": [round(loss, 3) for loss in run["val"]],
+        }
+        for run in runs
+    ]  # fmt: skip
+    for run in kept:
+        lacking = [name for name, value in run["params"].items() if value is None]
+        if lacking or not run["val"] or len(run["val"]) != len(run["steps"]):
+            raise ValueError(f"expected parameters and a curve of every run, got {run}")
+    axes = []
+    for name, label in labels.items():
+        values = [run["params"][name] for run in kept]
+        if any(isinstance(value, str | bool) for value in values):
+            axes.append({"name": name, "label": label, "kind": "category", "values": sorted(set(values))})
+            continue
+        if name in log and min(values) <= 0:
+            raise ValueError(f"expected {name} above 0 on a logarithmic scale, got {min(values)}")
+        kind = "log" if name in log else "linear"
+        axes.append({"name": name, "label": label, "kind": kind, "range": [min(values), max(values)]})
+    return RunExplorer(runs=kept, axes=axes, unit=unit, pinned=list(pinned))

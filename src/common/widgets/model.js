@@ -111,13 +111,26 @@ function influence(stage, values, chosen) {
   return Array.from({ length: stage.blockSize }, (_, t) => Math.hypot(...gradient.subarray(t * C, (t + 1) * C)));
 }
 
-// Probabilities of one row of logits; all but the topK best are left out.
-function softmax(row, temperature = 1, topK = row.length) {
-  const best = Math.max(...row);
-  const bar = [...row].sort((a, b) => b - a)[topK - 1];
-  const weights = Float64Array.from(row, (x) => (x < bar ? 0 : Math.exp((x - best) / temperature)));
-  const sum = weights.reduce((a, b) => a + b);
-  return weights.map((w) => w / sum);
+// Probabilities of one row of logits, as common.sample.reshaped: what `allowed` lacks is masked (a Map
+// by index), then all but the topK best are left out, then all but the fewest that together have topP.
+function softmax(row, temperature = 1, topK = row.length, topP = 1, allowed = undefined) {
+  const open = allowed ? Float64Array.from(row, (x, i) => (allowed.has(i) ? x : -Infinity)) : row;
+  const best = Math.max(...open);
+  const bar = [...open].sort((a, b) => b - a)[topK - 1];
+  const weights = Float64Array.from(open, (x) => (x < bar ? 0 : Math.exp((x - best) / temperature)));
+  const normalised = (values) => {
+    const sum = values.reduce((a, b) => a + b);
+    return values.map((w) => w / sum);
+  };
+  const p = normalised(weights);
+  if (topP >= 1) return p;
+  let before = 0; // what the likelier ones have together
+  for (const i of [...p.keys()].sort((a, b) => p[b] - p[a])) {
+    const share = p[i];
+    if (before >= topP) p[i] = 0;
+    before += share;
+  }
+  return normalised(p);
 }
 
 // The last T characters of a text as indices, dots in front.
@@ -139,20 +152,24 @@ function random(seed) {
 }
 
 // As common.sample.sample: names as lists of indices, drawn one character at a time, cut at maxLength.
-function sample(stage, start, howMany, draw, { temperature = 1, topK, maxLength = 40 } = {}) {
+// `machine`, from machineOf, masks what its constraint forbids.
+function sample(stage, start, howMany, draw, { temperature = 1, topK, topP, machine, maxLength = 40 } = {}) {
   const names = Array.from({ length: howMany }, () => [...start]);
+  const states = new Map(machine ? names.map((name) => [name, machine.start]) : []);
   let open = names;
-  for (let length = start.length; length < maxLength && open.length; length++) {
+  for (let length = start.length; length < maxLength + Boolean(machine) && open.length; length++) {
     const contexts = new Int32Array(open.length * stage.blockSize);
     open.forEach((name, i) => contexts.set(contextOf(name, stage.blockSize), i * stage.blockSize));
     const { data, shape } = logits(stage, contexts);
     const V = shape.at(-1);
     open = open.filter((name, i) => {
-      const p = softmax(data.subarray(i * V, (i + 1) * V), temperature, topK);
+      const allowed = machine?.allowed(states.get(name));
+      const p = softmax(data.subarray(i * V, (i + 1) * V), temperature, topK, topP, allowed);
       let left = draw();
       let drawn = p.findIndex((share) => (left -= share) < 0);
       if (drawn < 0) drawn = p.findLastIndex((share) => share > 0); // rounding ate the last bit
       if (drawn) name.push(drawn);
+      if (machine) states.set(name, allowed.get(drawn));
       return drawn > 0;
     });
   }

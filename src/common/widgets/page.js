@@ -60,6 +60,12 @@ function slider(text, { min, max, step = 1, value, show = String }, changed) {
   return { root: node("label", { class: "wn-control" }, node("span", {}, text), input, output), input, place };
 }
 
+// A labelled box to tick.
+function tick(text, value, changed) {
+  const input = node("input", { type: "checkbox", checked: value, onchange: () => changed(input.checked) });
+  return { root: node("label", { class: "wn-control wn-tickbox" }, input, node("span", {}, text)), input };
+}
+
 // A labelled choice among [value, text] pairs.
 function choice(text, options, value, changed) {
   const select = node("select", { "aria-label": text, onchange: () => changed(select.value) });
@@ -106,7 +112,7 @@ function onWidth(element, draw) {
 function characterBars(characters, label, picked) {
   const buttons = [...characters].map((character, i) =>
     node("button", { type: "button", class: "wn-bar", tabindex: i ? -1 : 0, onclick: () => picked(i) },
-      node("span", { class: "wn-track" }, node("span", { class: "wn-fill" })), node("span", { class: "wn-letter" }, character)));
+      node("span", { class: "wn-track" }, node("span", { class: "wn-fill" }), node("span", { class: "wn-ghost" })), node("span", { class: "wn-letter" }, character)));
   const root = node("div", { class: "wn-bars", role: "group", "aria-label": label }, ...buttons);
   root.style.setProperty("--wn-columns", buttons.length);
   root.addEventListener("keydown", (event) => {
@@ -121,12 +127,16 @@ function characterBars(characters, label, picked) {
   return {
     root,
     // `top` is the probability of a full bar: the same for charts that are to be compared.
-    show(probabilities, { chosen = -1, top = Math.max(...probabilities) } = {}) {
+    // `before`: what the probabilities were before some were cut off, which are drawn in grey.
+    show(probabilities, { chosen = -1, top = Math.max(...probabilities), before } = {}) {
       buttons.forEach((button, i) => {
         const name = characters[i] === "." ? "end of the name" : characters[i];
         button.firstChild.firstChild.style.height = `${(100 * probabilities[i]) / top}%`;
-        button.setAttribute("aria-label", `${characters[i]}, ${name === characters[i] ? "" : `${name}, `}${percent(probabilities[i])}`);
-        button.title = `${name}: ${percent(probabilities[i])}`;
+        const cut = before && !probabilities[i];
+        button.firstChild.lastChild.style.height = cut ? `${(100 * before[i]) / top}%` : 0;
+        const says = percent(probabilities[i]) + (cut ? `, cut off, was ${percent(before[i])}` : "");
+        button.setAttribute("aria-label", `${characters[i]}, ${name === characters[i] ? "" : `${name}, `}${says}`);
+        button.title = `${name}: ${says}`;
         button.classList.toggle("wn-out", probabilities[i] === 0);
         if (chosen >= 0) button.setAttribute("aria-pressed", String(i === chosen));
       });
@@ -136,6 +146,6 @@ function characterBars(characters, label, picked) {
 
 // The best few of a distribution in words.
 function favourites(characters, probabilities, few = 3) {
-  const order = [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]).slice(0, few);
+  const order = [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]).slice(0, few).filter((i) => probabilities[i] > 0);
   return order.map((i) => `${characters[i] === "." ? "the end" : characters[i]} ${percent(probabilities[i])}`).join(", ");
 }

@@ -1,4 +1,4 @@
-// The playground: a prefix, what the models expect next, and names that they write.
+// The playground: a prefix, rules, what the models expect next, and names that they write.
 
 function render({ model, el }) {
   const stages = readStages(model.get("stages"), model.get("weights"));
@@ -20,21 +20,79 @@ function render({ model, el }) {
     { min: 1, max: characters.length, value: model.get("top_k") || characters.length, show: (k) => (k === characters.length ? `all ${k}` : `${k}`) },
     (k) => keep("top_k", k));
 
+  const topP = slider("Nucleus (top-p)",
+    { min: 0.05, max: 1, step: 0.05, value: model.get("top_p"), show: (p) => (p >= 1 ? "all of it" : `${Math.round(100 * p)}%`) },
+    (p) => keep("top_p", p));
+
+  const long = 15; // one more than this: any length
+  const fields = {
+    pattern: textField("Pattern (? one letter, * any)", model.get("pattern"), (typed) => keep("pattern", typed)),
+    alphabet: textField("Only these letters", model.get("alphabet"), (typed) => keep("alphabet", typed)),
+  };
+  const shortest = slider("Shortest", { min: 0, max: long, value: model.get("shortest"), show: (n) => (n ? `${n}` : "any") },
+    (n) => keep("shortest", n));
+  const longest = slider("Longest",
+    { min: 1, max: long + 1, value: model.get("longest") || long + 1, show: (n) => (n > long ? "any" : `${n}`) },
+    (n) => keep("longest", n > long ? 0 : n));
+  const onlyNew = tick("Only new names", model.get("only_new"), (on) => keep("only_new", on));
+  const constrained = ["pattern", "alphabet", "shortest", "longest", "only_new"];
+  const more = node("details", { class: "wn-more", open: constrained.some((name) => Boolean(model.get(name))) },
+    node("summary", {}, "Constraints"),
+    node("div", { class: "wn-controls" }, fields.pattern.root, fields.alphabet.root, shortest.root, longest.root, onlyNew.root));
+
   const titles = stages.map((stage) => [stage.name, stage.title]);
   const chosen = ["left", "right"].map((side, i) => choice(i ? "Beside it" : "Model",
     i ? [["", "no second model"], ...titles] : titles, model.get(side), (name) => keep(side, name)));
   const panels = node("div", { class: "wn-panels" });
   let shown = [];
 
-  // The typed prefix as indices; complains about characters that the models do not know.
+  const letters = `${characters[1]} to ${characters.at(-1)}`;
+  const unknown = new Map(); // a field's input -> what it holds that the models do not know
+  function lettersOf(input, extra = "") {
+    const typed = [...input.value.toLowerCase()];
+    const knows = (c) => extra.includes(c) || (c !== characters[0] && characters.includes(c));
+    const strange = typed.find((c) => !knows(c));
+    unknown.set(input, strange);
+    input.setAttribute("aria-invalid", String(strange !== undefined));
+    return typed.filter(knows);
+  }
+
+  let newRule; // made when first asked for: it reads the whole list
+  function rules() {
+    const pattern = lettersOf(fields.pattern.input, "?*").join("");
+    const alphabet = lettersOf(fields.alphabet.input).join("");
+    const [low, high] = [model.get("shortest"), model.get("longest") || Infinity];
+    const found = [];
+    if (pattern) found.push(patternRule(pattern));
+    if (alphabet) found.push(alphabetRule(alphabet));
+    if (low > 0 || high < Infinity) found.push(lengthRule(low, high));
+    if (model.get("only_new")) found.push((newRule ??= notInRule(known)));
+    return found;
+  }
+
+  // The typed prefix as indices, and the machine of all rules; complains where something cannot be.
   function start() {
-    const typed = [...prefix.value.toLowerCase()];
-    const strange = typed.find((c) => c === characters[0] || !characters.includes(c));
-    const letters = `${characters[1]} to ${characters.at(-1)}`;
-    const complaint = strange === undefined ? "" : `“${strange}” is left out: the models know ${characters.length - 1} characters, ${letters}.`;
+    const begun = lettersOf(prefix).map((c) => characters.indexOf(c));
+    const prefixText = begun.map((i) => characters[i]).join("");
+    const parts = rules();
+    const machine = parts.length ? machineOf(parts, [...characters], prefixText) : undefined;
+    const strange = [...unknown.values()].find((c) => c !== undefined);
+    let complaint = strange === undefined ? "" : `“${strange}” is left out: the models know ${characters.length - 1} characters, ${letters}.`;
+    if (machine && !machine.possible) {
+      const named = prefixText ? `No name that begins with “${prefixText}”` : "No name";
+      complaint += `${complaint && " "}${named} meets ${clashOf(parts, [...characters], prefixText)}.`;
+    }
     if (problem.textContent !== complaint) problem.textContent = complaint;
-    prefix.setAttribute("aria-invalid", String(Boolean(complaint)));
-    return typed.map((c) => characters.indexOf(c)).filter((i) => i > 0);
+    return { begun, machine };
+  }
+
+  // What the next character is drawn with, and what it would be drawn with if nothing were cut off.
+  function distributions(row, machine) {
+    const [temperature, k, share] = [model.get("temperature"), model.get("top_k") || characters.length, model.get("top_p")];
+    const before = softmax(row, temperature);
+    if (!machine && k >= characters.length && share >= 1) return { p: before };
+    if (machine && !machine.possible) return { p: before.map(() => 0), before };
+    return { p: softmax(row, temperature, k, share, machine?.allowed(machine.start)), before };
   }
 
   function panel(stage) {
@@ -42,24 +100,27 @@ function render({ model, el }) {
       if (i) keep("prefix", prefix.value + characters[i]);
     });
     const sees = node("p", { class: "wn-note" });
+    const cut = node("p", { class: "wn-note wn-cut" });
     const summary = node("p", { class: "wn-note" });
     const names = node("ul", { class: "wn-names", "aria-label": `names by ${stage.title}` });
     const title = node("p", { class: "wn-title" }, stage.title, node("span", {}, ` ${count(stage.parameters)} parameters`));
-    return { stage, bars, sees, summary, names, root: node("section", { class: "wn-panel", "aria-label": stage.title }, title, sees, bars.root, summary, names) };
+    return { stage, bars, sees, cut, summary, names, root: node("section", { class: "wn-panel", "aria-label": stage.title }, title, sees, bars.root, cut, summary, names) };
   }
 
   function update() {
-    const begun = start();
-    const settings = [model.get("temperature"), model.get("top_k") || characters.length];
+    const { begun, machine } = start();
     const contexts = shown.map(({ stage }) => contextOf(begun, stage.blockSize));
-    const expected = shown.map(({ stage }, i) => softmax(logits(stage, contexts[i]).data, ...settings));
-    const top = Math.max(...expected.map((p) => Math.max(...p))); // both charts on one scale
-    const told = shown.map(({ stage, bars, sees }, i) => {
-      const [context, p] = [contexts[i], expected[i]];
-      bars.show(p, { top });
-      const text = favourites(characters, p);
+    const expected = shown.map(({ stage }, i) => distributions(logits(stage, contexts[i]).data, machine));
+    const top = Math.max(...expected.flatMap(({ p, before }) => [...p, ...(before || [])])); // both charts on one scale
+    const told = shown.map(({ stage, bars, sees, cut }, i) => {
+      const [context, { p, before }] = [contexts[i], expected[i]];
+      bars.show(p, { top, before });
+      const text = favourites(characters, p) || "nothing";
       sees.replaceChildren("sees ", node("code", {}, [...context].map((i) => characters[i]).join("")), ` and expects ${text}`);
-      return `${stage.title}: ${text}`;
+      const gone = before ? before.reduce((sum, share, i) => sum + (p[i] ? 0 : share), 0) : 0;
+      const share = gone < 1 && percent(gone) === "100%" ? `${(100 * gone).toFixed(2)}%` : percent(gone);
+      cut.textContent = before ? `Cut off, in grey: ${share} of the probability.` : "";
+      return `${stage.title}: ${text}${before ? `; ${share} cut off` : ""}`;
     });
     say(told.join("; "));
   }
@@ -73,9 +134,20 @@ function render({ model, el }) {
   }
 
   function generate(howMany) {
-    const begun = start();
+    const { begun, machine } = start();
+    if (machine && !machine.possible) {
+      for (const { summary, names } of shown) {
+        summary.textContent = "No name was written: none can meet the constraints.";
+        names.replaceChildren();
+      }
+      keep("generated", []);
+      say(problem.textContent);
+      return;
+    }
+    const options = {
+      temperature: model.get("temperature"), topK: model.get("top_k") || characters.length, topP: model.get("top_p"), machine,
+    };
     const told = shown.map(({ stage, summary, names }) => {
-      const options = { temperature: model.get("temperature"), topK: model.get("top_k") || characters.length };
       const written = sample(stage, begun, howMany, draw, options).map((name) => name.map((i) => characters[i]).join(""));
       const fresh = written.filter((name) => !known.has(name));
       summary.textContent = `${fresh.length} of ${howMany} are new (●): not among the ${count(known.size)} names in the training set.`;
@@ -88,6 +160,11 @@ function render({ model, el }) {
     say(told.map(({ stage, written, fresh }) => `${howMany} names by ${stage.title}, ${fresh.length} new: ${written.slice(0, 20).join(", ")}`).join(". "));
   }
 
+  function retype(name) {
+    if (fields[name].input.value !== model.get(name)) fields[name].input.value = model.get(name);
+    update();
+  }
+
   const unfollow = follow(model, {
     prefix: () => {
       if (prefix.value !== model.get("prefix")) prefix.value = model.get("prefix");
@@ -95,6 +172,12 @@ function render({ model, el }) {
     },
     temperature: () => (temperature.place(model.get("temperature")), update()),
     top_k: () => (topK.place(model.get("top_k") || characters.length), update()),
+    top_p: () => (topP.place(model.get("top_p")), update()),
+    pattern: () => retype("pattern"),
+    alphabet: () => retype("alphabet"),
+    shortest: () => (shortest.place(model.get("shortest")), update()),
+    longest: () => (longest.place(model.get("longest") || long + 1), update()),
+    only_new: () => ((onlyNew.input.checked = model.get("only_new")), update()),
     left: choose,
     right: choose,
   });
@@ -102,15 +185,28 @@ function render({ model, el }) {
   const root = node("div", { class: "wn wn-playground" },
     node("div", { class: "wn-controls" },
       prefixField.root,
-      temperature.root, topK.root,
+      temperature.root, topK.root, topP.root,
       ...(stages.length > 1 ? chosen.map(({ root }) => root) : [])),
+    more,
     problem,
     node("div", { class: "wn-buttons" }, ...[20, 100].map((howMany) =>
       node("button", { type: "button", onclick: () => generate(howMany) }, `Write ${howMany} names`))),
     panels,
     heard);
   // For the console, and for the test that compares with PyTorch: contexts (B, T) in one flat list.
-  root.wavenet = { logits: (name, contexts) => Array.from(logits(byName.get(name), Int32Array.from(contexts)).data) };
+  root.wavenet = {
+    logits: (name, contexts) => Array.from(logits(byName.get(name), Int32Array.from(contexts)).data),
+    // What is shown for the rules as they stand, and what may follow: null where no name is possible.
+    probabilities: (name) => {
+      const { begun, machine } = start();
+      const stage = byName.get(name);
+      return Array.from(distributions(logits(stage, contextOf(begun, stage.blockSize)).data, machine).p);
+    },
+    allowed: () => {
+      const { machine } = start();
+      return machine?.possible ? [...machine.allowed(machine.start).keys()] : null;
+    },
+  };
   choose();
   el.append(root);
   return unfollow;

@@ -1,0 +1,256 @@
+"""Constraints on names, as small machines that read one character at a time.
+
+A constraint has a state for what it remembers of the name so far; `Machine` works out from it which
+characters leave a way to a name that meets the constraint. Introduced in chapter 9.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import combinations
+
+from .vocabulary import Vocabulary
+
+
+class Constraint:
+    """What a name must be like. `a & b` asks for both.
+
+    States are hashable, and there are finitely many for names of a bounded length.
+    """
+
+    def start(self):
+        """The state before the first character."""
+        return ()
+
+    def step(self, state, character: str):
+        """The state after one more character, or None where no continuation can help any more."""
+        raise NotImplementedError
+
+    def ends(self, state) -> bool:
+        """Whether the name may end here."""
+        return True
+
+    def meets(self, name: str) -> bool:
+        """Whether a whole name meets the constraint."""
+        state = self.start()
+        for character in name:
+            state = self.step(state, character)
+            if state is None:
+                return False
+        return self.ends(state)
+
+    def __and__(self, other: "Constraint") -> "All":
+        return All(self, other)
+
+
+class Alphabet(Constraint):
+    """Only these characters. ValueError for none."""
+
+    def __init__(self, characters: Iterable[str]):
+        self.characters = frozenset(characters)
+        if not self.characters:
+            raise ValueError("expected an alphabet of at least one character, got none")
+
+    def step(self, state, character):
+        return state if character in self.characters else None
+
+    def __repr__(self):
+        return f"Alphabet({''.join(sorted(self.characters))!r})"
+
+
+class Length(Constraint):
+    """At least `shortest` and at most `longest` characters (None: any number). State: how many so far."""
+
+    def __init__(self, shortest: int = 0, longest: int | None = None):
+        if shortest < 0 or longest is not None and longest < shortest:
+            raise ValueError(f"expected a length from 0 up, shortest first, got {shortest} to {longest}")
+        self.shortest, self.longest = shortest, longest
+
+    def start(self):
+        return 0
+
+    def step(self, state, character):
+        if self.longest is None:
+            return min(state + 1, self.shortest)  # enough is enough: fewer states
+        return state + 1 if state < self.longest else None
+
+    def ends(self, state):
+        return state >= self.shortest
+
+    def __repr__(self):
+        return f"Length({self.shortest}, {self.longest})"
+
+
+class Pattern(Constraint):
+    """Letters as they stand, `?` for any one character, `*` for any number of them, none included.
+
+    State: the places of the pattern at which the name may be; more than one only behind a star.
+    """
+
+    def __init__(self, text: str):
+        self.text = text
+
+    def _past_stars(self, places):
+        reached = set(places)
+        for place in places:
+            while place < len(self.text) and self.text[place] == "*":  # it may stand for nothing
+                place += 1
+                reached.add(place)
+        return frozenset(reached)
+
+    def start(self):
+        return self._past_stars({0})
+
+    def step(self, state, character):
+        after = set()
+        for place in state - {len(self.text)}:
+            if self.text[place] == "*":
+                after.add(place)
+            elif self.text[place] in ("?", character):
+                after.add(place + 1)
+        return self._past_stars(after) or None
+
+    def ends(self, state):
+        return len(self.text) in state
+
+    def __repr__(self):
+        return f"Pattern({self.text!r})"
+
+
+class Prefix(Pattern):
+    """Names that begin with a text."""
+
+    def __init__(self, text: str):
+        if set(text) & set("?*"):
+            raise ValueError(f"expected a prefix of letters, got {text!r}; use Pattern for ? and *")
+        super().__init__(text + "*")
+
+    def __repr__(self):
+        return f"Prefix({self.text[:-1]!r})"
+
+
+class NotIn(Constraint):
+    """No name of a list. State: the name so far while some listed name begins like it, then FREE."""
+
+    FREE = "."
+
+    def __init__(self, names: Iterable[str]):
+        self.names = frozenset(names)
+        self.beginnings = {name[:n] for name in self.names for n in range(len(name) + 1)}
+
+    def start(self):
+        return "" if self.names else self.FREE
+
+    def step(self, state, character):
+        longer = state + character
+        return longer if longer in self.beginnings else self.FREE
+
+    def ends(self, state):
+        return state not in self.names
+
+    def __repr__(self):
+        return f"NotIn({len(self.names):,} names)"
+
+
+class All(Constraint):
+    """Several constraints at once. State: the states of its parts."""
+
+    def __init__(self, *parts: Constraint):
+        self.parts = tuple(p for part in parts for p in (part.parts if isinstance(part, All) else (part,)))
+
+    def start(self):
+        return tuple(part.start() for part in self.parts)
+
+    def step(self, state, character):
+        after = []
+        for part, own in zip(self.parts, state, strict=True):
+            own = part.step(own, character)
+            if own is None:
+                return None
+            after.append(own)
+        return tuple(after)
+
+    def ends(self, state):
+        return all(part.ends(own) for part, own in zip(self.parts, state, strict=True))
+
+    def __repr__(self):
+        return " & ".join(map(repr, self.parts))
+
+
+class Machine:
+    """A constraint over a vocabulary, for names of at most `max_length` characters, without dead ends.
+
+    `allowed(state)` holds the indices of the characters, 0 for the end, after which a name that meets
+    the constraint is still possible. `start` is the state after `prefix`. ValueError where no name that
+    begins with the prefix meets the constraint; the message names the parts that clash.
+    """
+
+    def __init__(self, constraint: Constraint, vocabulary: Vocabulary, max_length: int, prefix: str = ""):
+        self.wanted = constraint
+        self.constraint = All(Length(0, max_length), constraint)
+        self.vocabulary = vocabulary
+        self._alive, self._allowed = {}, {}
+        self.start = self.constraint.start()
+        for character in prefix:
+            self.start = None if self.start is None else self.constraint.step(self.start, character)
+        if self.start is None or not self.alive(self.start):
+            within = f"at most {max_length} characters" + (f" that begins with {prefix!r}" if prefix else "")
+            clash = " & ".join(map(repr, _clash(constraint, vocabulary, max_length, prefix)))
+            raise ValueError(f"no name of {within} meets {clash}")
+
+    def alive(self, state) -> bool:
+        """Whether some continuation, the empty one included, meets the constraint."""
+        path = [] if state in self._alive else [(state, self._steps(state))]
+        while path:  # depth first; a loop, for recursion ends at a thousand characters
+            here, steps = path[-1]
+            found = self.constraint.ends(here)
+            for _, after in () if found else steps:
+                found = self._alive.get(after, False)
+                if found or after not in self._alive:
+                    break
+            else:
+                after = None
+            if found:
+                self._alive |= {on_the_way: True for on_the_way, _ in path}
+                path = []
+            elif after is None:
+                self._alive[here] = False
+                path.pop()
+            else:
+                path.append((after, self._steps(after)))
+        return self._alive[state]
+
+    def _steps(self, state):
+        for index, character in enumerate(self.vocabulary.characters[1:], start=1):
+            after = self.constraint.step(state, character)
+            if after is not None:
+                yield index, after
+
+    def allowed(self, state) -> dict:
+        """Index of each character that may come -> the state after it; 0, the end, leads to None."""
+        if state not in self._allowed:
+            ends = {0: None} if self.constraint.ends(state) else {}
+            self._allowed[state] = ends | {i: after for i, after in self._steps(state) if self.alive(after)}
+        return self._allowed[state]
+
+    def continuations(self, state=None) -> Iterator[list[int]]:
+        """Every way to go on from a state (the start), as lists of indices without the end.
+
+        No step is in vain: the work is in proportion to what comes out.
+        """
+        for index, after in self.allowed(self.start if state is None else state).items():
+            if index == 0:
+                yield []
+            else:
+                for rest in self.continuations(after):
+                    yield [index, *rest]
+
+
+def _clash(constraint, vocabulary, max_length, prefix) -> tuple[Constraint, ...]:
+    """The fewest parts of a constraint, up to two, that cannot be met together; otherwise all of them."""
+    parts = constraint.parts if isinstance(constraint, All) else (constraint,)
+    for few in (1, 2):
+        for chosen in combinations(parts, few) if few < len(parts) else ():
+            try:
+                Machine(All(*chosen), vocabulary, max_length, prefix)
+            except ValueError:
+                return chosen
+    return parts

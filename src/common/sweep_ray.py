@@ -1,0 +1,275 @@
+"""The sweeps of `common.sweep` on Ray Tune: on this machine, or on a cluster. Introduced in chapter 10.
+
+The same search space, objective and ``trials.json``. Trial number i gets the parameters that the sweep's
+seed and i draw, so that the same command knows which trials are missing, and runs those. A node needs this
+project installed, and the list of names at the same path unless it is the shipped one.
+
+``asha`` stops trials early; one whose node is lost runs again from its beginning. ``pbt`` trains a
+population (Jaderberg et al., 2017): the worst take over the weights of the best, and go on with parameters
+that differ a little. It needs the members' checkpoints, which stand in the sweep's folder: machines of a
+cluster must share it. A population is finished as a whole; one that was interrupted begins anew.
+"""
+
+import logging
+import math
+import os
+import random
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from . import experiments
+from .files import read_json
+from .sweep import ATTEMPTS, REDUCTION, Choices, Sweep, claim, decoded, line, perform, publish, read_space
+from .train import adopt
+
+os.environ |= {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupt ends the command, as everywhere
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # a table of its own; a line a trial comes from here
+}
+
+try:
+    import ray
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, PopulationBasedTraining
+    from ray.tune.search.basic_variant import BasicVariantGenerator
+except ImportError as error:
+    raise ValueError(
+        f"--engine ray needs Ray, which is not there ({error}); pip install 'wavenet-book[cluster]' brings it"
+    ) from None
+
+MEMORY = 100 << 20  # bytes of Ray's object store; a trial sends numbers, and loads the names itself
+BURST = 1e6  # what a loss that is no number counts as: Ray's schedulers compare
+FIXED = {"steps", "optimizer", "momentum", "average", "distill"}  # what a checkpoint cannot change
+
+
+def draw(space: dict, seed: int, number: int) -> dict:
+    """The parameters of a sweep's trial."""
+    chance = random.Random(f"{seed} {number}")
+    return {name: wanted.draw(chance) for name, wanted in space.items()}
+
+
+def search(
+    sweep: Sweep,
+    folder: str | Path,
+    processes: int | None = None,
+    address: str | None = None,
+    say: Callable[[str], None] = print,
+) -> list[dict]:
+    """Run a sweep on Ray, or go on with one, until every trial is finished; returns them.
+
+    processes: how many trials at once; None is one on this machine, or what a cluster has room for.
+    address: of a running cluster, HOST:PORT; None starts Ray on this machine and ends it afterwards.
+
+    ValueError where the folder holds another sweep, or where there is no cluster at the address.
+    """
+    folder = Path(folder).resolve()
+    if sweep.engine != "ray":
+        raise ValueError(f"expected a sweep for Ray, got one for {sweep.engine}")
+    if processes is not None and processes < 1:
+        raise ValueError(f"expected at least 1 process, got {processes}")
+    _scheduler(sweep, read_space(sweep.space, sweep.run))
+    claim(sweep, folder)
+    experiments.data(sweep.run, torch.device("cpu"))  # a bad list ends here, and not on every node
+    found = read_json(folder / "trials.json")["trials"] if (folder / "trials.json").exists() else []
+    publish(folder, sweep, found)
+    missing = sorted(set(range(sweep.trials)) - {record["number"] for record in found})
+    if not missing:
+        return found
+    _connect(address, processes)
+    recorder = Recorder(sweep, folder, found, say)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            _tuner(sweep, folder, missing, processes if address else None, recorder).fit()
+    except Exception as error:
+        if recorder.mistake is None:
+            raise ValueError(f"Ray gave up: {str(error).strip().splitlines()[-1]}") from error
+    finally:
+        ray.shutdown()
+    if recorder.mistake is not None:
+        raise recorder.mistake
+    shutil.rmtree(folder / "ray", ignore_errors=True)
+    return recorder.found
+
+
+def _connect(address, processes) -> None:
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    options = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        own = {"num_cpus": processes or 1, "object_store_memory": MEMORY, "include_dashboard": False}
+        for attempt in range(
+            ATTEMPTS
+        ):  # its parts wait 15 seconds for each other; a busy machine takes longer
+            try:
+                ray.init("local", **own, **options)
+                return
+            except Exception as error:
+                ray.shutdown()
+                if attempt == ATTEMPTS - 1:
+                    reason = str(error).strip().splitlines()[0]
+                    raise ValueError(f"Ray does not start on this machine: {reason}") from None
+    try:
+        ray.init(address, **options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ValueError(f"no Ray cluster at {address}: {str(error).strip().splitlines()[0]}") from None
+
+
+def _tuner(sweep, folder, missing, at_once, recorder):
+    space = read_space(sweep.space, sweep.run)
+    points = [{"number": number} | draw(space, sweep.seed, number) for number in missing]
+    trainable = tune.with_parameters(_trial, said=sweep.to_json())
+    resources = {"cpu": 1} | ({"gpu": 1} if sweep.device == "cuda" else {})
+    return tune.Tuner(
+        tune.with_resources(trainable, resources),
+        param_space={name: tune.choice([None]) for name in points[0]},  # every trial is one of the points
+        tune_config=tune.TuneConfig(
+            metric="val", mode="min", num_samples=len(points), max_concurrent_trials=at_once,
+            reuse_actors=True,  # a process takes seconds to start
+            search_alg=BasicVariantGenerator(points_to_evaluate=points), scheduler=_scheduler(sweep, space),
+        ),
+        run_config=tune.RunConfig(
+            name=f"{time.time_ns()}", storage_path=str(folder / "ray"), verbose=0, callbacks=[recorder],
+            stop={"over": 1}, failure_config=tune.FailureConfig(max_failures=ATTEMPTS - 1),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=4),
+        ),
+    )  # fmt: skip
+
+
+def _scheduler(sweep: Sweep, space: dict):
+    if sweep.scheduler == "asha":
+        return ASHAScheduler(
+            "step", max_t=sweep.run.config.steps + 1, grace_period=sweep.every, reduction_factor=REDUCTION
+        )
+    if sweep.scheduler == "none":
+        return FIFOScheduler()
+    perturbed = {n: w for n, w in space.items() if n not in FIXED and not n.startswith("model.")}
+    if not perturbed:
+        raise ValueError(
+            f"a population needs a parameter that can change on the way; none of {', '.join(space)} can"
+        )
+    chance = random.Random(sweep.seed)
+    mutations = {
+        name: wanted.labels() if isinstance(wanted, Choices) else lambda wanted=wanted: wanted.draw(chance)
+        for name, wanted in perturbed.items()
+    }
+
+    def inside(config):
+        """Ray multiplies by 0.8 or 1.2; the ends of a range stay its ends."""
+        for name, wanted in perturbed.items():
+            if not isinstance(wanted, Choices):
+                config[name] = min(max(config[name], wanted.low), wanted.high)
+        return config
+
+    return PopulationBasedTraining(
+        "step", perturbation_interval=sweep.every, hyperparam_mutations=mutations, custom_explore_fn=inside,
+        synch=True,  # all members wait for each other: a loss is compared with those of the same step
+    )  # fmt: skip
+
+
+def _trial(config: dict, said: dict) -> None:
+    """What a node runs: one trial, or a member of a population until it is told to stop."""
+    sweep, began = Sweep.from_json(said), time.perf_counter()
+    params = {name: value for name, value in config.items() if name != "number"}
+    population, start = sweep.scheduler == "pbt", 0
+    with tempfile.TemporaryDirectory() as place:
+        own = Path(place)
+
+        def report(step, value):
+            if step <= start or (step == sweep.run.config.steps and math.isfinite(value)):
+                return  # told before, or told below with the rest
+            over = not math.isfinite(value) and not population
+            value = value if math.isfinite(value) else BURST
+            said = {"val": value, "step": step, "over": int(over)}
+            if not population:
+                tune.report(said)
+                return
+            with tempfile.TemporaryDirectory() as copy:
+                shutil.copy(own / "checkpoint.pt", copy)
+                tune.report(said, checkpoint=tune.Checkpoint.from_directory(copy))
+
+        try:
+            if (checkpoint := tune.get_checkpoint()) is not None:
+                with checkpoint.as_directory() as before:
+                    wanted = sweep.run.changed(**decoded(params)).config
+                    start = adopt(Path(before) / "checkpoint.pt", own / "checkpoint.pt", wanted)
+            results = perform(sweep, params, own, report)
+        except (ValueError, OSError) as error:
+            tune.report({"val": BURST, "step": start, "over": 1, "mistake": str(error)})
+            return
+    about = {"runs": results["runs"], "provenance": results["provenance"]}
+    about["seconds"] = round(time.perf_counter() - began, 1)
+    value = results["mean"]["val"]
+    tune.report({
+        "val": value if math.isfinite(value) else BURST, "step": sweep.run.config.steps, "over": 1,
+        "about": about,
+    })  # fmt: skip
+
+
+class Recorder(tune.Callback):
+    """On the machine that gave the command: writes ``trials.json`` after every trial that is finished."""
+
+    def __init__(self, sweep: Sweep, folder: Path, found: list[dict], say):
+        self.sweep, self.folder, self.found, self.say = sweep, folder, found, say
+        self.curves, self.schedules, self.about, self.mistake = {}, {}, {}, None
+        self.numbers = {}  # by Ray's names; a member that takes over another's parameters keeps its own
+
+    def on_trial_start(self, iteration, trials, trial, **info):
+        self._who(trial)
+
+    def on_trial_result(self, iteration, trials, trial, result, **info):
+        number, params = self._who(trial)
+        if "mistake" in result:
+            self.mistake = self.mistake or ValueError(result["mistake"])
+            return
+        step, value = result["step"], result["val"]
+        self.curves.setdefault(number, {})[step] = None if value == BURST else value
+        changes = self.schedules.setdefault(number, [])
+        if not changes or changes[-1][1] != params:
+            changes.append([step, params])
+        if "about" in result:
+            self.about[number] = result["about"]
+
+    def on_trial_recover(self, iteration, trials, trial, **info):
+        self.say(f"trial {self._who(trial)[0]}: its process is gone; it is run again")
+
+    def on_trial_complete(self, iteration, trials, trial, **info):
+        number, params = self._who(trial)
+        if self.mistake is not None:
+            return
+        curve = sorted(self.curves.get(number, {}).items())
+        last = curve[-1] if curve else (0, None)
+        complete = number in self.about and last[1] is not None
+        record = {
+            "number": number,
+            "state": "complete" if complete else "pruned",
+            "value": last[1] if complete else None,
+            "params": params,
+            "curve": [list(point) for point in curve],
+            "attempt": 1 + trial.num_failures,
+        } | self.about.get(number, {})  # fmt: skip
+        if self.sweep.scheduler == "pbt":
+            record["schedule"] = self.schedules[number]
+        self.found = sorted([*self.found, record], key=lambda record: record["number"])
+        try:
+            publish(self.folder, self.sweep, self.found)
+        except OSError as error:
+            self.mistake = error
+            raise
+        outcome = f"{last[1]:.4f}" if complete else f"pruned at step {last[0]}"
+        self.say(line(number, outcome, params, self.found))
+
+    def on_trial_error(self, iteration, trials, trial, **info):
+        number = self._who(trial)[0]
+        self.say(f"trial {number}: its process was ended {ATTEMPTS} times; given up")
+
+    def _who(self, trial) -> tuple[int, dict]:
+        params = {name: value for name, value in trial.config.items() if name != "number"}
+        return self.numbers.setdefault(trial.trial_id, trial.config["number"]), decoded(params)

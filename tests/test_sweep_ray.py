@@ -1,0 +1,210 @@
+"""The same sweeps on Ray: on a cluster of two nodes that loses one, as a population, and without Ray."""
+
+import contextlib
+import importlib.util
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from small_runs import NAMES
+
+import common
+from common import __main__ as command_line
+from common.sweep import load
+
+SOURCE = Path(common.__file__).parents[1]
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+SPACE = {"lr": {"low": 0.01, "high": 1.0, "log": True}}
+ENVIRONMENT = os.environ | {
+    "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    "RAY_raylet_start_wait_time_s": "30",
+}  # fmt: skip
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="needs Ray: make cluster installs it"
+)
+
+
+@pytest.fixture
+def place():
+    with tempfile.TemporaryDirectory(dir=MEMORY, ignore_cleanup_errors=True) as folder:
+        (Path(folder) / "short.txt").write_text("\n".join(NAMES[:300]) + "\n", encoding="utf-8")
+        (Path(folder) / "space.json").write_text(json.dumps(SPACE), encoding="utf-8")
+        yield Path(folder)
+
+
+def command(place, trials, steps, every, *more):
+    arguments = [
+        "sweep", "--engine", "ray", "--space", place / "space.json", "--model", "mlp",
+        "--names", place / "short.txt", "--steps", steps, "--evaluate-every", every, "--device", "cpu",
+        "--trials", trials, "--out", place / "sweep", *more,
+    ]  # fmt: skip
+    return [str(argument) for argument in arguments]
+
+
+def started(arguments, **more):
+    return subprocess.Popen(
+        [sys.executable, "-m", "common", *arguments],
+        env=ENVIRONMENT | more, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
+    )  # fmt: skip
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@contextlib.contextmanager
+def cluster():
+    """Two nodes of one processor each, on this machine; gives the address and the second node's raylet."""
+    # the folder's name stands in the command line of every process of the cluster
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as sockets:
+        ours = lambda: [p for p, said in processes() if sockets in said]  # noqa: E731
+        try:
+            address = f"127.0.0.1:{free_port()}"
+            head = ["--head", f"--port={address.split(':')[1]}", f"--temp-dir={sockets}", "--no-monitor"]
+            first = node(ours, [*head, "--include-dashboard=false"])
+            second = node(ours, [f"--address={address}"])
+            assert first != second
+            yield address, second
+        finally:
+            end(ours())
+            assert not ours(), "a process of the cluster is left"
+
+
+def node(ours, arguments):
+    """Start a node; returns its raylet. On a busy machine Ray may give up, after 15 seconds: then again."""
+    before = ours()
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", *arguments]
+    command += ["--node-ip-address=127.0.0.1", "--num-cpus=1", f"--object-store-memory={100 << 20}"]
+    command += ["--disable-usage-stats", "--include-log-monitor=false"]
+    for _ in range(5):
+        done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+        new = [process for process in ours() if process not in before]
+        if done.returncode == 0:
+            return next(process for process in new if process.name() == "raylet")
+        end(new)
+    raise AssertionError(done.stderr)
+
+
+def end(those):
+    for process in those:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(those, timeout=20)
+
+
+def processes():
+    """(process, command line) of all that run."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            said = " ".join(process.cmdline())
+            if said and process.status() != psutil.STATUS_ZOMBIE:
+                yield process, said
+
+
+@needs_ray
+def test_a_cluster_loses_a_node_and_no_finished_trial(place):
+    folder = place / "sweep"
+    with cluster() as (address, raylet):
+        process = started(command(place, 6, 2000, 200, "--address", address, "--scheduler", "none"))
+        try:
+            until = time.monotonic() + 300
+            while len(load(folder)["trials"] if (folder / "trials.json").exists() else []) < 2:
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            before = load(folder)["trials"]
+            workers = raylet.children()
+            raylet.send_signal(signal.SIGKILL)
+            out, err = process.communicate(timeout=300)
+        finally:
+            process.kill()
+    assert workers, "the second node ran nothing"
+    assert process.returncode == 0, err
+    after = load(folder)["trials"]
+    assert [record["number"] for record in after] == list(range(6))
+    assert all(record in after for record in before)
+    assert all(record["state"] == "complete" and len(record["curve"]) == 10 for record in after)
+    assert max(record["attempt"] for record in after) == 2, out
+    assert "its process is gone; it is run again" in out
+    assert out.splitlines()[-1].startswith("6 trials finished, 0 of them pruned; the best is trial")
+
+
+@needs_ray
+def test_a_population_takes_over_the_best_and_its_checkpoint(place):
+    """Hopeless rates are left for the best member's, with its weights; a finished one is not begun again."""
+    space = {"lr": {"choices": [1e-6, 0.3]}, "weight_decay": {"low": 0.0, "high": 0.1}}
+    (place / "space.json").write_text(json.dumps(space), encoding="utf-8")
+    arguments = command(place, 4, 60, 20, "--scheduler", "pbt", "--processes", "1", "--search-seed", "1")
+    process = started(arguments)
+    out, err = process.communicate(timeout=400)
+    assert process.returncode == 0, err
+    found = load(place / "sweep")["trials"]
+    assert [record["number"] for record in found] == [0, 1, 2, 3]
+    assert all(record["state"] == "complete" for record in found)
+    assert all([step for step, _ in record["curve"]] == [20, 40, 60] for record in found)
+    taught = [record for record in found if len(record["schedule"]) > 1]
+    assert taught, "nobody took over anything"
+    best = min(record["curve"][0][1] for record in found)
+    for record in taught:
+        _, (step, params) = record["schedule"][:2]
+        before = dict(map(tuple, record["curve"]))[step - 20]
+        assert record["curve"][0][1] > best and params["lr"] in (1e-6, 0.3)
+        assert dict(map(tuple, record["curve"]))[step] < before - 0.1  # its own 20 steps do not bring that
+    assert command_line.main(arguments) == 0
+    assert load(place / "sweep")["trials"] == found
+
+
+@needs_ray
+def test_a_trial_is_drawn_from_its_number():
+    from common.sweep import Choices, Range
+    from common.sweep_ray import draw
+
+    space = {
+        "lr": Range(0.01, 1.0, log=True),
+        "n": Range(8, 32, step=8, whole=True),
+        "c": Choices(("a", [1])),
+    }
+    drawn = [draw(space, 0, number) for number in range(200)]
+    assert drawn == [draw(space, 0, number) for number in range(200)]
+    assert drawn[0] != draw(space, 1, 0)
+    assert {one["n"] for one in drawn} == {8, 16, 24, 32} and {one["c"] for one in drawn} == {"a", "[1]"}
+    rates = [one["lr"] for one in drawn]
+    assert 0.01 <= min(rates) < 0.02 and 0.5 < max(rates) <= 1.0
+    assert 60 < sum(rate < 0.1 for rate in rates) < 140  # half of them, by the logarithm
+
+
+@needs_ray
+def test_a_population_needs_something_to_change(place, capsys):
+    (place / "space.json").write_text('{"model.n_hidden": {"choices": [8, 16]}}', encoding="utf-8")
+    assert command_line.main(command(place, 4, 60, 20, "--scheduler", "pbt")) == 2
+    assert "none of model.n_hidden can" in capsys.readouterr().err
+
+
+def test_without_ray_the_command_says_what_brings_it(place):
+    (place / "ray.py").write_text("raise ModuleNotFoundError(\"No module named 'ray'\")", encoding="utf-8")
+    process = started(command(place, 4, 60, 20), PYTHONPATH=os.pathsep.join([str(place), str(SOURCE)]))
+    out, err = process.communicate(timeout=200)
+    assert (process.returncode, out) == (2, "") and len(err.splitlines()) == 1
+    assert err.startswith("error: --engine ray needs Ray") and "pip install 'wavenet-book[cluster]'" in err
+    assert not (place / "sweep").exists()
+
+
+def test_an_address_is_for_ray(place, capsys):
+    arguments = command(place, 4, 60, 20, "--engine", "optuna", "--address", "127.0.0.1:1")
+    assert command_line.main(arguments) == 2
+    assert "give --engine ray as well" in capsys.readouterr().err
+    assert command_line.main(command(place, 4, 60, 20, "--sampler", "tpe")) == 2
+    assert "sampler random, or tpe with Optuna" in capsys.readouterr().err
