@@ -58,19 +58,21 @@ def test_clipping_is_torchs(max_norm):
         assert torch.allclose(ours, other.grad, atol=1e-7)
 
 
-def test_muon_takes_torchs_steps():
+@pytest.mark.parametrize(("inputs", "outputs"), [(24, 12), (12, 24)])
+@pytest.mark.parametrize("outputs_first", [False, True])
+def test_muon_takes_torchs_steps(inputs, outputs, outputs_first):
     g = torch.Generator().manual_seed(0)
-    p = torch.randn((24, 12), generator=g)
-    q, ours = p.T.clone().requires_grad_(True), Muon(weight_decay=0.2)
+    turned = (lambda t: t) if outputs_first else (lambda t: t.T)
+    q = torch.randn((outputs, inputs), generator=g).requires_grad_(True)
+    p, ours = turned(q.detach().clone()), Muon(weight_decay=0.2, outputs_first=outputs_first)
     kept = ours.start(p)
-    other = torch.optim.Muon([q], lr=0.01, weight_decay=0.2, adjust_lr_fn="match_rms_adamw")
+    other = torch.optim.Muon([q], lr=ours.factor * 0.01, weight_decay=0.2, adjust_lr_fn="original")
     for _ in range(5):
-        grad = torch.randn((24, 12), generator=g)
-        p, kept = ours.step(p, grad, kept, 0.01)
-        q.grad = grad.T.contiguous()
+        q.grad = torch.randn((outputs, inputs), generator=g)
+        p, kept = ours.step(p, turned(q.grad), kept, 0.01)
         other.step()
-    # torch iterates in bfloat16, and its weights lie as (outputs, inputs)
-    assert torch.allclose(p, q.T, atol=2e-3) and not torch.allclose(p, q.T + 5e-3, atol=2e-3)
+    # torch iterates in bfloat16
+    assert torch.allclose(turned(p), q, atol=2e-3) and not torch.allclose(turned(p), q + 5e-3, atol=2e-3)
 
 
 def test_orthogonal_evens_out_the_singular_values():
@@ -81,7 +83,8 @@ def test_orthogonal_evens_out_the_singular_values():
 
 def test_muon_is_for_the_matrices_inside():
     model = hierarchical(n_embd=4, n_hidden=6, levels=2)
-    chosen = assigned(model, Muon(weight_decay=0.2))
+    chosen = assigned(model, Muon(betas=(0.8, 0.9), weight_decay=0.2))
+    assert chosen["0.weight"].betas == chosen["3.weight"].betas == (0.8, 0.9)
     kinds = {name: (type(own).__name__, own.weight_decay) for name, own in chosen.items()}
     assert kinds["0.weight"] == kinds["9.weight"] == ("AdamW", 0.2)
     assert kinds["2.weight"] == kinds["6.weight"] == ("Muon", 0.2)

@@ -17,6 +17,8 @@ CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 class Borrowed(Layer):
     """A module of torch.nn as a layer of this book. x goes in as the module takes it."""
 
+    outputs_first = True  # of its matrices
+
     def __init__(self, module: nn.Module):
         self.module = module.requires_grad_(False)
 

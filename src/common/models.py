@@ -133,22 +133,27 @@ def dilated(
     x: (B, T) -> (B, T, V). With kernels of two and dilations 1, 2, 4 it has the tree's parameters and
     sees eight characters. Introduced in chapter 8; for chapter 11 it also takes another activation, and
     `residual` adds to what a level makes what it was made of, where both have the same size.
-    ValueError for an activation that is none of ACTIVATIONS.
+    n_hidden: of all levels, or one a level. ValueError where these are not as many as the dilations,
+    and for an activation that is none of ACTIVATIONS.
     """
     if activation not in ACTIVATIONS:
         raise ValueError(f"expected one of {list(ACTIVATIONS)}, got {activation!r}")
-    g, width, wide = generator, n_embd, n_hidden * (2 if activation == "gate" else 1)
+    widths = [n_hidden] * len(dilations) if isinstance(n_hidden, int) else list(n_hidden)
+    if len(widths) != len(dilations):
+        raise ValueError(f"expected one n_hidden a dilation, {len(dilations)}, got {n_hidden!r}")
+    g, before = generator, n_embd
     layers = [Embedding(vocab_size, n_embd, generator=g)]
     layers += [Dropout(input_dropout)] if input_dropout else []
-    for dilation in dilations:
+    for dilation, width in zip(dilations, widths, strict=True):
+        wide = width * (2 if activation == "gate" else 1)
         level = [
-            CausalConv1d(width, wide, kernel_size, dilation, bias=False, generator=g),
+            CausalConv1d(before, wide, kernel_size, dilation, bias=False, generator=g),
             BatchNorm1d(wide), ACTIVATIONS[activation](),
         ]  # fmt: skip
-        layers += [Residual(level)] if residual and width == n_hidden else level
+        layers += [Residual(level)] if residual and before == width else level
         layers += [Dropout(dropout)] if dropout else []
-        width = n_hidden
-    return _with_soft_output([*layers, Linear(n_hidden, vocab_size, generator=g)])
+        before = width
+    return _with_soft_output([*layers, Linear(before, vocab_size, generator=g)])
 
 
 def wavenet(

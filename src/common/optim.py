@@ -100,16 +100,23 @@ class AdamW(Adam):
 class Muon:
     """Momentum whose step has every direction of the matrix in equal strength (Jordan et al., 2024).
 
-    b <- momentum b + (1 - momentum) g;  u = (1 - momentum) g + momentum b
-    p <- (1 - lr weight_decay) p - lr 0.2 sqrt(max(inputs, outputs)) orthogonal(u)
+    b <- momentum b + (1 - momentum) g;  u = (1 - momentum) g + momentum b;  rate = factor lr
+    p <- (1 - rate weight_decay) p - rate sqrt(max(1, outputs / inputs)) orthogonal(u)
 
-    For matrices between the first layer and the last; what goes before the output dimension counts
-    as one. The factor makes a step as long as one of AdamW's (Liu et al., 2025), so that one
-    learning rate serves both. Introduced in chapter 11.
+    For matrices between the first layer and the last, (inputs, outputs); what stands before the last
+    dimension counts as one. All others go to AdamW with `betas`, at the rate lr; see `assigned`.
+
+    factor: how many times AdamW's rate suits steps like these.
+    outputs_first: the matrix is stored as (outputs, inputs), as in torch.nn.
+
+    Introduced in chapter 11.
     """
 
     momentum: float = 0.95
+    betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.1
+    factor: float = 4.0
+    outputs_first: bool = False
 
     def start(self, p):
         return {"b": torch.zeros_like(p)}
@@ -117,8 +124,10 @@ class Muon:
     def step(self, p, g, kept, lr):
         b = self.momentum * kept["b"] + (1 - self.momentum) * g
         u = orthogonal(((1 - self.momentum) * g + self.momentum * b).flatten(0, -2))
-        p = p * (1 - lr * self.weight_decay)
-        return p - lr * 0.2 * max(u.shape) ** 0.5 * u.view(p.shape), {"b": b}
+        outputs, inputs = u.shape if self.outputs_first else u.shape[::-1]
+        rate = self.factor * lr
+        p = p * (1 - rate * self.weight_decay)
+        return p - rate * max(1, outputs / inputs) ** 0.5 * u.view(p.shape), {"b": b}
 
 
 def orthogonal(matrix: torch.Tensor, rounds: int = 5) -> torch.Tensor:
@@ -145,23 +154,30 @@ def assigned(model, optimizer) -> dict:
     """The optimiser of every parameter by name.
 
     Only matrices decay: a bias or a scale of BatchNorm has no size to hold down. Muon is for the
-    matrices inside; embeddings, the last layer's and vectors go to AdamW.
+    matrices inside; embeddings, the last layer's and vectors go to AdamW. Layers whose weights are
+    (outputs, inputs) say so with `outputs_first`.
     """
-    tensors, inside = model.tensors(), _inside(model)
-    plain = AdamW(weight_decay=optimizer.weight_decay) if isinstance(optimizer, Muon) else optimizer
-    chosen = {name: optimizer if name in inside else plain for name in parameter_names(model)}
+    tensors, chosen = model.tensors(), dict.fromkeys(parameter_names(model), optimizer)
+    if isinstance(optimizer, Muon):
+        chosen = dict.fromkeys(chosen, AdamW(optimizer.betas, weight_decay=optimizer.weight_decay))
+        chosen |= {name: replace(optimizer, outputs_first=first) for name, first in _inside(model).items()}
     return {
         name: own if tensors[name].ndim > 1 else replace(own, weight_decay=0.0)
         for name, own in chosen.items()
     }
 
 
-def _inside(model) -> set[str]:
-    """The names of the matrices that stand neither in an embedding nor in the last layer."""
-    apart = [layer for layer in every_layer(model) if isinstance(layer, Embedding)] + model.layers[-1:]
-    apart = {id(p) for layer in apart for p in layer.parameters()}
-    tensors = model.tensors()
-    return {n for n in parameter_names(model) if tensors[n].ndim > 1 and id(tensors[n]) not in apart}
+def _inside(model) -> dict[str, bool]:
+    """The matrices that stand neither in an embedding nor in the last layer: whether outputs come first."""
+    apart, first = set(), set()
+    for layer in every_layer(model):
+        own = {id(p) for p in layer.parameters()}
+        if isinstance(layer, Embedding) or layer is model.layers[-1]:
+            apart |= own
+        if getattr(layer, "outputs_first", False):
+            first |= own
+    tensors = {name: t for name, t in model.tensors().items() if t.ndim > 1 and id(t) not in apart}
+    return {name: id(tensors[name]) in first for name in parameter_names(model) if name in tensors}
 
 
 def beside(model, optimizers: dict, average: bool = False) -> dict[str, torch.Tensor]:

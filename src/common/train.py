@@ -42,7 +42,7 @@ class Config:
     warmup: int = 0  # steps in which the rate rises from 0
     optimizer: str = "sgd"  # of OPTIMIZERS
     momentum: float = 0.9  # of the optimiser of that name
-    betas: tuple[float, float] = (0.9, 0.999)  # of adam and adamw
+    betas: tuple[float, float] = (0.9, 0.999)  # of adam and adamw, and of the latter beside muon
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
     distill: float = 0.0  # share of the loss that a teacher's probabilities make up, where there is one
@@ -95,7 +95,7 @@ OPTIMIZERS = {
     "rmsprop": lambda config: RMSprop(weight_decay=config.weight_decay),
     "adam": lambda config: Adam(config.betas, weight_decay=config.weight_decay),
     "adamw": lambda config: AdamW(config.betas, weight_decay=config.weight_decay),
-    "muon": lambda config: Muon(weight_decay=config.weight_decay),
+    "muon": lambda config: Muon(betas=config.betas, weight_decay=config.weight_decay),
 }
 
 
