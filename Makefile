@@ -136,6 +136,10 @@ blocks: .venv/.project ## train the variants of chapter 8's ablation, each with 
 	$(BLOCKS_RUN)/field-8 --model wavenet --set n_channels=63 n_skip=63 "dilations=[1,2,4]"
 	@$(PY) -m common results --name blocks --collect $(addprefix runs/blocks/,$(BLOCKS))
 
+.PHONY: challenge
+challenge: .venv/.project ## train what chapter 11 compares, hours; LIST=shipped or distinct, or LIST=lecture NAMES=FILE
+	$(PY) tools/challenge.py $(LIST) $(if $(NAMES),--names $(NAMES)) --processes $(WORKERS)
+
 .PHONY: bench
 bench: .venv/.project ## measure the plain loop, the fast path and the floor (half an hour, on an idle machine)
 	@$(PY) -m common bench --growth --json benchmarks/$(or $(DEVICE),cpu).json --device $(or $(DEVICE),cpu)

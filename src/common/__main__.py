@@ -460,6 +460,7 @@ def _pages() -> dict[Path, str]:
     made = {
         f"results {stored.stem}": lambda name=stored.stem: _table(name) for stored in RESULTS.glob("*.json")
     }
+    made["results challenge"] = _winners
     made |= {f"bench {place}": lambda place=place: bench.page(place) for place in bench.measured_on()}
     made["map"] = roadmap.page
     pages = {}
@@ -507,6 +508,28 @@ def _table(name: str) -> str:
         f"Measured on {'; '.join(sorted(measured))}."
     )
     return f"\n{markdown_table(header, rows, 'lrrrrr')}\n\n{note}\n"
+
+
+def _winners() -> str:
+    """Chapter 11's last table: both winners on all three lists."""
+    stored = stored_results("challenge")
+    lists = {"lecture": "the lecture's", "shipped": "this book's", "distinct": "this book's, each name once"}
+    rows, measured, seeds = [], set(), set()
+    for key in WINNERS:
+        for name, title in lists.items():
+            entry = stored[name][key]
+            runs = entry["runs"]
+            losses = [spread(run[split] for run in runs) for split in SPLITS]
+            rows.append([entry["title"], f"{runs[0]['parameters']:,}", title, *losses])
+            seeds.add(str(len(runs)))
+            p = entry["provenance"]
+            measured.add(f"{p['date']}, commit `{p['commit']}`, {p['machine']}, torch {p['torch']}")
+    header = ["network", "parameters", "list", "train", "validation", "test"]
+    note = (
+        f"Mean ± standard deviation over {'/'.join(sorted(seeds))} seeds, in nats per character. Chosen on the "
+        f"validation split, which the test split was not part of. Measured on {'; '.join(sorted(measured))}."
+    )
+    return f"\n{markdown_table(header, rows, 'lrlrrr')}\n\n{note}\n"
 
 
 if __name__ == "__main__":

@@ -60,6 +60,10 @@ PARTS = {
             "wavenet/10_experiments",
             "The bench: optimisers, searches and a run explorer, and how not to be fooled by them.",
         ),
+        Stop(
+            "wavenet/11_beating_1993",
+            "The challenge: the same size, another optimiser, and teachers; and what a number is worth.",
+        ),
     ),
 }
 
