@@ -214,14 +214,15 @@ def playground(
     vocabulary: Vocabulary,
     training_names: Iterable[str],
     *,
-    compare: bool = False,
+    compare: bool | str = False,
     prefix: str = "",
     **rules,
 ) -> Playground:
     """Type a prefix, see what comes next, let the models write names; two of them side by side.
 
     models: trained models by their names in `MODELS` and `WINNERS`; the first is shown, and with
-    `compare` the last beside it. training_names: what a generated name must not be among to count as new.
+    `compare` the last beside it, or the one that it names.
+    training_names: what a generated name must not be among to count as new.
     rules: what is cut off at first: top_k (0: nothing), top_p, pattern, alphabet, shortest,
     longest (0: any), only_new.
     """
@@ -229,10 +230,13 @@ def playground(
     if unknown:
         raise ValueError(f"expected rules of the playground, got {sorted(unknown)}")
     stages, weights = packed(_named(models, MODELS | WINNERS))
+    right = stages[-1]["name"] if compare is True else compare or ""
+    if right and right not in models:
+        raise ValueError(f"expected compare to be one of {list(models)}, got {right!r}")
     return Playground(
         stages=stages, weights=weights, characters="".join(vocabulary.characters), prefix=prefix,
         names="\n".join(sorted(set(training_names))), left=stages[0]["name"],
-        right=stages[-1]["name"] if compare else "", **rules,
+        right=right, **rules,
     )  # fmt: skip
 
 

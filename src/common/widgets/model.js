@@ -157,7 +157,8 @@ function reach(stage) {
   return layers.reduce((sum, { kind, taps, dilation }) => (kind === "convolution" ? sum + (taps - 1) * dilation : sum), 1);
 }
 
-// From the gradient at what leaves a layer to that at what goes in: every kind that follows the embedding.
+// From the gradient at what leaves a layer to that at what goes in, for one context: every kind that
+// follows the embedding.
 const BACKWARD = {
   flatten: (layer, gradient) => gradient,
 
@@ -173,13 +174,13 @@ const BACKWARD = {
     return out;
   },
 
-  convolution({ weight, taps, dilation, inputs, outputs }, gradient, { shape: [, T] }) {
+  convolution({ weight, taps, dilation, inputs, outputs }, gradient) {
     const joined = BACKWARD.linear({ weight, inputs: taps * inputs, outputs }, gradient);
     const out = new Float64Array((gradient.length / outputs) * inputs);
     for (let row = 0; row < gradient.length / outputs; row++) {
       for (let k = 0; k < taps; k++) {
         const back = (taps - 1 - k) * dilation;
-        if (row % T < back) continue; // that was `before`
+        if (row < back) continue; // that was `before`
         for (let i = 0; i < inputs; i++) out[(row - back) * inputs + i] += joined[(row * taps + k) * inputs + i];
       }
     }
@@ -200,7 +201,6 @@ const BACKWARD = {
     return gradient.map((g, i) => g + inside[i]);
   },
 
-  // one name, from its last place to its first
   gru(layer, gradient, input, output) {
     const { hidden: H } = layer;
     const given = LAYERS.linear(layer, input).data;
