@@ -1,8 +1,9 @@
 """How quickly the playground answers in the page, beside PyTorch on the same machine.
 
 Run after `make book`, in the virtual environment: .venv/bin/python benchmarks/pages.py
-It opens the built page in Chromium, types ten prefixes and has 100 names written, at every stage
-of the book; PyTorch does the same through common.sample. Medians of several rounds, taken in turn.
+It opens the built page in Chromium, types ten prefixes and has 100 names written, by every stage
+of the book and by the winners of chapter 11; PyTorch does the same through common.sample. Medians of
+several rounds, taken in turn.
 """
 
 import statistics
@@ -20,7 +21,7 @@ import browser  # noqa: E402
 from common import names  # noqa: E402
 from common.evaluate import markdown_table  # noqa: E402
 from common.layers import evaluating  # noqa: E402
-from common.models import MODELS, pretrained  # noqa: E402
+from common.models import MODELS, WINNERS, pretrained  # noqa: E402
 from common.sample import sample  # noqa: E402
 from common.vocabulary import Vocabulary  # noqa: E402
 
@@ -58,10 +59,10 @@ def main() -> None:
         page.goto((ROOT / "book" / "_build" / "html" / "playground.html").as_uri())
         playground = page.locator(".wn-playground")
         playground.get_by_label("Beside it").select_option("")
-        for name, recipe in MODELS.items():
+        for name, recipe in (MODELS | WINNERS).items():
             playground.get_by_label("Model", exact=True).select_option(name)
             model, generator = pretrained(name), torch.Generator().manual_seed(0)
-            context = torch.zeros((1, recipe.block_size), dtype=torch.long)
+            context = torch.zeros((1, recipe.block_size or 8), dtype=torch.long)
             keys, writing, forward, sampling = [], [], [], []
             for _ in range(ROUNDS):
                 keys += [page.evaluate(TYPE, "annabelle"[:n]) for n in range(10)]

@@ -6,7 +6,9 @@ from string import ascii_lowercase
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 
+from common import models
 from common import names as names_module
 from common.evaluate import mean_loss, stored_results
 from common.layers import (
@@ -25,6 +27,7 @@ from common.layers import (
 from common.models import (
     MODELS,
     OUTPUT_SCALE,
+    WINNERS,
     BatchOnlyBatchNorm1d,
     as_convolution,
     count_parameters,
@@ -238,8 +241,21 @@ def test_pretrained_models_have_their_stored_loss(name):
 
 
 def test_pretrained_refuses_an_unknown_name():
-    with pytest.raises(ValueError, match="expected one of .*'mlp'.*, got 'tree'"):
+    with pytest.raises(ValueError, match="expected one of .*'mlp'.*'small', 'open'.*, got 'tree'"):
         pretrained("tree")
+
+
+@pytest.mark.parametrize("name, count", [("small", 76_579), ("open", 511_659)])
+def test_a_winner_is_loaded_as_it_was_trained(tmp_path, monkeypatch, name, count):
+    monkeypatch.setattr(models, "PRETRAINED", tmp_path)
+    with pytest.raises(FileNotFoundError, match=f"the weights of '{name}' in .*{name}.safetensors, which is"):
+        pretrained(name)
+    recipe = WINNERS[name]
+    assert recipe.block_size is None and count_parameters(recipe.build()) == count
+    trained = recipe.build(generator=generator(3))
+    save_file({key: t.contiguous() for key, t in trained.tensors().items()}, tmp_path / f"{name}.safetensors")
+    loaded, x = pretrained(name), torch.randint(0, 27, (4, 9), generator=generator())
+    torch.testing.assert_close(loaded(x), trained.eval()(x))
 
 
 # the tree as a convolution

@@ -98,6 +98,21 @@ def test_models_go_by_their_names(given):
         widgets.playground(given, VOCABULARY, ["emma"])
 
 
+def test_the_model_beside_the_first_may_be_named():
+    three = {name: trained(name) for name in ("mlp", "flat", "scaled")}
+    assert widgets.playground(three, VOCABULARY, ["emma"], compare="flat").right == "flat"
+    with pytest.raises(ValueError, match=r"compare to be one of \['mlp', 'flat', 'scaled'\], got 'small'"):
+        widgets.playground(three, VOCABULARY, ["emma"], compare="small")
+
+
+def test_winners_stand_in_the_playground_and_in_no_tree():
+    winner = {"small": models.WINNERS["small"].build()}
+    [stage] = widgets.playground(winner, VOCABULARY, ["emma"]).stages
+    assert (stage["name"], stage["blockSize"]) == ("small", None)
+    with pytest.raises(ValueError, match=r"expected models named as in \['mlp'.*'scaled'\], got \['small'\]"):
+        widgets.tree(winner, VOCABULARY, "emma")
+
+
 def test_playground_holds_the_training_names_once():
     widget = widgets.playground({"mlp": trained("mlp")}, VOCABULARY, ["emma", "ada", "emma"], prefix="em")
     assert (widget.names, widget.prefix, widget.right) == ("ada\nemma", "em", "")

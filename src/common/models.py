@@ -227,16 +227,29 @@ NETWORKS = {
     "transformer": Recipe(field.transformer, None, "Transformer"),
 }  # of chapters 8 and 11
 RECIPES = MODELS | NETWORKS
+WINNERS = {
+    "small": Recipe(
+        partial(dilated, activation="silu", residual=True), None, "small winner, SiLU and residuals"
+    ),
+    "open": Recipe(
+        partial(field.recurrent, n_embd=48, n_hidden=384, dropout=0.1), None, "open winner, a GRU"
+    ),
+}  # of chapter 11, as they were trained; they are kept in `data/models` beside the stages
 
 
 def pretrained(name: str) -> Sequential:
     """A trained model of the book: seed 0 on the shipped list, from `data/models`, in evaluation mode.
 
-    ValueError for a name that is not in `MODELS`.
+    ValueError for a name that is neither in `MODELS` nor in `WINNERS`, FileNotFoundError where its
+    weights are not there.
     """
-    if name not in MODELS:
-        raise ValueError(f"expected one of {list(MODELS)}, got {name!r}")
-    return MODELS[name].build().load(load_file(PRETRAINED / f"{name}.safetensors")).eval()
+    known = MODELS | WINNERS
+    if name not in known:
+        raise ValueError(f"expected one of {list(known)}, got {name!r}")
+    weights = PRETRAINED / f"{name}.safetensors"
+    if not weights.is_file():
+        raise FileNotFoundError(f"expected the weights of {name!r} in {weights}, which is not there")
+    return known[name].build().load(load_file(weights)).eval()
 
 
 def count_parameters(model: Sequential) -> int:

@@ -15,10 +15,11 @@ import torch
 from common import names
 from common.constraints import Alphabet, Length, Machine, NotIn, Pattern
 from common.layers import CausalConv1d, Linear, Residual, Sequential, Skips, WaveNetBlock, evaluating
-from common.models import MODELS, as_convolution, count_parameters, pretrained, wavenet
+from common.models import MODELS, WINNERS, as_convolution, count_parameters, pretrained, wavenet
 from common.optim import SGD, Adam, RMSprop
 from common.sample import reshaped
 from common.vocabulary import Vocabulary
+from common.widgets import HALVED
 from conftest import ROOT
 
 PLAYGROUND = "playground.html"
@@ -56,6 +57,24 @@ def test_the_pages_logits_are_pytorchs(open_live, name):
     model = pretrained(name)
     with evaluating(model):
         assert (in_page - model(x)).abs().max() < 1e-4
+
+
+def in_the_page(name):
+    """A trained winner with its numbers as the page has them: of 16 bits, where it is large."""
+    model = pretrained(name)
+    if count_parameters(model) > HALVED:
+        model.to(dtype=torch.float16).to(dtype=torch.float32)
+    return model
+
+
+@pytest.mark.parametrize("name", WINNERS)
+def test_the_winners_logits_are_pytorchs(open_live, name):
+    page, model = open_live(PLAYGROUND), in_the_page(name)
+    x, _, _ = names.sequences(SPLITS.val[:200], VOCABULARY)
+    ask = "([name, x, T]) => document.querySelector('.wn-playground').wavenet.logits(name, x, T)"
+    found = torch.tensor(page.evaluate(ask, [name, x.flatten().tolist(), x.shape[1]])).view(*x.shape, 27)
+    with evaluating(model):
+        assert (found - model(x)).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("name", ["hierarchical-bug", "hierarchical", "scaled"])
@@ -155,6 +174,48 @@ def test_models_are_chosen_and_compared(open_live):
     assert playground.locator(".wn-panel").count() == 1
     playground.get_by_label("Model", exact=True).select_option("flat")
     assert playground.locator(".wn-title").all_inner_texts() == ["8 characters, flat\n22,097 parameters"]
+
+
+def test_winners_see_the_name_and_no_padding(open_live, axe):
+    page = open_live(PLAYGROUND)
+    playground = page.locator(".wn-playground")
+    playground.get_by_label("Model", exact=True).select_option("small")
+    playground.get_by_label("Beside it").select_option("open")
+    for prefix in ("", "em", "maximilian", "abcdefghijklmnopqrstuvwxyzabcd"):
+        playground.get_by_label("A name begins with").fill(prefix)
+        context = torch.tensor([VOCABULARY.encode("." + prefix)])
+        for name, panel in zip(WINNERS, playground.locator(".wn-panel").all(), strict=True):
+            seen = ("." + prefix)[-8:] if name == "small" else "." + prefix
+            assert panel.locator("code").text_content() == seen and f"sees {seen} and" in panel.inner_text()
+            with evaluating(model := in_the_page(name)):
+                p = torch.softmax(model(context)[0, -1], 0)
+            shown = playground.evaluate("(root, name) => root.wavenet.probabilities(name)", name)
+            torch.testing.assert_close(torch.tensor(shown, dtype=p.dtype), p, atol=1e-5, rtol=1e-4)
+            vectors = model.layers[0](context).detach().requires_grad_()
+            logits = Sequential(model.layers[1:])(vectors)[0, -1]
+            torch.log_softmax(logits, 0)[p.argmax()].backward()
+            moves = vectors.grad[0].norm(dim=1)[-len(seen) :]
+            bars = panel.locator(".wn-weighed").evaluate_all(
+                "all => all.map((one) => Number(one.style.getPropertyValue('--wn-share')))"
+            )
+            torch.testing.assert_close(torch.tensor(bars), moves / moves.max(), atol=2e-3, rtol=0)
+            place = int(moves.argmax())
+            said = f"depends most on “{seen[place]}”, place {place + 1} of {len(seen)}."
+            assert (said in panel.inner_text()) == bool(prefix)
+    assert axe(page) == []
+
+
+def test_winners_write_names_under_constraints(open_live):
+    page = open_live(PLAYGROUND)
+    playground = constrained(page, prefix="", pattern="a*n", alphabet="aeilnrsy", longest=9, only_new=True)
+    playground.get_by_label("Model", exact=True).select_option("small")
+    playground.get_by_label("Beside it").select_option("open")
+    playground.get_by_role("button", name="Write 100 names").click()
+    known = set(SPLITS.train)
+    for panel in playground.locator(".wn-panel").all():
+        written = [item.split()[0] for item in panel.locator("li").all_inner_texts()]
+        assert len(written) == 100 and len(set(written)) > 20
+        assert all(re.fullmatch("a[aeilnrsy]{0,7}n", name) and name not in known for name in written)
 
 
 def test_bars_are_one_stop_for_the_tab_key(open_live):

@@ -12,21 +12,27 @@ from pathlib import Path
 import anywidget
 import torch
 import traitlets
+from torch import nn
 
+from ..field import Recurrent
 from ..layers import (
     BatchNorm1d,
     CausalConv1d,
+    Dropout,
     Embedding,
     Flatten,
     FlattenConsecutive,
     Linear,
+    Residual,
     Sequential,
+    SiLU,
     Tanh,
 )
-from ..models import MODELS, Recipe, count_parameters
+from ..models import MODELS, WINNERS, Recipe, count_parameters
 from ..vocabulary import Vocabulary
 
 HERE = Path(__file__).parent
+HALVED = 100_000  # a model of more parameters goes into the page as 16-bit floats: half the bytes
 
 
 def _source(*names: str) -> str:
@@ -129,16 +135,25 @@ class RunExplorer(anywidget.AnyWidget):
 def packed(models: Mapping[str, tuple[Recipe, Sequential]]) -> tuple[list[dict], bytes]:
     """Trained models as the front end reads them: a description of each, and all numbers in one string.
 
-    Numbers are 32-bit floats, little-endian; a tensor is written down as [start, length] in them.
-    BatchNorm goes in as what it is in evaluation mode: a scale and a shift a channel. ValueError
-    for a layer that the front end does not know.
+    Numbers are little-endian floats of 32 bits, or of 16 in a model of more than HALVED parameters; a
+    tensor is written down as [start, length], counted in its own model's floats from the beginning of
+    the string. BatchNorm goes in as what it is in evaluation mode: a scale and a shift a channel;
+    Dropout, which is nothing then, not at all. ValueError for a layer that the front end does not
+    know, and for a number that 16 bits cannot hold.
     """
-    numbers, stages = [], []
+    numbers, stages, bits = bytearray(), [], 32
 
     def store(tensor):
-        start = sum(map(len, numbers))
-        numbers.append(tensor.detach().cpu().float().flatten())
-        return [start, len(numbers[-1])]
+        kept = tensor.detach().cpu().to(torch.float16 if bits == 16 else torch.float32).flatten()
+        if not kept.isfinite().all():
+            raise ValueError(f"expected finite numbers that {bits} bits hold, got {tensor.abs().max():g}")
+        start = len(numbers) * 8 // bits
+        numbers.extend(kept.numpy().astype("<f2" if bits == 16 else "<f4").tobytes())
+        numbers.extend(bytes(-len(numbers) % 4))  # the next tensor may have 32 bits
+        return [start, len(kept)]
+
+    def describe_all(layers):
+        return [describe(layer) for layer in layers if not isinstance(layer, Dropout)]
 
     def describe(layer):
         if isinstance(layer, Embedding):
@@ -164,21 +179,34 @@ def packed(models: Mapping[str, tuple[Recipe, Sequential]]) -> tuple[list[dict],
             return {"kind": "affine", "scale": store(scale), "shift": store(shift)}
         if isinstance(layer, Tanh):
             return {"kind": "tanh"}
+        if isinstance(layer, SiLU):
+            return {"kind": "silu"}
+        if isinstance(layer, Residual):
+            return {"kind": "residual", "layers": describe_all(layer.layers)}
+        if isinstance(layer, Recurrent) and isinstance(layer.module, nn.GRU):
+            gru, H = layer.module, layer.module.hidden_size
+            return {
+                "kind": "gru", "inputs": gru.input_size, "hidden": H, "outputs": 3 * H,
+                "weight": store(gru.weight_ih_l0.T), "bias": store(gru.bias_ih_l0),
+                "recurrent": store(gru.weight_hh_l0.T), "recurrentBias": store(gru.bias_hh_l0),
+            }  # fmt: skip
         raise ValueError(f"expected a layer that the page can compute, got {layer!r}")
 
     for name, (recipe, model) in models.items():
+        bits = 16 if count_parameters(model) > HALVED else 32
+        short = {"bits": bits} if bits == 16 else {}
         stages.append({
-            "name": name, "title": recipe.title, "blockSize": recipe.block_size,
-            "parameters": count_parameters(model), "layers": [describe(layer) for layer in model.layers],
+            "name": name, "title": recipe.title, "blockSize": recipe.block_size, **short,
+            "parameters": count_parameters(model), "layers": describe_all(model.layers),
         })  # fmt: skip
-    return stages, torch.cat(numbers).numpy().astype("<f4").tobytes()
+    return stages, bytes(numbers)
 
 
-def _named(models: Mapping[str, Sequential]) -> dict[str, tuple[Recipe, Sequential]]:
-    unknown = [name for name in models if name not in MODELS]
+def _named(models: Mapping[str, Sequential], known=MODELS) -> dict[str, tuple[Recipe, Sequential]]:
+    unknown = [name for name in models if name not in known]
     if unknown or not models:
-        raise ValueError(f"expected models named as in {list(MODELS)}, got {list(models)}")
-    return {name: (MODELS[name], model) for name, model in models.items()}
+        raise ValueError(f"expected models named as in {list(known)}, got {list(models)}")
+    return {name: (known[name], model) for name, model in models.items()}
 
 
 def playground(
@@ -186,25 +214,29 @@ def playground(
     vocabulary: Vocabulary,
     training_names: Iterable[str],
     *,
-    compare: bool = False,
+    compare: bool | str = False,
     prefix: str = "",
     **rules,
 ) -> Playground:
     """Type a prefix, see what comes next, let the models write names; two of them side by side.
 
-    models: trained models by their names in `MODELS`; the first is shown, and with `compare` the
-    last beside it. training_names: what a generated name must not be among to count as new.
+    models: trained models by their names in `MODELS` and `WINNERS`; the first is shown, and with
+    `compare` the last beside it, or the one that it names.
+    training_names: what a generated name must not be among to count as new.
     rules: what is cut off at first: top_k (0: nothing), top_p, pattern, alphabet, shortest,
     longest (0: any), only_new.
     """
     unknown = set(rules) - {"top_k", "top_p", "pattern", "alphabet", "shortest", "longest", "only_new"}
     if unknown:
         raise ValueError(f"expected rules of the playground, got {sorted(unknown)}")
-    stages, weights = packed(_named(models))
+    stages, weights = packed(_named(models, MODELS | WINNERS))
+    right = stages[-1]["name"] if compare is True else compare or ""
+    if right and right not in models:
+        raise ValueError(f"expected compare to be one of {list(models)}, got {right!r}")
     return Playground(
         stages=stages, weights=weights, characters="".join(vocabulary.characters), prefix=prefix,
         names="\n".join(sorted(set(training_names))), left=stages[0]["name"],
-        right=stages[-1]["name"] if compare else "", **rules,
+        right=right, **rules,
     )  # fmt: skip
 
 

@@ -65,7 +65,7 @@ function render({ model, el }) {
     const typed = [...text.value.toLowerCase()].map((c) => characters.indexOf(c)).filter((i) => i > 0).slice(0, LONGEST);
     const tokens = Int32Array.from([0, ...typed]);
     letters = [...tokens].map((i) => characters[i]);
-    values = forward({ ...stage, blockSize: tokens.length }, tokens);
+    values = forward(stage, tokens, tokens.length);
     step.input.max = last();
     step.place(here());
     picked = { level: levels, column: here() };
@@ -206,7 +206,7 @@ function render({ model, el }) {
       node("div", { class: "wn-buttons" }, next, play)),
     counters, explanation, key, drawing, detail, strip, heard);
   // For the console and the tests: the logits of whole names of one length, each with its dot in front.
-  root.wavenet = { logits: (tokens, T) => Array.from(logits({ ...stage, blockSize: T }, Int32Array.from(tokens)).data) };
+  root.wavenet = { logits: (tokens, T) => Array.from(logits(stage, Int32Array.from(tokens), T).data) };
   el.append(root);
   rebuild();
   const stopWatching = onWidth(drawing, (now) => ((width = now), build(), paint()));

@@ -1,20 +1,37 @@
 // The book's models in the browser: the layers of common.layers in evaluation mode.
 //
 // A tensor is { data: Float32Array, shape }. A stage is what `common.widgets.packed` makes of a
-// Sequential: its layers in order, their numbers at offsets into one array of 32-bit floats.
+// Sequential: its layers in order, their numbers at offsets into one string of floats of 32 bits, or of
+// 16 where the stage says so. A stage without a block size takes whole names, each with a dot in front.
+
+const NUMBERS = ["weight", "bias", "before", "scale", "shift", "recurrent", "recurrentBias"];
 
 function readStages(stages, bytes) {
-  const numbers = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
-  const read = ([start, length]) => numbers.subarray(start, start + length);
-  return stages.map((stage) => ({
-    ...stage,
-    layers: stage.layers.map((layer) => {
+  const all = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength);
+  return stages.map((stage) => {
+    const numbers = ([start, length]) =>
+      stage.bits === 16 ? fromHalves(new Uint16Array(all, 2 * start, length)) : new Float32Array(all, 4 * start, length);
+    const read = (layer) => {
       const whole = { ...layer };
-      for (const name of ["weight", "bias", "before", "scale", "shift"]) if (layer[name]) whole[name] = read(layer[name]);
+      for (const name of NUMBERS) if (layer[name]) whole[name] = numbers(layer[name]);
+      if (layer.layers) whole.layers = layer.layers.map(read);
       return whole;
-    }),
-  }));
+    };
+    return read(stage);
+  });
 }
+
+// Floats of 16 bits, a sign, 5 bits of exponent and 10 of fraction, as floats of 32. (Not every browser
+// has a Float16Array.)
+function fromHalves(halves) {
+  return Float32Array.from(halves, (bits) => {
+    const [exponent, fraction] = [(bits >> 10) & 31, bits & 1023];
+    const size = exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24;
+    return bits >> 15 ? -size : size;
+  });
+}
+
+const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 
 const LAYERS = {
   // indices, (B, T) -> (B, T, C)
@@ -69,19 +86,79 @@ const LAYERS = {
   tanh(layer, { data, shape }) {
     return { data: data.map(Math.tanh), shape };
   },
+
+  silu(layer, { data, shape }) {
+    return { data: data.map((x) => x * sigmoid(x)), shape };
+  },
+
+  // y = x + f(x)
+  residual({ layers }, value, memory) {
+    const inside = through(layers, value, memory).at(-1).data;
+    return { data: value.data.map((x, i) => x + inside[i]), shape: value.shape };
+  },
+
+  // (B, T, in) -> (B, T, hidden), as torch.nn.GRU. `memory` holds a layer's last state (B, hidden): it goes
+  // on from there, and leaves its own.
+  gru(layer, value, memory) {
+    const { hidden: H } = layer;
+    const [B, T] = value.shape;
+    const given = LAYERS.linear(layer, value).data;
+    const out = new Float32Array(B * T * H);
+    let state = memory?.get(layer) ?? new Float32Array(B * H);
+    for (let t = 0; t < T; t++) {
+      const own = LAYERS.linear(recurrence(layer), { data: state, shape: [B, H] }).data;
+      const next = new Float32Array(B * H);
+      for (let b = 0; b < B; b++) {
+        for (let j = 0; j < H; j++) {
+          const { update, fresh } = gates(given, (b * T + t) * 3 * H + j, own, b * 3 * H + j, H);
+          next[b * H + j] = (1 - update) * fresh + update * state[b * H + j];
+        }
+        out.set(next.subarray(b * H, (b + 1) * H), (b * T + t) * H);
+      }
+      state = next;
+    }
+    memory?.set(layer, state);
+    return { data: out, shape: [B, T, H] };
+  },
 };
 
-// What goes in and what leaves every layer, in order: [contexts, ..., logits].
-function forward(stage, contexts, upto = stage.layers.length) {
-  const T = stage.blockSize;
-  const values = [{ data: contexts, shape: [contexts.length / T, T] }];
-  for (const layer of stage.layers.slice(0, upto)) values.push(LAYERS[layer.kind](layer, values.at(-1)));
+// The map that a GRU applies to its last state, and its gates for one channel: what the input gives them
+// begins at `at`, what the last state gives them at `from`, H apart in the order of torch.
+const recurrence = ({ recurrent, recurrentBias, hidden }) =>
+  ({ weight: recurrent, bias: recurrentBias, inputs: hidden, outputs: 3 * hidden });
+function gates(given, at, own, from, H) {
+  const reset = sigmoid(given[at] + own[from]);
+  const update = sigmoid(given[at + H] + own[from + H]);
+  return { reset, update, fresh: Math.tanh(given[at + 2 * H] + reset * own[from + 2 * H]) };
+}
+
+// What goes in and what leaves every layer, in order.
+function through(layers, value, memory) {
+  const values = [value];
+  for (const layer of layers) values.push(LAYERS[layer.kind](layer, values.at(-1), memory));
   return values;
 }
 
-const logits = (stage, contexts) => forward(stage, contexts).at(-1);
+// [contexts, ..., logits] of contexts (B, T) in one flat list: (B, V), or (B, T, V) of whole names. Where a
+// stage takes whole names, the list is one of them unless T is given.
+const forward = (stage, contexts, T = stage.blockSize || contexts.length, memory = undefined) =>
+  through(stage.layers, { data: contexts, shape: [contexts.length / T, T] }, memory);
 
-// From a gradient at the logits to the gradient at the embeddings: every layer backwards.
+const logits = (stage, contexts, T) => forward(stage, contexts, T).at(-1);
+
+// All layers, those inside others too.
+const everyLayer = (layers) => layers.flatMap((layer) => [layer, ...everyLayer(layer.layers ?? [])]);
+
+// How many characters a prediction of a stage can depend on.
+function reach(stage) {
+  if (stage.blockSize) return stage.blockSize;
+  const layers = everyLayer(stage.layers);
+  if (layers.some(({ kind }) => kind === "gru")) return Infinity;
+  return layers.reduce((sum, { kind, taps, dilation }) => (kind === "convolution" ? sum + (taps - 1) * dilation : sum), 1);
+}
+
+// From the gradient at what leaves a layer to that at what goes in, for one context: every kind that
+// follows the embedding.
 const BACKWARD = {
   flatten: (layer, gradient) => gradient,
 
@@ -89,26 +166,87 @@ const BACKWARD = {
     const rows = gradient.length / outputs;
     const out = new Float64Array(rows * inputs);
     for (let r = 0; r < rows; r++)
-      for (let i = 0; i < inputs; i++)
-        for (let j = 0; j < outputs; j++) out[r * inputs + i] += gradient[r * outputs + j] * weight[i * outputs + j];
+      for (let i = 0; i < inputs; i++) {
+        let sum = 0;
+        for (let j = 0; j < outputs; j++) sum += gradient[r * outputs + j] * weight[i * outputs + j];
+        out[r * inputs + i] = sum;
+      }
+    return out;
+  },
+
+  convolution({ weight, taps, dilation, inputs, outputs }, gradient) {
+    const joined = BACKWARD.linear({ weight, inputs: taps * inputs, outputs }, gradient);
+    const out = new Float64Array((gradient.length / outputs) * inputs);
+    for (let row = 0; row < gradient.length / outputs; row++) {
+      for (let k = 0; k < taps; k++) {
+        const back = (taps - 1 - k) * dilation;
+        if (row < back) continue; // that was `before`
+        for (let i = 0; i < inputs; i++) out[(row - back) * inputs + i] += joined[(row * taps + k) * inputs + i];
+      }
+    }
     return out;
   },
 
   affine: ({ scale }, gradient) => gradient.map((g, i) => g * scale[i % scale.length]),
 
-  tanh: (layer, gradient, output) => gradient.map((g, i) => g * (1 - output.data[i] ** 2)),
+  tanh: (layer, gradient, input, output) => gradient.map((g, i) => g * (1 - output.data[i] ** 2)),
+
+  silu: (layer, gradient, { data }) => gradient.map((g, i) => {
+    const s = sigmoid(data[i]);
+    return g * s * (1 + data[i] * (1 - s));
+  }),
+
+  residual({ layers }, gradient, input) {
+    const inside = backThrough(layers, through(layers, input), gradient);
+    return gradient.map((g, i) => g + inside[i]);
+  },
+
+  gru(layer, gradient, input, output) {
+    const { hidden: H } = layer;
+    const given = LAYERS.linear(layer, input).data;
+    const atGiven = new Float64Array(given.length);
+    let later = new Float64Array(H); // what the places after this one ask of its state
+    for (let t = output.shape[1] - 1; t >= 0; t--) {
+      const state = t ? output.data.subarray((t - 1) * H, t * H) : new Float32Array(H);
+      const own = LAYERS.linear(recurrence(layer), { data: state, shape: [1, H] }).data;
+      const atOwn = new Float64Array(3 * H);
+      const kept = new Float64Array(H);
+      for (let j = 0; j < H; j++) {
+        const { reset, update, fresh } = gates(given, t * 3 * H + j, own, j, H);
+        const g = gradient[t * H + j] + later[j];
+        const atFresh = g * (1 - update) * (1 - fresh ** 2);
+        const at = [atFresh * own[2 * H + j] * reset * (1 - reset), g * (state[j] - fresh) * update * (1 - update), atFresh];
+        at.forEach((one, k) => {
+          atGiven[(3 * t + k) * H + j] = one;
+          atOwn[k * H + j] = k < 2 ? one : one * reset;
+        });
+        kept[j] = g * update;
+      }
+      later = BACKWARD.linear(recurrence(layer), atOwn).map((g, j) => g + kept[j]);
+    }
+    return BACKWARD.linear(layer, atGiven);
+  },
 };
 
-// How strongly each of the T characters moves log p(chosen): the norm of the gradient at its vector.
-function influence(stage, values, chosen) {
-  const p = softmax(values.at(-1).data);
-  let gradient = Float64Array.from(p, (share, i) => (i === chosen) - share);
-  for (let l = stage.layers.length - 1; l > 0; l--) {
-    const layer = stage.layers[l];
-    gradient = BACKWARD[layer.kind](layer, gradient, values[l + 1]);
+// `values` as from `through`, `gradient` at the last of them: the gradient at the first.
+function backThrough(layers, values, gradient) {
+  for (let l = layers.length - 1; l >= 0; l--) {
+    gradient = BACKWARD[layers[l].kind](layers[l], gradient, values[l], values[l + 1]);
   }
-  const C = gradient.length / stage.blockSize;
-  return Array.from({ length: stage.blockSize }, (_, t) => Math.hypot(...gradient.subarray(t * C, (t + 1) * C)));
+  return gradient;
+}
+
+// How strongly each of the T characters moves log p(chosen) of what follows the last of them: the norm of
+// the gradient at its vector. `values` are those of one context, from `forward`.
+function influence(stage, values, chosen) {
+  const { data, shape } = values.at(-1);
+  const last = data.length - shape.at(-1);
+  const gradient = new Float64Array(data.length);
+  softmax(data.subarray(last)).forEach((share, i) => (gradient[last + i] = (i === chosen) - share));
+  const atVectors = backThrough(stage.layers.slice(1), values.slice(1), gradient);
+  const T = values[0].shape[1];
+  const C = atVectors.length / T;
+  return Array.from({ length: T }, (_, t) => Math.hypot(...atVectors.subarray(t * C, (t + 1) * C)));
 }
 
 // Probabilities of one row of logits, as common.sample.reshaped: what `allowed` lacks is masked (a Map
@@ -141,6 +279,40 @@ function contextOf(indices, T) {
   return context;
 }
 
+// What a stage is asked with for a name so far: its window, or the name itself with its dot in front, of
+// which as much as the prediction can depend on.
+const contextFor = (stage, indices) =>
+  stage.blockSize ? contextOf(indices, stage.blockSize) : Int32Array.from([0, ...indices].slice(-reach(stage)));
+
+// Logits of what follows each of several names of one length, for names that grow: a call has some of the
+// last call's, each longer by a character. Where only a state goes from place to place it is kept, and
+// the new character alone is read; the first call's names are all the same.
+function reader(stage) {
+  const kinds = everyLayer(stage.layers).map(({ kind }) => kind);
+  const recurs = kinds.includes("gru") && !kinds.includes("convolution");
+  let rows; // a name -> its row in the memory
+  let memory = new Map();
+  return (names) => {
+    let contexts = names.map((name) => contextFor(stage, name));
+    if (recurs && !rows) contexts = contexts.slice(0, 1);
+    if (recurs && rows) {
+      contexts = names.map((name) => [name.at(-1)]);
+      const kept = ([{ hidden: H }, state]) => {
+        const own = new Float32Array(names.length * H);
+        names.forEach((name, i) => own.set(state.subarray(rows.get(name) * H, (rows.get(name) + 1) * H), i * H));
+        return own;
+      };
+      memory = new Map([...memory].map((entry) => [entry[0], kept(entry)]));
+    }
+    rows = new Map(names.map((name, i) => [name, Math.min(i, contexts.length - 1)]));
+    const T = contexts[0].length;
+    const { data, shape } = forward(stage, Int32Array.from(contexts.flatMap((context) => [...context])), T, recurs ? memory : undefined).at(-1);
+    const V = shape.at(-1);
+    const apart = data.length / contexts.length; // a row of logits, or one a place, of which the last counts
+    return names.map((name) => data.subarray((rows.get(name) + 1) * apart - V, (rows.get(name) + 1) * apart));
+  };
+}
+
 // A small generator of random numbers in [0, 1) that a seed repeats (mulberry32).
 function random(seed) {
   return () => {
@@ -156,15 +328,13 @@ function random(seed) {
 function sample(stage, start, howMany, draw, { temperature = 1, topK, topP, machine, maxLength = 40 } = {}) {
   const names = Array.from({ length: howMany }, () => [...start]);
   const states = new Map(machine ? names.map((name) => [name, machine.start]) : []);
+  const read = reader(stage);
   let open = names;
   for (let length = start.length; length < maxLength + Boolean(machine) && open.length; length++) {
-    const contexts = new Int32Array(open.length * stage.blockSize);
-    open.forEach((name, i) => contexts.set(contextOf(name, stage.blockSize), i * stage.blockSize));
-    const { data, shape } = logits(stage, contexts);
-    const V = shape.at(-1);
+    const rows = read(open);
     open = open.filter((name, i) => {
       const allowed = machine?.allowed(states.get(name));
-      const p = softmax(data.subarray(i * V, (i + 1) * V), temperature, topK, topP, allowed);
+      const p = softmax(rows[i], temperature, topK, topP, allowed);
       let left = draw();
       let drawn = p.findIndex((share) => (left -= share) < 0);
       if (drawn < 0) drawn = p.findLastIndex((share) => share > 0); // rounding ate the last bit

