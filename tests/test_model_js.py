@@ -20,9 +20,9 @@ WHOLE = Recipe(None, None, "")
 FRONT = Path(widgets.__file__).parent / "model.js"
 
 
-def ask(function: str, model, recipe=WHOLE, **given):
+def ask(function: str, model, recipe=WHOLE, *, halve_above=10**9, **given):
     """What a JavaScript function of (stage, given) returns for a model as the page holds it."""
-    stages, weights = widgets.packed({"": (recipe, model)})
+    stages, weights = widgets.packed({"": (recipe, model)}, halve_above)
     given = json.dumps({"stages": stages, "weights": base64.b64encode(weights).decode(), **given})
     script = f"""{FRONT.read_text(encoding="utf-8")}
         const given = JSON.parse(require("fs").readFileSync(0, "utf8"));
@@ -68,18 +68,12 @@ def odd():
     ])  # fmt: skip
 
 
-@pytest.fixture
-def whole_floats(monkeypatch):
-    """Everything as 32-bit floats, however large."""
-    monkeypatch.setattr(widgets, "HALVED", 10**9)
-
-
 BUILT = {"small": lambda: winner("small"), "open": lambda: winner("open"), "odd": odd}
 
 
 @pytest.mark.parametrize("name", BUILT)
 @pytest.mark.parametrize("T", [1, 5, 13])
-def test_logits_of_whole_names_are_pytorchs_at_every_place(whole_floats, name, T):
+def test_logits_of_whole_names_are_pytorchs_at_every_place(name, T):
     model, x = BUILT[name](), drawn(6, T)
     in_page = torch.tensor(ask(LOGITS, model, x=x.flatten().tolist(), T=T)).view(6, T, 27)
     with evaluating(model):
@@ -90,7 +84,7 @@ def test_logits_of_whole_names_are_pytorchs_at_every_place(whole_floats, name, T
 def test_logits_of_windows_are_pytorchs(name):
     model, x = models.pretrained(name), drawn(50, MODELS[name].block_size)
     in_page = torch.tensor(ask(LOGITS, model, MODELS[name], x=x.flatten().tolist())).view(50, 27)
-    torch.testing.assert_close(in_page, model(x), atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(in_page, model(x), atol=1e-5, rtol=1e-5)
 
 
 def moved(model, x, chosen):
@@ -103,7 +97,7 @@ def moved(model, x, chosen):
 
 @pytest.mark.parametrize("name", BUILT)
 @pytest.mark.parametrize("T", [1, 4, 12])
-def test_the_influence_of_every_character_is_pytorchs(whole_floats, name, T):
+def test_the_influence_of_every_character_is_pytorchs(name, T):
     model, x = BUILT[name](), drawn(T)
     for chosen in (0, 5):
         in_page = torch.tensor(ask(INFLUENCE, model, x=x.tolist(), chosen=chosen))
@@ -126,7 +120,7 @@ def next_logits(model, name):
 
 
 @pytest.mark.parametrize("name, seen", [("small", 8), ("open", None), ("odd", None)])
-def test_a_stage_is_asked_with_what_it_can_see(name, seen, whole_floats):
+def test_a_stage_is_asked_with_what_it_can_see(name, seen):
     text, model = "maximilianne", BUILT[name]()
     function = """(stage, { indices }) => {
       const context = contextFor(stage, indices);
@@ -149,7 +143,7 @@ def test_a_short_name_is_not_padded():
 
 
 @pytest.mark.parametrize("name", [*BUILT, "scaled"])
-def test_names_that_grow_are_asked_as_each_alone(whole_floats, name):
+def test_names_that_grow_are_asked_as_each_alone(name):
     """As sampling does it: names end in the middle of the list, and the others go on."""
     model, recipe = (models.pretrained(name), MODELS[name]) if name in MODELS else (BUILT[name](), WHOLE)
     function = """(stage, { steps }) => {
@@ -172,7 +166,7 @@ def test_names_that_grow_are_asked_as_each_alone(whole_floats, name):
 
 
 @pytest.mark.parametrize("name", BUILT)
-def test_the_likeliest_name_is_pythons(whole_floats, name):
+def test_the_likeliest_name_is_pythons(name):
     model = BUILT[name]()
     function = "(stage, { start }) => sample(stage, start, 3, Math.random, { topK: 1, maxLength: 20 })"
     for prefix in ("", "an", "christop"):
@@ -195,18 +189,30 @@ def test_every_16_bit_float_is_read_as_itself():
     assert torch.equal(torch.tensor(read), finite.float())
 
 
-def test_a_large_model_goes_in_as_16_bit_floats():
-    """As the page has them, its logits are PyTorch's for the rounded weights."""
-    large = winner("open")
-    stages, weights = widgets.packed({name: (WINNERS[name], winner(name)) for name in WINNERS})
-    assert [stage.get("bits") for stage in stages] == [None, 16]
-    assert len(weights) == pytest.approx(4 * 76_579 + 2 * models.count_parameters(large), abs=8_000)
-    x = drawn(6, 9)
-    rounded = winner("open").to(dtype=torch.float16).to(dtype=torch.float32)
-    in_page = torch.tensor(ask(LOGITS, large, x=x.flatten().tolist(), T=9)).view(6, 9, 27)
-    with evaluating(rounded), evaluating(large):
+@pytest.mark.parametrize("name", ["open", "small", "scaled"])
+def test_a_large_model_goes_in_with_halved_weights(name):
+    """As the page has it, its logits are PyTorch's for the rounded weights."""
+    recipe = (MODELS | WINNERS)[name]
+    model, T = winner(name) if name in WINNERS else models.pretrained(name), recipe.block_size or 9
+    x, rounded = drawn(6, T), widgets.halved(model)
+    answer = ask(LOGITS, model, recipe, halve_above=50_000, x=x.flatten().tolist(), T=T)
+    with evaluating(rounded), evaluating(model):
+        in_page = torch.tensor(answer).view(rounded(x).shape)
         torch.testing.assert_close(in_page, rounded(x), atol=1e-5, rtol=1e-5)
-        assert 1e-5 < (in_page - large(x)).abs().max() < 0.02
+        assert 1e-5 < (in_page - model(x)).abs().max() < 0.02
+
+
+def test_only_large_models_are_halved_and_only_their_tables_and_matrices():
+    both = {name: (WINNERS[name], winner(name)) for name in WINNERS}
+    small, large = (models.count_parameters(model) for _, model in both.values())
+    stages, weights = widgets.packed(both)
+    assert len(weights) == pytest.approx(4 * small + 2 * large, abs=8_000)
+    assert all(
+        len(layer[name]) == 2 for layer in stages[0]["layers"] for name in ("weight",) if name in layer
+    )
+    embedding, gru, linear = stages[1]["layers"]
+    assert [embedding["weight"][2], gru["weight"][2], gru["recurrent"][2], linear["weight"][2]] == [16] * 4
+    assert [len(gru["bias"]), len(gru["recurrentBias"]), len(linear["bias"])] == [2] * 3
 
 
 @pytest.mark.parametrize("order", [("small", "open"), ("open", "small"), ("open", "mlp")])
@@ -221,19 +227,16 @@ def test_models_of_both_widths_share_one_string(order):
     }"""
     given = {"all": stages, "bytes": base64.b64encode(weights).decode(), "x": [0, 5, 13], "odd": 3}
     for found, (name, model) in zip(ask(function, both[order[0]], **given), both.items(), strict=True):
-        if name == "open":
-            model = model.to(dtype=torch.float16).to(dtype=torch.float32)
-        with evaluating(model):
-            wanted = model(torch.tensor([[0, 5, 13]])).reshape(-1, 27)[-1]
+        with evaluating(widgets.halved(model) if name == "open" else model) as asked:
+            wanted = asked(torch.tensor([[0, 5, 13]])).reshape(-1, 27)[-1]
         torch.testing.assert_close(torch.tensor(found), wanted, atol=1e-5, rtol=1e-5)
 
 
-def test_a_number_too_large_for_16_bits_is_refused(monkeypatch):
-    monkeypatch.setattr(widgets, "HALVED", 10)
+def test_a_number_too_large_for_16_bits_is_refused():
     model = Sequential([Embedding(27, 2)])
     model.layers[0].weight[3, 1] = 70_000.0
     with pytest.raises(ValueError, match="finite numbers that 16 bits hold, got 70000"):
-        widgets.packed({"": (WHOLE, model)})
+        widgets.packed({"": (WHOLE, model)}, halve_above=10)
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm"])

@@ -19,7 +19,7 @@ from common.models import MODELS, WINNERS, as_convolution, count_parameters, pre
 from common.optim import SGD, Adam, RMSprop
 from common.sample import reshaped
 from common.vocabulary import Vocabulary
-from common.widgets import HALVED
+from common.widgets import halved
 from conftest import ROOT
 
 PLAYGROUND = "playground.html"
@@ -46,6 +46,12 @@ def contexts(name, count):
     return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:count]]
 
 
+def in_the_page(name):
+    """A trained model as the playground's page has it, which halves the weights of its larger ones."""
+    model = pretrained(name)
+    return halved(model) if count_parameters(model) > 50_000 else model
+
+
 # ---- the same models ---------------------------------------------------------------------
 
 
@@ -53,18 +59,10 @@ def contexts(name, count):
 def test_the_pages_logits_are_pytorchs(open_live, name):
     page, x = open_live(PLAYGROUND), contexts(name, 1_000)
     ask = "([name, x]) => document.querySelector('.wn-playground').wavenet.logits(name, x)"
-    in_page = torch.tensor(page.evaluate(ask, [name, x.flatten().tolist()])).view(1_000, -1)
-    model = pretrained(name)
+    found = torch.tensor(page.evaluate(ask, [name, x.flatten().tolist()])).view(1_000, -1)
+    model = in_the_page(name)
     with evaluating(model):
-        assert (in_page - model(x)).abs().max() < 1e-4
-
-
-def in_the_page(name):
-    """A trained winner with its numbers as the page has them: of 16 bits, where it is large."""
-    model = pretrained(name)
-    if count_parameters(model) > HALVED:
-        model.to(dtype=torch.float16).to(dtype=torch.float32)
-    return model
+        assert (found - model(x)).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("name", WINNERS)
@@ -79,7 +77,7 @@ def test_the_winners_logits_are_pytorchs(open_live, name):
 
 @pytest.mark.parametrize("name", ["hierarchical-bug", "hierarchical", "scaled"])
 def test_the_pages_gradients_are_pytorchs(open_live, name):
-    page, model = open_live(PLAYGROUND), pretrained(name)
+    page, model = open_live(PLAYGROUND), in_the_page(name)
     ask = "([name, x, chosen]) => document.querySelector('.wn-tree').wavenet.influence(name, x, chosen)"
     for chosen, x in enumerate(contexts(name, 20)):
         embedded = model.layers[0](x[None]).detach().requires_grad_()
@@ -87,8 +85,8 @@ def test_the_pages_gradients_are_pytorchs(open_live, name):
         for layer in model.layers[1:]:
             out = layer(out)
         torch.log_softmax(out, -1)[0, chosen].backward()
-        in_page = torch.tensor(page.evaluate(ask, [name, x.tolist(), chosen]))
-        torch.testing.assert_close(in_page, embedded.grad[0].norm(dim=1), atol=1e-5, rtol=1e-4)
+        found = torch.tensor(page.evaluate(ask, [name, x.tolist(), chosen]))
+        torch.testing.assert_close(found, embedded.grad[0].norm(dim=1), atol=1e-5, rtol=1e-4)
 
 
 # ---- the playground -------------------------------------------------------------------------
@@ -195,10 +193,12 @@ def test_winners_see_the_name_and_no_padding(open_live, axe):
             logits = Sequential(model.layers[1:])(vectors)[0, -1]
             torch.log_softmax(logits, 0)[p.argmax()].backward()
             moves = vectors.grad[0].norm(dim=1)[-len(seen) :]
-            bars = panel.locator(".wn-weighed").evaluate_all(
+            shares = panel.locator(".wn-weighed").evaluate_all(
                 "all => all.map((one) => Number(one.style.getPropertyValue('--wn-share')))"
             )
-            torch.testing.assert_close(torch.tensor(bars), moves / moves.max(), atol=2e-3, rtol=0)
+            torch.testing.assert_close(
+                torch.tensor(shares, dtype=p.dtype), moves / moves.max(), atol=2e-3, rtol=0
+            )
             place = int(moves.argmax())
             said = f"depends most on “{seen[place]}”, place {place + 1} of {len(seen)}."
             assert (said in panel.inner_text()) == bool(prefix)

@@ -6,6 +6,7 @@ JupyterLab runs it live, and the rendered page runs the same code by itself. Wha
 comes back as traits too (`prefix`, `level`, `window`, ...), for a kernel that listens.
 """
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from ..models import MODELS, WINNERS, Recipe, count_parameters
 from ..vocabulary import Vocabulary
 
 HERE = Path(__file__).parent
-HALVED = 100_000  # a model of more parameters goes into the page as 16-bit floats: half the bytes
+HALVE_ABOVE = 100_000  # a model of more parameters goes into the page with `halved` weights
 
 
 def _source(*names: str) -> str:
@@ -132,25 +133,37 @@ class RunExplorer(anywidget.AnyWidget):
     only = traitlets.Unicode().tag(sync=True)
 
 
-def packed(models: Mapping[str, tuple[Recipe, Sequential]]) -> tuple[list[dict], bytes]:
+def halved(model: Sequential) -> Sequential:
+    """A copy with the weights that the page has of a large model: tables and matrices as 16-bit floats."""
+    tensors = {
+        name: t.to(torch.float16).to(t.dtype) if t.ndim > 1 else t.clone()
+        for name, t in model.tensors().items()
+    }
+    return copy.deepcopy(model).load(tensors)
+
+
+def packed(
+    models: Mapping[str, tuple[Recipe, Sequential]], halve_above: int = HALVE_ABOVE
+) -> tuple[list[dict], bytes]:
     """Trained models as the front end reads them: a description of each, and all numbers in one string.
 
-    Numbers are little-endian floats of 32 bits, or of 16 in a model of more than HALVED parameters; a
-    tensor is written down as [start, length], counted in its own model's floats from the beginning of
-    the string. BatchNorm goes in as what it is in evaluation mode: a scale and a shift a channel;
-    Dropout, which is nothing then, not at all. ValueError for a layer that the front end does not
-    know, and for a number that 16 bits cannot hold.
+    Numbers are little-endian floats of 32 bits, and a tensor is written down as [start, length] in
+    them. Tables and matrices of models with more than `halve_above` parameters have 16 bits a number,
+    half the bytes: [start, length, 16], counted in 16-bit floats. BatchNorm goes in as what it is in
+    evaluation mode, a scale and a shift a channel; Dropout, which is nothing then, not at all.
+    ValueError for a layer that the front end does not know, and for a number that does not fit.
     """
-    numbers, stages, bits = bytearray(), [], 32
+    numbers, stages, large = bytearray(), [], False
 
     def store(tensor):
+        bits = 16 if large and tensor.ndim > 1 else 32
         kept = tensor.detach().cpu().to(torch.float16 if bits == 16 else torch.float32).flatten()
         if not kept.isfinite().all():
             raise ValueError(f"expected finite numbers that {bits} bits hold, got {tensor.abs().max():g}")
         start = len(numbers) * 8 // bits
         numbers.extend(kept.numpy().astype("<f2" if bits == 16 else "<f4").tobytes())
         numbers.extend(bytes(-len(numbers) % 4))  # the next tensor may have 32 bits
-        return [start, len(kept)]
+        return [start, len(kept), *([bits] if bits == 16 else [])]
 
     def describe_all(layers):
         return [describe(layer) for layer in layers if not isinstance(layer, Dropout)]
@@ -193,10 +206,9 @@ def packed(models: Mapping[str, tuple[Recipe, Sequential]]) -> tuple[list[dict],
         raise ValueError(f"expected a layer that the page can compute, got {layer!r}")
 
     for name, (recipe, model) in models.items():
-        bits = 16 if count_parameters(model) > HALVED else 32
-        short = {"bits": bits} if bits == 16 else {}
+        large = count_parameters(model) > halve_above
         stages.append({
-            "name": name, "title": recipe.title, "blockSize": recipe.block_size, **short,
+            "name": name, "title": recipe.title, "blockSize": recipe.block_size,
             "parameters": count_parameters(model), "layers": describe_all(model.layers),
         })  # fmt: skip
     return stages, bytes(numbers)
@@ -216,6 +228,7 @@ def playground(
     *,
     compare: bool | str = False,
     prefix: str = "",
+    halve_above: int = HALVE_ABOVE,
     **rules,
 ) -> Playground:
     """Type a prefix, see what comes next, let the models write names; two of them side by side.
@@ -223,13 +236,14 @@ def playground(
     models: trained models by their names in `MODELS` and `WINNERS`; the first is shown, and with
     `compare` the last beside it, or the one that it names.
     training_names: what a generated name must not be among to count as new.
+    halve_above: as `packed` takes it, for a page that grows too large.
     rules: what is cut off at first: top_k (0: nothing), top_p, pattern, alphabet, shortest,
     longest (0: any), only_new.
     """
     unknown = set(rules) - {"top_k", "top_p", "pattern", "alphabet", "shortest", "longest", "only_new"}
     if unknown:
         raise ValueError(f"expected rules of the playground, got {sorted(unknown)}")
-    stages, weights = packed(_named(models, MODELS | WINNERS))
+    stages, weights = packed(_named(models, MODELS | WINNERS), halve_above)
     right = stages[-1]["name"] if compare is True else compare or ""
     if right and right not in models:
         raise ValueError(f"expected compare to be one of {list(models)}, got {right!r}")
@@ -240,12 +254,20 @@ def playground(
     )  # fmt: skip
 
 
-def tree(models: Mapping[str, Sequential], vocabulary: Vocabulary, text: str, *, level: int = 0) -> Tree:
+def tree(
+    models: Mapping[str, Sequential],
+    vocabulary: Vocabulary,
+    text: str,
+    *,
+    level: int = 0,
+    halve_above: int = HALVE_ABOVE,
+) -> Tree:
     """Watch a tree fuse the last characters of a text, level by level, and what its prediction depends on.
 
-    models: trees by their names in `MODELS`. level: how far it is fused at first.
+    models: trees by their names in `MODELS`. level: how far it is fused at first. halve_above:
+    as `packed` takes it.
     """
-    stages, weights = packed(_named(models))
+    stages, weights = packed(_named(models), halve_above)
     return Tree(
         stages=stages, weights=weights, characters="".join(vocabulary.characters), text=text, level=level
     )

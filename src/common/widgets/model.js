@@ -2,23 +2,21 @@
 //
 // A tensor is { data: Float32Array, shape }. A stage is what `common.widgets.packed` makes of a
 // Sequential: its layers in order, their numbers at offsets into one string of floats of 32 bits, or of
-// 16 where the stage says so. A stage without a block size takes whole names, each with a dot in front.
+// 16 where that is said. A stage without a block size takes whole names, each with a dot in front.
 
 const NUMBERS = ["weight", "bias", "before", "scale", "shift", "recurrent", "recurrentBias"];
 
 function readStages(stages, bytes) {
   const all = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength);
-  return stages.map((stage) => {
-    const numbers = ([start, length]) =>
-      stage.bits === 16 ? fromHalves(new Uint16Array(all, 2 * start, length)) : new Float32Array(all, 4 * start, length);
-    const read = (layer) => {
-      const whole = { ...layer };
-      for (const name of NUMBERS) if (layer[name]) whole[name] = numbers(layer[name]);
-      if (layer.layers) whole.layers = layer.layers.map(read);
-      return whole;
-    };
-    return read(stage);
-  });
+  const numbers = ([start, length, bits]) =>
+    bits === 16 ? fromHalves(new Uint16Array(all, 2 * start, length)) : new Float32Array(all, 4 * start, length);
+  const read = (layer) => { // or a stage, which is layers too
+    const whole = { ...layer };
+    for (const name of NUMBERS) if (layer[name]) whole[name] = numbers(layer[name]);
+    if (layer.layers) whole.layers = layer.layers.map(read);
+    return whole;
+  };
+  return stages.map(read);
 }
 
 // Floats of 16 bits, a sign, 5 bits of exponent and 10 of fraction, as floats of 32. (Not every browser
