@@ -56,6 +56,13 @@ def test_muon_leaves_embeddings_of_places_to_adamw():
     assert kinds["0.weight"] == kinds["1.weight"] == "AdamW" and kinds["2.1.weight"] == "Muon"
 
 
+def test_muon_knows_that_borrowed_matrices_have_their_outputs_first():
+    gru, ours = assigned(built(BUILDS[2]), Muon()), assigned(built(BUILDS[3]), Muon())
+    borrowed = [own for name, own in gru.items() if "weight_ih" in name or "weight_hh" in name]
+    assert len(borrowed) == 2 and all(own.outputs_first for own in borrowed)
+    assert not ours["2.1.weight"].outputs_first
+
+
 def test_bad_sizes_are_refused():
     with pytest.raises(ValueError, match="expected one of"):
         recurrent(cell="abacus")

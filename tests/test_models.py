@@ -31,6 +31,7 @@ from common.models import (
     BatchOnlyBatchNorm1d,
     as_convolution,
     count_parameters,
+    dilated,
     flat,
     hierarchical,
     predictions,
@@ -380,3 +381,12 @@ def test_wavenet_drops_out_inside_its_blocks():
 def test_wavenet_needs_a_block():
     with pytest.raises(ValueError, match="at least one dilation, got none"):
         wavenet(dilations=())
+
+
+def test_levels_of_a_dilated_tree_may_differ_in_width():
+    model = dilated(n_hidden=(8, 8, 16), residual=True, generator=torch.Generator().manual_seed(0))
+    assert model(torch.zeros((2, 5), dtype=torch.long)).shape == (2, 5, 27)
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds.count("Residual") == 1  # around the one level whose input is as wide as its output
+    with pytest.raises(ValueError, match="expected one n_hidden a dilation, 3, got"):
+        dilated(n_hidden=(8, 8))
