@@ -5,8 +5,9 @@
 LIST is lecture (with --names, the lecture's own file), shipped or distinct. The runs stand in
 `data/challenge.json`. Every seed is a process and a folder of its own, kept in
 `data/cache/challenge/LIST/KEY/SEED`, so a run that was interrupted goes on and a finished one is not
-trained again. The results go to `data/results/challenge.json`. The test split stays closed, except for
-the entries marked "final" with --final.
+trained again. The results go to `data/results/challenge.json`. The test split stays closed. With --final
+it is opened for the entries marked so, and seed 0 of the winners on the shipped list goes to
+`data/models`.
 """
 
 import argparse
@@ -20,9 +21,9 @@ import torch
 import torch.nn.functional as F
 
 from common.evaluate import RESULTS, spread
-from common.experiments import Run, data, load_model
+from common.experiments import Run, data, load_model, publish
 from common.files import read_json, write_json
-from common.models import predictions
+from common.models import PRETRAINED, WINNERS, predictions
 from common.provenance import ROOT
 
 PLAN = ROOT / "data" / "challenge.json"
@@ -67,7 +68,8 @@ def collected(key: str, plan: dict, options) -> dict:
     reports = [read_json(folder / "results.json") for folder in where]
     runs = [report["runs"][0] for report in reports]
     stored = {k: reports[0][k] for k in ("model", "sizes", "training", "names", "provenance")}
-    stored |= {k: entry[k] for k in ("title", "group", "arguments", "teachers") if k in entry} | {"runs": runs}
+    stored |= {k: entry[k] for k in ("title", "group", "arguments", "teachers") if k in entry}
+    stored["runs"] = runs
     if "curve" in reports[0]:
         values = [report["curve"]["val"] for report in reports]
         stored["curve"] = {"steps": reports[0]["curve"]["steps"], "val": values}
@@ -97,11 +99,14 @@ def main() -> int:
         parser.error(f"expected keys among {', '.join(plan)}, got {', '.join(unknown)}")
     chosen = options.only or [key for key, entry in plan.items() if options.list in entry["lists"]]
     for taught in (False, True):  # teachers first
-        jobs = [(k, seed) for k in chosen if ("teachers" in plan[k]) == taught for seed in range(plan[k]["seeds"])]
+        keys = [key for key in chosen if ("teachers" in plan[key]) == taught]
+        jobs = [(key, seed) for key in keys for seed in range(plan[key]["seeds"])]
         with ThreadPoolExecutor(options.processes) as pool:
             list(pool.map(lambda job: train(*job, plan, options), jobs))
     for key in chosen:
         one = collected(key, plan, options)
+        if options.final and options.list == "shipped" and key in WINNERS:
+            publish(folders(key, plan, options)[0], 0, PRETRAINED / f"{key}.safetensors")
         stored = read_json(STORED) if STORED.exists() else {}
         stored.setdefault(options.list, {})[key] = one
         write_json(STORED, stored)

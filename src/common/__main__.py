@@ -11,7 +11,7 @@ from string import ascii_lowercase
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from . import bench, constraints, experiments, roadmap
 from . import names as names_module
@@ -26,9 +26,9 @@ from .evaluate import (
     stored_spread,
     token_losses,
 )
-from .experiments import SPLITS, Run, load_model
+from .experiments import SPLITS, Run, load_model, publish
 from .files import read_json, replace_file, write_json
-from .models import MODELS, NETWORKS, PRETRAINED, RECIPES
+from .models import MODELS, NETWORKS, PRETRAINED, RECIPES, WINNERS
 from .provenance import ROOT
 from .sample import sample
 from .train import OPTIMIZERS, SCHEDULES, Config, device
@@ -329,7 +329,9 @@ def _results(options) -> None:
         collect = _ablation if options.name == BLOCKS else _collect
         write_json(RESULTS / f"{options.name}.json", collect(options.collect, options.names))
         if options.name == "shipped":
-            _publish(options.collect)
+            for folder in options.collect:
+                model = read_json(folder / "results.json")["model"]
+                publish(folder, 0, PRETRAINED / f"{model}.safetensors")
             if len(options.collect) == len(MODELS):
                 _draw_road(ROOT / "book" / "images" / "road.png")
     for path, text in _pages().items():
@@ -397,22 +399,6 @@ def _ablation(folders, path) -> dict:
             "provenance": report["provenance"],
         }
     return shared | {"variants": variants}
-
-
-def _publish(folders) -> None:
-    """The models that the pages run live: seed 0 of every run, with where it comes from."""
-    for folder in folders:
-        report = read_json(folder / "results.json")
-        model = load_model(folder, 0)
-        about = {
-            "model": report["model"], "seed": "0", "vocabulary": report["vocabulary"],
-            "names": report["names"]["sha256"], "steps": str(report["training"]["steps"]),
-            **{key: str(value) for key, value in report["provenance"].items()},
-        }  # fmt: skip
-        replace_file(
-            PRETRAINED / f"{report['model']}.safetensors",
-            lambda partial, model=model, about=about: save_file(model.tensors(), partial, about),
-        )
 
 
 def _looks(models, block_size, names, vocabulary) -> dict:
@@ -526,8 +512,8 @@ def _winners() -> str:
             measured.add(f"{p['date']}, commit `{p['commit']}`, {p['machine']}, torch {p['torch']}")
     header = ["network", "parameters", "list", "train", "validation", "test"]
     note = (
-        f"Mean ± standard deviation over {'/'.join(sorted(seeds))} seeds, in nats per character. Chosen on the "
-        f"validation split, which the test split was not part of. Measured on {'; '.join(sorted(measured))}."
+        f"Mean ± standard deviation over {'/'.join(sorted(seeds))} seeds, in nats per character. Chosen on "
+        f"the validation split; the test split was opened once. Measured on {'; '.join(sorted(measured))}."
     )
     return f"\n{markdown_table(header, rows, 'lrlrrr')}\n\n{note}\n"
 

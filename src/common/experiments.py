@@ -185,6 +185,17 @@ def load_model(folder: Path, seed: int):
     return recipe.sized(V, report.get("sizes", {})).load(tensors).eval()
 
 
+def publish(folder: Path, seed: int, path: Path) -> None:
+    """A trained model of a run's folder as one file, with where it comes from. For what pages run live."""
+    report, model = read_json(folder / "results.json"), load_model(folder, seed)
+    about = {
+        "model": report["model"], "seed": str(seed), "vocabulary": report["vocabulary"],
+        "names": report["names"]["sha256"], "steps": str(report["training"]["steps"]),
+        **{key: str(value) for key, value in report["provenance"].items()},
+    }  # fmt: skip
+    _save(path, model.tensors(), about)
+
+
 def _teachers(what: Run) -> list[dict]:
     """Who taught: the folders' names, and a digest of each model."""
     return [
@@ -301,8 +312,8 @@ def _claim(folder: Path, asked: dict) -> None:
     write_json(folder / "config.json", asked)
 
 
-def _save(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    whole = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+def _save(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, str] | None = None) -> None:
+    whole = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, about)
     replace_file(path, lambda partial: partial.write_bytes(whole))
 
 

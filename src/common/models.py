@@ -231,9 +231,7 @@ WINNERS = {
     "small": Recipe(
         partial(dilated, activation="silu", residual=True), None, "small winner, SiLU and residuals"
     ),
-    "open": Recipe(
-        partial(field.recurrent, n_embd=48, n_hidden=384, dropout=0.1), None, "open winner, a GRU"
-    ),
+    "open": Recipe(partial(field.recurrent, n_embd=48, n_hidden=384), None, "open winner, a GRU"),
 }  # of chapter 11, as they were trained; they are kept in `data/models` beside the stages
 
 
