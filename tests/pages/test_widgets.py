@@ -804,3 +804,25 @@ def test_the_same_front_end_runs_in_jupyterlab(browser, lab):
         assert panel.locator("li").count() == 20
     finally:
         page.close()
+
+
+# ---- chapter 11 ------------------------------------------------------------------------------
+
+
+def test_the_winners_stand_side_by_side_in_their_chapter(open_live, axe):
+    page = open_live("wavenet/11_beating_1993.html")
+    playground = page.locator(".wn-playground")
+    titles = [title.split("\n")[0] for title in playground.locator(".wn-title").all_inner_texts()]
+    assert titles == [recipe.title for recipe in WINNERS.values()]
+    playground.get_by_label("A name begins with").fill("mar")
+    context = torch.tensor([VOCABULARY.encode(".mar")])
+    for name in WINNERS:
+        model = pretrained(name)
+        model = halved(model) if count_parameters(model) > 100_000 else model
+        with evaluating(model):
+            p = torch.softmax(model(context)[0, -1], 0)
+        shown = playground.evaluate("(root, name) => root.wavenet.probabilities(name)", name)
+        torch.testing.assert_close(torch.tensor(shown, dtype=p.dtype), p, atol=1e-5, rtol=1e-4)
+    playground.get_by_role("button", name="Write 100 names").click()
+    assert playground.locator(".wn-names li").count() > 100
+    assert axe(page) == []
