@@ -500,7 +500,7 @@ def _winners() -> str:
     """Chapter 11's last table: both winners on all three lists."""
     stored = stored_results("challenge")
     lists = {"lecture": "the lecture's", "shipped": "this book's", "distinct": "this book's, each name once"}
-    rows, measured, seeds = [], set(), set()
+    rows, measured, seeds, training = [], set(), set(), {}
     for key in WINNERS:
         for name, title in lists.items():
             entry = stored[name][key]
@@ -508,12 +508,17 @@ def _winners() -> str:
             losses = [spread(run[split] for run in runs) for split in SPLITS]
             rows.append([entry["title"], f"{runs[0]['parameters']:,}", title, *losses])
             seeds.add(str(len(runs)))
+            how = entry["training"]
+            training[key] = f"{key} winner {how['steps']:,} steps of {how['batch_size']} names"
             p = entry["provenance"]
             measured.add(f"{p['date']}, commit `{p['commit']}`, {p['machine']}, torch {p['torch']}")
     header = ["network", "parameters", "list", "train", "validation", "test"]
+    teachers = stored["lecture"]["teachers"]["runs"]
     note = (
-        f"Mean ± standard deviation over {'/'.join(sorted(seeds))} seeds, in nats per character. Chosen on "
-        f"the validation split; the test split was opened once. Measured on {'; '.join(sorted(measured))}."
+        f"Mean ± standard deviation over {'/'.join(sorted(seeds))} seeds, in nats per character. "
+        f"Trained for: {', '.join(training.values())}; {how['optimizer']}, "
+        f"taught by {len(teachers)} networks of {teachers[0]['parameters']:,} parameters. "
+        f"Chosen on the validation split; the test split was opened once. Measured on {'; '.join(sorted(measured))}."
     )
     return f"\n{markdown_table(header, rows, 'lrlrrr')}\n\n{note}\n"
 

@@ -205,17 +205,23 @@ def test_winners_see_the_name_and_no_padding(open_live, axe):
     assert axe(page) == []
 
 
+def all_write_new_names(playground, pattern):
+    """Each panel writes 100 names of a pattern, none of the list; returns how many panels."""
+    playground.get_by_role("button", name="Write 100 names").click()
+    panels, known = playground.locator(".wn-panel").all(), set(SPLITS.train)
+    for panel in panels:
+        written = [item.split()[0] for item in panel.locator("li").all_inner_texts()]
+        assert len(written) == 100 and len(set(written)) > 20
+        assert all(re.fullmatch(pattern, name) and name not in known for name in written)
+    return len(panels)
+
+
 def test_winners_write_names_under_constraints(open_live):
     page = open_live(PLAYGROUND)
     playground = constrained(page, prefix="", pattern="a*n", alphabet="aeilnrsy", longest=9, only_new=True)
     playground.get_by_label("Model", exact=True).select_option("small")
     playground.get_by_label("Beside it").select_option("open")
-    playground.get_by_role("button", name="Write 100 names").click()
-    known = set(SPLITS.train)
-    for panel in playground.locator(".wn-panel").all():
-        written = [item.split()[0] for item in panel.locator("li").all_inner_texts()]
-        assert len(written) == 100 and len(set(written)) > 20
-        assert all(re.fullmatch("a[aeilnrsy]{0,7}n", name) and name not in known for name in written)
+    assert all_write_new_names(playground, "a[aeilnrsy]{0,7}n") == len(WINNERS)
 
 
 def test_bars_are_one_stop_for_the_tab_key(open_live):
@@ -317,12 +323,8 @@ def test_the_pages_nucleus_is_pythons(open_live, top_p):
 def test_written_names_meet_the_constraints(open_live, axe):
     page = open_live(PLAYGROUND)
     playground = constrained(page, prefix="", pattern="a???*n", alphabet="aeilnrsy", longest=7, only_new=True)
-    playground.get_by_role("button", name="Write 100 names").click()
-    known = set(SPLITS.train)
+    assert all_write_new_names(playground, "a[aeilnrsy]{3,5}n")
     for panel in playground.locator(".wn-panel").all():
-        written = [item.split()[0] for item in panel.locator("li").all_inner_texts()]
-        assert len(written) == 100 and len(set(written)) > 20
-        assert all(re.fullmatch("a[aeilnrsy]{3,5}n", name) and name not in known for name in written)
         assert panel.locator(".wn-ghost").evaluate_all(
             "all => all.filter((bar) => parseFloat(bar.style.height) > 0).length"
         )
