@@ -518,7 +518,8 @@ def _winners() -> str:
         f"Mean ± standard deviation over {'/'.join(sorted(seeds))} seeds, in nats per character. "
         f"Trained for: {', '.join(training.values())}; {how['optimizer']}, "
         f"taught by {len(teachers)} networks of {teachers[0]['parameters']:,} parameters. "
-        f"Chosen on the validation split; the test split was opened once. Measured on {'; '.join(sorted(measured))}."
+        "Chosen on the validation split; the test split was opened once. "
+        f"Measured on {'; '.join(sorted(measured))}."
     )
     return f"\n{markdown_table(header, rows, 'lrlrrr')}\n\n{note}\n"
 
