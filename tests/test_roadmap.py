@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 import pytest
 
 from common import roadmap
-from common.evaluate import LECTURE, stored_results, stored_spread
+from common.evaluate import LECTURE, spread, stored_results, stored_spread
 from common.models import MODELS, count_parameters
 
 STOPS = next(iter(roadmap.PARTS.values()))
@@ -30,6 +30,22 @@ def test_stops_show_the_stored_losses(road):
             assert place.own and place.measured == str(stored_spread(stop.model))
             assert place.lecture == LECTURE[stop.model][1]
     assert [stop.model for stop in STOPS if stop.model] == list(MODELS)
+
+
+def test_every_stop_says_a_loss_and_the_same_model_only_where_it_is_the_same(road):
+    assert all(re.match(r"\d\.\d{3}\b", place.says) for place in road)
+    same = [place.page[8:10] for place in road if "the same model" in place.says]
+    assert same == ["02", "07", "09", "10"]
+    blocks = spread(run["val"] for run in stored_results("blocks")["variants"]["all"]["runs"])
+    assert road[7].says == f"{blocks}, two epochs"
+    assert road[7].loss == road[6].loss and not road[7].own
+
+
+def test_the_last_stop_is_the_small_winner_of_the_challenge(road):
+    runs = stored_results("challenge")["shipped"]["small"]["runs"]
+    assert road[-1].own and road[-1].says == road[-1].measured == str(spread(run["val"] for run in runs))
+    assert road[-1].lecture is None and road[-1].loss < road[-2].loss
+    assert f"a mean over {len(runs)} seeds" in roadmap.page()
 
 
 def test_a_stop_without_a_model_stands_where_the_last_one_stood(road):
@@ -67,7 +83,7 @@ def test_every_stop_is_a_link_that_its_words_name(drawing, road):
     links = list(drawing.iter("a"))
     assert [link.get("href") for link in links] == [f"{place.page}.html" for place in road]
     for link, place in zip(links, road, strict=True):
-        loss = f"{place.measured} ◆ {place.lecture:.3f}" if place.own else f"{place.loss:.3f}, the same model"
+        loss = place.says if place.lecture is None else f"{place.measured} ◆ {place.lecture:.3f}"
         name = " ".join("".join(link.itertext()).split())
         assert name == f"{place.number} {place.title} {place.change} {loss}"
 
@@ -100,5 +116,6 @@ def test_the_page_has_both_drawings_and_the_words():
     assert "\n| 2 | [Layers like PyTorch's](wavenet/02_pytorchified_layers.ipynb) |" in page
     assert f"over {len(stored_results()['models']['mlp']['runs'])} seeds" in page
     assert "starts at 2.105" in page
+    assert "| 2.110, the same model |" in page
     ids = re.findall(r' id="([^"]+)"', page)
     assert len(ids) == len(set(ids))

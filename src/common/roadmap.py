@@ -9,7 +9,7 @@ from html import escape
 from textwrap import wrap
 from typing import NamedTuple
 
-from .evaluate import LECTURE, markdown_table, stored_results, stored_spread
+from .evaluate import LECTURE, Spread, markdown_table, spread, stored_results, stored_spread
 from .provenance import ROOT
 
 
@@ -17,11 +17,15 @@ class Stop(NamedTuple):
     """A chapter on the road. `model` names the measured model, where the chapter brings a new one.
 
     `change` may hold {parameters} and {before}: the sizes of this stop's model and of the last one.
+    `winner` names an entry of the challenge: a model that was trained in another way. `variant` names
+    one of chapter 8's ablation: it is trained for too short a time to move the road.
     """
 
     page: str
     change: str
     model: str | None = None
+    winner: str | None = None
+    variant: str | None = None
 
 
 PARTS = {
@@ -51,6 +55,7 @@ PARTS = {
         Stop(
             "wavenet/08_wavenet_blocks",
             "The blocks: gates, sums and skips, each alone and all together; and sound.",
+            variant="all",
         ),
         Stop(
             "wavenet/09_sampling",
@@ -63,13 +68,17 @@ PARTS = {
         Stop(
             "wavenet/11_beating_1993",
             "The challenge: the same size, another optimiser, and teachers; and what a number is worth.",
+            winner="small",
         ),
     ),
 }
 
 
 class Place(NamedTuple):
-    """A stop with what is drawn of it. The road runs at `loss`; `own`: it is that of a new model."""
+    """A stop with what is drawn of it. The road runs at `loss`; `own`: it is that of a new model.
+
+    `says` is the loss in words; `lecture` is there for the lecture's own models only.
+    """
 
     number: int
     title: str
@@ -79,27 +88,43 @@ class Place(NamedTuple):
     measured: str
     lecture: float | None
     own: bool
+    says: str
 
 
 def places(stops) -> list[Place]:
     """The stops with titles and losses. A stop without a model of its own stands where the last one stood."""
     found, models, at, size = [], stored_results()["models"], None, None
     for number, stop in enumerate(stops, start=1):
+        change = stop.change
         if stop.model:
-            at, before, size = stop.model, size, models[stop.model]["runs"][0]["parameters"]
+            at, before, size = stored_spread(stop.model), size, models[stop.model]["runs"][0]["parameters"]
             change = stop.change.format(parameters=size, before=before)
-        elif at:
-            change = stop.change
-        else:
+        elif stop.winner:
+            at = _measured(_winner(stop))
+        elif at is None:
             raise ValueError(f"{stop.page}: the first stop of a road needs a model")
-        spread = stored_spread(at)
+        own, says = bool(stop.model or stop.winner), f"{at.mean:.3f}, the same model"
+        if own:
+            says = str(at)
+        elif stop.variant:
+            says = f"{_measured(_variant(stop))}, two epochs"
+        lecture = LECTURE[stop.model][1] if stop.model else None
         found.append(
-            Place(
-                number, _title(stop.page), stop.page, change, spread.mean, str(spread),
-                LECTURE[at][1], bool(stop.model),
-            )
-        )  # fmt: skip
+            Place(number, _title(stop.page), stop.page, change, at.mean, str(at), lecture, own, says)
+        )
     return found
+
+
+def _winner(stop) -> list[dict]:
+    return stored_results("challenge")["shipped"][stop.winner]["runs"]
+
+
+def _variant(stop) -> list[dict]:
+    return stored_results("blocks")["variants"][stop.variant]["runs"]
+
+
+def _measured(runs) -> Spread:
+    return spread(run["val"] for run in runs)
 
 
 def _title(page: str) -> str:
@@ -120,13 +145,25 @@ def page() -> str:
 
 def _introduction() -> str:
     seeds = min(len(entry["runs"]) for entry in stored_results()["models"].values())
-    start = next(stop.model for stops in PARTS.values() for stop in stops)
+    stops = [(number, stop) for stops in PARTS.values() for number, stop in enumerate(stops, start=1)]
+    start = stops[0][1].model
+    asides = [
+        f"The networks of chapter {number} are trained for two epochs only: their loss, a mean over "
+        f"{len(_variant(stop))} seeds, does not move the road. "
+        for number, stop in stops
+        if stop.variant
+    ] + [
+        f"The model of chapter {number} was trained in another way; its loss is a mean over "
+        f"{len(_winner(stop))} seeds. "
+        for number, stop in stops
+        if stop.winner
+    ]
     return (
-        "The road down, chapter by chapter. Each stop says what changes there, and where the validation "
-        f"loss stands afterwards: mean ± standard deviation over {seeds} seeds on this book's list. A "
-        "diamond ◆ is the lecture's own figure for the same model, a single run on its own list; the "
-        f"lecture's road starts at {LECTURE[start][1]:.3f}. A hollow stop brings no new model. Every stop "
-        "is a link."
+        "The road down, chapter by chapter. Each stop says what changes there, and a validation loss: "
+        f"mean ± standard deviation over {seeds} seeds on this book's list. A diamond ◆ is the lecture's "
+        "own figure for the same model, a single run on its own list; the lecture's road starts at "
+        f"{LECTURE[start][1]:.3f}. A hollow stop stands where the one before it stood. "
+        f"{''.join(asides)}Every stop is a link."
     )
 
 
@@ -136,8 +173,8 @@ def _in_words(road) -> str:
             place.number,
             f"[{place.title}]({place.page}.ipynb)",
             place.change,
-            place.measured if place.own else "the same model",
-            f"{place.lecture:.3f}" if place.own else "",
+            place.says,
+            "" if place.lecture is None else f"{place.lecture:.3f}",
         ]
         for place in road
     ]
@@ -232,15 +269,16 @@ def _stop(layout, place, lines, y, x_of, narrow) -> str:
     """One stop: a link around its mark on the road and its words, which are the link's name."""
     x, bottom = x_of(place.loss), y + LINE * len(lines) + 9
     kind = "own" if place.own else "same"
-    lecture = f'<tspan class="road-lecture" dx="8">◆ {place.lecture:.3f}</tspan>' if place.own else ""
-    loss = f"{place.measured} {lecture}" if place.own else f"{place.loss:.3f}, the same model"
+    loss = place.says
+    if place.lecture is not None:
+        loss += f' <tspan class="road-lecture" dx="8">◆ {place.lecture:.3f}</tspan>'
     parts = [
         f'<a href="{place.page}.html">',
         f'<rect class="road-hit" x="2" y="{y - 17}" width="{layout.width - 4}" height="{bottom - y + 29}"/>',
         f'<circle class="road-{kind}" cx="{x:.1f}" cy="{y + 4}" r="12"/>',
         f'<text class="road-number road-number-{kind}" x="{x:.1f}" y="{y + 9}">{place.number}</text>',
     ]
-    if place.own and not narrow:  # on a narrow drawing it would lie under the circle
+    if place.lecture is not None and not narrow:  # on a narrow drawing it would lie under the circle
         parts.append(f'<path class="road-diamond" d="M{x_of(place.lecture):.1f} {y + 19}l5 5-5 5-5-5z"/>')
     for index, (style, line) in enumerate(lines):
         text = escape(line, quote=False)

@@ -1,7 +1,7 @@
 """The training loop: the lecture's, readable; and the same numbers sooner.
 
-`plain_steps` is the loop of chapter 1. `common.stacked` computes the same for S models at once,
-compiled. `train` chooses between the two, reports progress and keeps checkpoints.
+`plain_steps` is the loop of chapter 1, with what later chapters add. `common.stacked` computes the
+same for S models at once, compiled. `train` chooses between the two, reports progress and keeps checkpoints.
 """
 
 import copy
