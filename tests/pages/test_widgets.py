@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -596,11 +597,12 @@ def test_batchnorms_axes_change_the_noise(open_live):
 
     separate = noise()
     assert len(separate) == 4 and widget.locator(".wn-group").count() == 4
-    assert all(0.14 < each < 0.22 for each in separate), "each is a mean of 32"
+    assert all(0.02 < each < 0.27 for each in separate), "each is a mean of 32"
+    assert separate[0] < 0.6 * separate[3], "one ruler: the first pair varies less than the last"
     widget.get_by_label("dimensions 0 and 1").check()
     [pooled] = noise()
     assert widget.locator(".wn-group").count() == 1
-    assert pooled < 0.75 * min(separate)
+    assert pooled < 0.75 * statistics.fmean(each**2 for each in separate) ** 0.5
     widget.get_by_label("Batch", exact=False).first.focus()
     page.keyboard.press("End")
     assert noise()[0] < 0.7 * pooled and "128 × 4 = 512" in widget.inner_text()

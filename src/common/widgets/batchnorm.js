@@ -60,13 +60,14 @@ function render({ model, el }) {
     const now = groupsOf(current, c);
     const before = past.map((x) => groupsOf(x, c).map(mean)); // (BATCHES, groups)
     const noise = now.map((_, g) => deviation(before.map((means) => means[g])));
-    const ruler = now.map((_, g) => deviation(past.flatMap((x) => groupsOf(x, c)[g])));
-    const relative = noise.map((sd, g) => sd / (ruler[g] || 1));
+    // one ruler for both choices of axes: all numbers of the channel, whatever their place
+    const ruler = deviation(past.flatMap((x) => groupsOf(x, c).flat())) || 1;
+    const relative = noise.map((sd) => sd / ruler);
     const numbers = now[0].length;
     const B = model.get("batch_size");
     const groups = pooled() ? `one mean a channel, each of ${B} × ${P} = ${numbers} numbers; state (${C},)`
       : `${P} means a channel, each of ${numbers} numbers; state (1, ${P}, ${C})`;
-    note.textContent = `${groups}. From batch to batch the mean of channel ${c} scatters by ${relative.map((r) => r.toFixed(3)).join(", ")} standard deviations of what it averages (1/√${numbers} = ${(numbers ** -0.5).toFixed(3)}).`;
+    note.textContent = `${groups}. From batch to batch the mean of channel ${c} scatters by ${relative.map((r) => r.toFixed(3)).join(", ")} standard deviations of the channel (1/√${numbers} = ${(numbers ** -0.5).toFixed(3)}).`;
     say(note.textContent);
     if (width) {
       drawGrid(c, now);
