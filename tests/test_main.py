@@ -478,7 +478,7 @@ SAMPLE = ["sample", "--run", "RUN"]
         ([*SAMPLE, "--prefix", "Em"], "'E' of 'Em'"),
         ([*SAMPLE, "--prefix", "em."], "prefix without '.'"),
         ([*SAMPLE, "--temperature", "0"], "temperature above 0"),
-        ([*SAMPLE, "--temperature", "nan"], "temperature above 0"),
+        ([*SAMPLE, "--temperature", "nan"], "--temperature: expected a finite number, got 'nan'"),
         ([*SAMPLE, "-n", "0"], "count of at least 1, got 0"),
         ([*SAMPLE, "--top-k", "0"], "top_k of at least 1"),
         ([*SAMPLE, "--top-p", "1.5"], "top_p above 0 and up to 1"),

@@ -258,7 +258,7 @@ def test_a_file_of_tensors_is_no_checkpoint(tmp_path):
 def test_the_best_device_is_chosen_unless_one_is_asked_for(monkeypatch, cuda, mps, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    monkeypatch.setattr(torch, "zeros", lambda *size, device: None)
+    monkeypatch.setattr(torch, "zeros", lambda *size, device: torch.ones(1))
     assert train_module.device().type == expected
     assert train_module.device("cpu").type == "cpu"
 

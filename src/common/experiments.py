@@ -341,8 +341,8 @@ def _check_fit(what: Run, on: Data, model) -> None:
     most = longest_name(model)
     if most is not None and len(on.longest) > most:
         raise ValueError(
-            f"{what.names}: {on.longest!r} has {len(on.longest)} characters, and this {what.model} takes {most} "
-            f"at most; make it longer with --set length={len(on.longest) + 1}, or take another model"
+            f"{what.names}: {on.longest!r} has {len(on.longest)} characters, and this {what.model} takes at "
+            f"most {most}; make it longer with --set length={len(on.longest) + 1}, or take another model"
         )
     if bool(what.teachers) != (what.config.distill > 0):
         raise ValueError(

@@ -223,10 +223,11 @@ class Diverged(ValueError):
 
     def __init__(self, step: int, models: Sequence[int], labels: Sequence | None = None):
         self.step, self.models = step, list(models)
-        shown = [str(labels[i] if labels else i) for i in self.models]
+        who = ("seed" if labels else "model") + "s" * (len(self.models) > 1)
+        which = ", ".join(str(labels[i] if labels else i) for i in self.models)
         super().__init__(
-            f"{'seed' if labels else 'model'}{'s' * (len(shown) > 1)} {', '.join(shown)} diverged: the loss is "
-            f"no finite number from about step {step:,} on. Lower --lr, or bound the gradients with --clip"
+            f"{who} {which} diverged: the loss is no finite number from about step {step:,} on. "
+            "Lower --lr, or bound the gradients with --clip"
         )
 
 
