@@ -2,6 +2,7 @@
 
 import json
 import math
+from string import ascii_lowercase
 
 import pytest
 import torch
@@ -19,8 +20,11 @@ from common.evaluate import (
     stored_spread,
     token_losses,
 )
+from common.field import recurrent, transformer
 from common.layers import BatchNorm1d, Embedding, Flatten, Layer, Linear, Sequential
-from common.models import MODELS
+from common.models import MODELS, dilated, wavenet
+from common.names import IGNORED, examples
+from common.vocabulary import Vocabulary
 
 
 def generator(seed=0):
@@ -119,6 +123,28 @@ def test_smoothing_takes_means_of_stretches():
     losses = torch.randn(2, 3_000, generator=generator())
     torch.testing.assert_close(smooth(losses, 1_000), losses.view(2, -1, 1_000).mean(2))
     torch.testing.assert_close(smooth(losses, 3_000), losses.mean(1, keepdim=True))
+
+
+@pytest.mark.parametrize(
+    "build", [dilated, wavenet, recurrent, transformer], ids=lambda build: build.__name__
+)
+@pytest.mark.parametrize("chunk", [2, 8_192])
+def test_losses_of_whole_names_are_those_of_each_name_alone(build, chunk):
+    names = ["anna", "bo", "christopher", "mia", "maximilian"]
+    vocabulary, model = Vocabulary(ascii_lowercase), build(generator=generator()).to(dtype=torch.float64)
+    x, y = examples(names, vocabulary, None)
+    assert (y == IGNORED).any() and x.shape == y.shape
+    expected, model = [], model.eval()
+    for name in names:
+        codes = vocabulary.encode(name)
+        with torch.no_grad():
+            p = torch.softmax(model(torch.tensor([[0, *codes]])), dim=-1)[0]
+        expected += [-math.log(p[t, code]) for t, code in enumerate([*codes, 0])]
+    model.train()
+    losses = token_losses(model, x, y, chunk=chunk)
+    assert losses.tolist() == pytest.approx(expected, abs=1e-9)
+    assert mean_loss(model, x, y) == pytest.approx(sum(expected) / len(expected), abs=1e-9)
+    assert len(losses) == sum(len(name) + 1 for name in names) and model.training
 
 
 @pytest.mark.parametrize("window", [0, -1, 8])

@@ -42,6 +42,8 @@ from .vocabulary import Vocabulary
 CURVE_POINTS = 200
 CLOSED_PIPE = 141  # the exit status that a shell reports of one
 MOST_SEEDS = 10_000  # models that are trained side by side
+MOST_NAMES = 1_000_000  # that are drawn side by side
+TEMPERATURES = (1e-30, 1e30)  # by which float32 can divide
 BLOCKS = "blocks"
 
 
@@ -304,6 +306,8 @@ def _bench(options) -> None:
             f"expected seeds and rounds of at least 1 and seconds above 0, got {seeds}, {options.rounds}, "
             f"{options.seconds}"
         )
+    if options.growth and not options.json:
+        raise ValueError("--growth stands in the report alone; give --json FILE as well")
     if options.json:  # it is written after minutes
         above = next(path for path in options.json.absolute().parents if path.exists())
         if options.json.is_dir() or not above.is_dir():
@@ -406,6 +410,15 @@ def _sample(options) -> None:
     model = load_model(options.folder, options.model_seed)
     settings = read_json(options.folder / "config.json")
     recipe, vocabulary = RECIPES[settings["model"]], Vocabulary(settings["vocabulary"])
+    if options.count > MOST_NAMES:
+        raise ValueError(f"expected a count of at most {MOST_NAMES:,}, got {options.count}")
+    lowest, highest = TEMPERATURES
+    if 0 < options.temperature < lowest or options.temperature > highest:
+        raise ValueError(
+            f"expected a temperature from {lowest:g} to {highest:g}, got {options.temperature:g}"
+        )
+    if options.names and not options.new:
+        raise ValueError("--names is the list that --new keeps away from; give --new as well")
     generator, most = torch.Generator().manual_seed(options.seed), longest_name(model)
     if most is not None and len(options.prefix) > most:
         raise ValueError(
