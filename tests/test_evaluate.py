@@ -20,9 +20,8 @@ from common.evaluate import (
     stored_spread,
     token_losses,
 )
-from common.field import recurrent, transformer
 from common.layers import BatchNorm1d, Embedding, Flatten, Layer, Linear, Sequential
-from common.models import MODELS, dilated, wavenet
+from common.models import MODELS, NETWORKS
 from common.names import IGNORED, examples
 from common.vocabulary import Vocabulary
 
@@ -125,13 +124,12 @@ def test_smoothing_takes_means_of_stretches():
     torch.testing.assert_close(smooth(losses, 3_000), losses.mean(1, keepdim=True))
 
 
-@pytest.mark.parametrize(
-    "build", [dilated, wavenet, recurrent, transformer], ids=lambda build: build.__name__
-)
+@pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("chunk", [2, 8_192])
-def test_losses_of_whole_names_are_those_of_each_name_alone(build, chunk):
+def test_losses_of_whole_names_are_those_of_each_name_alone(network, chunk):
     names = ["anna", "bo", "christopher", "mia", "maximilian"]
-    vocabulary, model = Vocabulary(ascii_lowercase), build(generator=generator()).to(dtype=torch.float64)
+    vocabulary, build = Vocabulary(ascii_lowercase), NETWORKS[network].build
+    model = build(generator=generator()).to(dtype=torch.float64)
     x, y = examples(names, vocabulary, None)
     assert (y == IGNORED).any() and x.shape == y.shape
     expected, model = [], model.eval()

@@ -114,12 +114,19 @@ def test_who_listens_is_told_of_a_loss_that_is_no_number_and_decides(names, tmp_
     assert not list(tmp_path.glob("*/results.json")) and not list(tmp_path.glob("*/model-*"))
 
 
-def test_a_step_too_far_at_the_very_end_is_no_result(names, tmp_path):
-    """The last loss is finite; what the last step makes of the weights is not."""
-    what = small(names, config=Config(steps=1, lr=1e30, schedule="constant"))
-    with pytest.raises(ValueError, match="diverged"):
-        run(what, tmp_path / "run", compile=False)
-    assert not (tmp_path / "run" / "results.json").exists()
+@pytest.mark.parametrize("weight, loss", [(math.inf, 2.5), (1.0, math.nan)], ids=["weight", "loss"])
+def test_a_step_too_far_at_the_very_end_is_no_result(names, tmp_path, monkeypatch, weight, loss):
+    """The losses of all batches are finite; what the last step makes of the weights is not."""
+
+    def training(models, x, y, generators, config, **how):
+        models[1].tensors()["0.weight"][3, 2] = weight
+        return torch.ones(2, config.steps)
+
+    monkeypatch.setattr(experiments, "train", training)
+    monkeypatch.setattr(experiments, "mean_loss", lambda model, x, y: loss)
+    with pytest.raises(ValueError, match=f"seeds? .*1 diverged: .* from about step {STEPS} on"):
+        run(small(names, seeds=(0, 1)), tmp_path / "run", compile=False)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
 
 
 def test_nothing_is_said_before_all_is_written(names, tmp_path):

@@ -197,7 +197,7 @@ def load_model(folder: Path, seed: int):
         tensors = load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path}: not a file of parameters ({error})") from None
-    if not all(t.isfinite().all() for t in tensors.values()):
+    if not _finite(tensors):
         raise ValueError(
             f"{path}: some weights are NaN or infinite, so its training diverged; train again, with a lower "
             "--lr or with --clip"
@@ -317,7 +317,11 @@ def run(
         }
         if watch:
             results["curve"] = {"steps": watch.steps, "val": watch.values}
-        burst = [i for i, one in enumerate(runs) if not all(math.isfinite(one[name]) for name in splits)]
+        burst = [
+            i
+            for i, (one, model) in enumerate(zip(runs, models, strict=True))
+            if not all(math.isfinite(one[name]) for name in splits) or not _finite(model.tensors())
+        ]
         if burst and report is None:
             raise Diverged(what.config.steps, burst, what.seeds)
         if burst:
@@ -334,6 +338,10 @@ def run(
         say(_line(f"seed {one['seed']}", one["parameters"], losses_of))
     say(_line("mean ± sd", runs[0]["parameters"], summary))
     return results
+
+
+def _finite(tensors: dict[str, torch.Tensor]) -> bool:
+    return all(bool(t.isfinite().all()) for t in tensors.values())
 
 
 def _check_fit(what: Run, on: Data, model) -> None:
