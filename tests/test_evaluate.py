@@ -177,6 +177,12 @@ def test_one_seed_has_no_spread():
     assert str(value) == "2.000"
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_seed_that_diverged_leaves_no_spread(value):
+    found = spread([2.0, value])
+    assert not math.isfinite(found.mean) and math.isnan(found.sd)
+
+
 def test_no_seed_is_refused():
     with pytest.raises(ValueError, match="at least one value"):
         spread([])
