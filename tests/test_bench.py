@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from common import bench, names
+from common.files import write_json
 from common.models import MODELS
 from common.vocabulary import Vocabulary
 
@@ -47,6 +48,15 @@ def test_ratios_are_against_the_better_plain_loop(two_threads, better):
     assert found["plain"] == better
     assert found["one ratio"] == 2_000 / better and found["many ratio"] == 8_000 / better
     assert found["one floor"] == 0.5 and found["many floor"] == 0.8
+
+
+def test_memory_that_cannot_be_read_spoils_no_report(tmp_path, monkeypatch):
+    one = {"rate": 500.0, "memory": math.nan, "start": 1.0}
+    monkeypatch.setattr(bench, "_together", lambda tasks, environment=None: [one for _ in tasks])
+    found = bench.bench(["mlp"], "cpu", 0.1, 1, 8, lambda text: None)
+    write_json(tmp_path / "report.json", found)
+    assert found["models"]["mlp"]["results"]["fast, 8 models"]["memory"] is None
+    assert "| 8 models, memory above idle, MiB | unknown |" in bench.table(found)
 
 
 def test_the_table_shows_the_ratios():

@@ -2,6 +2,7 @@
 
 import json
 import math
+from string import ascii_lowercase
 
 import pytest
 import torch
@@ -20,7 +21,9 @@ from common.evaluate import (
     token_losses,
 )
 from common.layers import BatchNorm1d, Embedding, Flatten, Layer, Linear, Sequential
-from common.models import MODELS
+from common.models import MODELS, NETWORKS
+from common.names import IGNORED, examples
+from common.vocabulary import Vocabulary
 
 
 def generator(seed=0):
@@ -121,6 +124,27 @@ def test_smoothing_takes_means_of_stretches():
     torch.testing.assert_close(smooth(losses, 3_000), losses.mean(1, keepdim=True))
 
 
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("chunk", [2, 8_192])
+def test_losses_of_whole_names_are_those_of_each_name_alone(network, chunk):
+    names = ["anna", "bo", "christopher", "mia", "maximilian"]
+    vocabulary, build = Vocabulary(ascii_lowercase), NETWORKS[network].build
+    model = build(generator=generator()).to(dtype=torch.float64)
+    x, y = examples(names, vocabulary, None)
+    assert (y == IGNORED).any() and x.shape == y.shape
+    expected, model = [], model.eval()
+    for name in names:
+        codes = vocabulary.encode(name)
+        with torch.no_grad():
+            p = torch.softmax(model(torch.tensor([[0, *codes]])), dim=-1)[0]
+        expected += [-math.log(p[t, code]) for t, code in enumerate([*codes, 0])]
+    model.train()
+    losses = token_losses(model, x, y, chunk=chunk)
+    assert losses.tolist() == pytest.approx(expected, abs=1e-9)
+    assert mean_loss(model, x, y) == pytest.approx(sum(expected) / len(expected), abs=1e-9)
+    assert len(losses) == sum(len(name) + 1 for name in names) and model.training
+
+
 @pytest.mark.parametrize("window", [0, -1, 8])
 def test_smoothing_refuses_an_impossible_window(window):
     with pytest.raises(ValueError, match=f"a window of 1 to 7 steps, got {window}"):
@@ -151,6 +175,12 @@ def test_one_seed_has_no_spread():
     value = spread([2.0])
     assert value.mean == 2.0 and math.isnan(value.sd)
     assert str(value) == "2.000"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_seed_that_diverged_leaves_no_spread(value):
+    found = spread([2.0, value])
+    assert not math.isfinite(found.mean) and math.isnan(found.sd)
 
 
 def test_no_seed_is_refused():

@@ -12,6 +12,7 @@ from common import experiments
 from common import train as train_module
 from common.evaluate import mean_loss
 from common.experiments import Run, compare, curves, lr_range, run, smoothed, suggested_lr
+from common.models import wavenet
 from common.train import Config
 
 STEPS, EVERY = 60, 20
@@ -60,6 +61,83 @@ def test_values_change_by_their_names(names):
         small(names).changed(depth=3)
     with pytest.raises(ValueError, match="a model among"):
         Run("deep")
+
+
+@pytest.mark.parametrize(
+    "sizes, message",
+    [
+        ({"gate": "perhaps"}, "gate to be true or false, got 'perhaps'"),
+        ({"n_channels": 0}, "n_channels to be a whole number of at least 1, got 0"),
+        ({"dilations": 4}, "dilations to be a list"),
+        ({"dropout": math.nan}, "dropout to be a number from 0 to below 1"),
+        ({"depth": 3}, "sizes among"),
+    ],
+    ids=str,
+)
+def test_sizes_are_checked_wherever_they_come_from(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        Run("wavenet", sizes=sizes)
+    with pytest.raises(ValueError, match=message):
+        Run("wavenet").changed(**{f"model.{name}": value for name, value in sizes.items()})
+    with pytest.raises(ValueError, match=message):
+        Run.from_json(Run("wavenet").to_json() | {"sizes": sizes})
+
+
+def test_a_word_for_a_part_is_what_it_means():
+    said, meant = (Run("wavenet", sizes={"gate": value}) for value in ("False", False))
+    assert said == meant and said.identity() == meant.identity()
+    assert repr(said.build(27)) == repr(wavenet(gate=False))
+
+
+@pytest.mark.parametrize("seeds", [3, (), (0, 0), (-1,), (2**64,), (1.5,), (True,)], ids=str)
+def test_seeds_are_what_a_generator_takes_and_differ(seeds):
+    with pytest.raises(ValueError, match="expected (at least 1 seed|seeds)"):
+        Run("mlp", seeds=seeds)
+
+
+def test_who_listens_is_told_of_a_loss_that_is_no_number_and_decides(names, tmp_path):
+    class Pruned(Exception):
+        pass
+
+    def stop(step, value):
+        heard.append((step, math.isfinite(value)))
+        raise Pruned
+
+    heard, what = [], small(names, config=Config(steps=STEPS, lr=1e30))
+    with pytest.raises(Pruned):
+        run(what, tmp_path / "stopped", compile=False, every=EVERY, report=stop)
+    assert heard == [(EVERY, False)]
+    results = run(what, tmp_path / "heard", compile=False, every=EVERY, report=lambda step, value: None)
+    assert not math.isfinite(results["mean"]["val"])
+    with pytest.raises(ValueError, match="seed 0 diverged: .* from about step [2-9] on"):
+        run(what, tmp_path / "alone", compile=False, every=EVERY)
+    assert not list(tmp_path.glob("*/results.json")) and not list(tmp_path.glob("*/model-*"))
+
+
+@pytest.mark.parametrize("weight, loss", [(math.inf, 2.5), (1.0, math.nan)], ids=["weight", "loss"])
+def test_a_step_too_far_at_the_very_end_is_no_result(names, tmp_path, monkeypatch, weight, loss):
+    """The losses of all batches are finite; what the last step makes of the weights is not."""
+
+    def training(models, x, y, generators, config, **how):
+        models[1].tensors()["0.weight"][3, 2] = weight
+        return torch.ones(2, config.steps)
+
+    monkeypatch.setattr(experiments, "train", training)
+    monkeypatch.setattr(experiments, "mean_loss", lambda model, x, y: loss)
+    with pytest.raises(ValueError, match=f"seeds? .*1 diverged: .* from about step {STEPS} on"):
+        run(small(names, seeds=(0, 1)), tmp_path / "run", compile=False)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
+
+
+def test_nothing_is_said_before_all_is_written(names, tmp_path):
+    folder, said = tmp_path / "run", []
+
+    def say(line):
+        assert (folder / "results.json").exists() and (folder / "model-1.safetensors").exists()
+        said.append(line)
+
+    run(small(names, seeds=(0, 1)), folder, compile=False, say=say)
+    assert len(said) == 3
 
 
 def test_what_was_looked_at_is_the_loss_of_that_moment(names, finished, tmp_path):

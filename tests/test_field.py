@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from common.field import NameDropout, recurrent, transformer
+from common.field import NameDropout, longest_name, recurrent, transformer
 from common.layers import every_layer
 from common.optim import Muon, assigned
 
@@ -68,5 +68,14 @@ def test_bad_sizes_are_refused():
         recurrent(cell="abacus")
     with pytest.raises(ValueError, match="heads can share"):
         transformer(n_channels=10, heads=4)
+    with pytest.raises(ValueError, match="0 heads"):
+        transformer(heads=0)
     with pytest.raises(ValueError, match="at most 3 characters"):
         transformer(length=3)(torch.zeros((1, 4), dtype=torch.long))
+
+
+def test_a_model_says_how_long_a_name_may_be():
+    assert longest_name(built(BUILDS[2])) is None
+    model = transformer(n_channels=8, heads=2, length=7).eval()
+    assert longest_name(model) == 6
+    assert model(torch.zeros((1, 6 + 1), dtype=torch.long)).shape == (1, 7, 27)  # a dot stands in front

@@ -38,6 +38,29 @@ def test_a_full_disk_is_reported_with_the_files_name(tmp_path):
     assert caught.value.errno == errno.ENOSPC
 
 
+def test_a_folder_that_is_a_file_is_named(tmp_path):
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(OSError) as caught:
+        replace_file(tmp_path / "file" / "results.json", lambda partial: partial.write_text("text"))
+    assert "partial" not in str(caught.value) and str(tmp_path / "file") in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")], ids=str)
+def test_no_file_holds_a_number_that_json_does_not_have(tmp_path, value):
+    path = tmp_path / "a.json"
+    write_json(path, {"loss": 2.5})
+    with pytest.raises(ValueError, match=r"a\.json: expected finite numbers"):
+        write_json(path, {"losses": [2.5, {"sd": value}]})
+    assert read_json(path) == {"loss": 2.5} and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [b"[1, 2]", b"3", "ü".encode("latin-1")], ids=str)
+def test_what_is_no_object_is_refused_with_the_files_name(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.json: (expected a JSON object|not UTF-8)"):
+        read_json(tmp_path / "a.json")
+
+
 def test_json_is_read_as_it_was_written(tmp_path):
     write_json(tmp_path / "a.json", {"name": "Zoé", "loss": 2.5})
     assert "Zoé" in (tmp_path / "a.json").read_text(encoding="utf-8")

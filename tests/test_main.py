@@ -1,9 +1,12 @@
 """The command line trains, resumes to the same result, samples, and refuses bad input in one line."""
 
+import errno
+import io
 import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,11 +16,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import common
 from common import __main__ as command_line
-from common import evaluate, experiments
+from common import bench, evaluate, experiments
 from common import names as names_module
 from common.evaluate import loss_by_position, mean_loss, spread, token_losses
 from common.models import MODELS, NETWORKS
@@ -49,9 +52,13 @@ def run(*arguments):
     return command_line.main([str(argument) for argument in arguments])
 
 
-def train(names, out, *more, model="mlp", steps=STEPS):
+def arguments_of(names, out, *more, model="mlp", steps=STEPS):
     arguments = ["train", "--model", model, "--names", names, "--steps", steps, "--out", out]
-    return run(*arguments, "--device", "cpu", "--no-compile", *more)
+    return [*arguments, "--device", "cpu", "--no-compile", *more]
+
+
+def train(names, out, *more, model="mlp", steps=STEPS):
+    return run(*arguments_of(names, out, *more, model=model, steps=steps))
 
 
 def read(path):
@@ -285,6 +292,254 @@ def test_a_list_with_accents(tmp_path, capsys):
     assert "Q" in read(other / "config.json")["vocabulary"]
 
 
+# sizes
+
+
+TINY = {
+    "mlp": ["n_embd=4"],
+    "dilated": ["n_embd=4"],
+    "wavenet": ["n_channels=4", "n_skip=4"],
+    "recurrent": ["n_embd=4"],
+    "transformer": ["blocks=1"],
+}
+
+
+@pytest.mark.parametrize("word", ["False", "no", "OFF", "true", "Yes", "on"])
+def test_a_part_is_switched_by_its_word(short_list, tmp_path, word):
+    asked = word.lower() in ("true", "yes", "on")
+    sizes = [*TINY["wavenet"], f"gate={word}"]
+    assert train(short_list, tmp_path / "run", "--set", *sizes, model="wavenet", steps=1) == 0
+    assert read(tmp_path / "run" / "config.json")["sizes"]["gate"] is asked
+    tensors = load_file(tmp_path / "run" / "model-0.safetensors")
+    widths = {t.shape[-1] for name, t in tensors.items() if t.ndim == 3}  # of the convolutions
+    assert widths == {8 if asked else 4}
+    assert run("sample", "--run", tmp_path / "run", "-n", 2) == 0
+
+
+@pytest.mark.parametrize(
+    "model, size, message",
+    [
+        ("mlp", "n_hidden=abc", "n_hidden to be a whole number of at least 1, got 'abc'"),
+        ("mlp", "n_hidden=", "n_hidden to be a whole number of at least 1, got ''"),
+        ("mlp", "n_hidden=20.5", "n_hidden to be a whole number"),
+        ("mlp", "n_hidden=-3", "n_hidden to be a whole number"),
+        ("mlp", "n_hidden=0", "n_hidden to be a whole number"),
+        ("mlp", "n_hidden=true", "n_hidden to be a whole number .*, got True"),
+        ("mlp", "n_hidden=1e999", "n_hidden to be a whole number .*, got inf"),
+        ("mlp", "n_hidden=[8,8]", "n_hidden to be a whole number"),
+        ("mlp", "n_hidden=2000000000", "no model of the sizes .*'n_hidden': 2000000000.* can be built"),
+        ("mlp", "n_embd=8", "--set: expected one value for n_embd, got 4 and 8"),
+        ("wavenet", "gate=maybe", "gate to be true or false, got 'maybe'"),
+        ("wavenet", "gate=0", "gate to be true or false, got 0"),
+        ("wavenet", "dilations=2", "dilations to be a list of whole numbers"),
+        ("wavenet", "dilations=[1,2,4", "dilations to be a list of whole numbers"),
+        ("wavenet", "dilations=[1,0]", "dilations to be a list of whole numbers"),
+        ("wavenet", "dilations=[]", "at least one dilation, got none"),
+        ("wavenet", "dropout=NaN", "dropout to be a number from 0 to below 1, got nan"),
+        ("wavenet", "dropout=1", "dropout to be a number from 0 to below 1"),
+        ("wavenet", "kernel_size=0", "kernel_size to be a whole number"),
+        ("dilated", "n_hidden=[8,0,8]", "n_hidden to be a whole number of at least 1, or a list of them"),
+        ("dilated", "activation=3", "activation to be a word, got 3"),
+        ("dilated", "activation=step", "expected one of .*'tanh'"),
+        ("recurrent", "cell=1", "cell to be a word"),
+        ("transformer", "heads=0", "heads to be a whole number"),
+        ("transformer", "heads=5", "channels that 5 heads can share, got 48"),
+    ],
+    ids=lambda value: value if "=" in value or value in TINY else "",
+)
+def test_a_size_that_is_none_leaves_no_folder(short_list, tmp_path, capsys, model, size, message):
+    sizes = ["--set", *TINY[model], size]
+    line = refused(capsys, *arguments_of(short_list, tmp_path / "run", *sizes, model=model))
+    assert re.search(message, line)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_option_given_twice_adds_up(short_list, tmp_path, monkeypatch):
+    teachers = [tmp_path / name for name in ("a", "b")]
+    small = ["--set", "n_hidden=4", "--set", "n_embd=3"]
+    for seed, folder in enumerate(teachers):
+        assert train(short_list, folder, *small, "--first-seed", seed, steps=2) == 0
+        assert read(folder / "config.json")["sizes"] == {"n_hidden": 4, "n_embd": 3}
+    taught = ["--distill", 0.5, *(part for folder in teachers for part in ("--teacher", folder))]
+    assert train(short_list, tmp_path / "taught", *small, *taught, steps=2) == 0
+    assert [one["run"] for one in read(tmp_path / "taught" / "config.json")["teachers"]] == ["a", "b"]
+    measured = []
+    monkeypatch.setattr(bench, "bench", lambda models, *how: measured.extend(models) or {})
+    monkeypatch.setattr(bench, "table", lambda report: "")
+    assert run("bench", "--models", "mlp", "--models", "flat", "mlp") == 0
+    assert measured == ["mlp", "flat"]
+
+
+# names that are too long
+
+
+def test_a_name_that_a_transformer_has_no_place_for_fails_before_training(short_list, tmp_path, capsys):
+    long = "ab" * 22
+    short_list.write_text(short_list.read_text(encoding="utf-8") + long + "\n", encoding="utf-8")
+    small = ["--set", "n_channels=8", "heads=2", "blocks=1"]
+    arguments = arguments_of(short_list, tmp_path / "run", *small, model="transformer", steps=2)
+    line = refused(capsys, *arguments)
+    assert str(short_list) in line and repr(long) in line
+    assert "has 44 characters, and this transformer takes at most 39" in line and "--set length=45" in line
+    assert not (tmp_path / "run").exists()
+    assert train(short_list, tmp_path / "run", *small, "length=45", model="transformer", steps=2) == 0
+
+
+def test_a_transformer_is_sampled_as_far_as_it_goes(short_list, tmp_path, capsys):
+    few = [name for name in short_list.read_text(encoding="utf-8").split() if len(name) < 6]
+    short_list.write_text("\n".join(few) + "\n", encoding="utf-8")
+    small = ["--set", "n_channels=8", "heads=2", "blocks=1", "length=6"]
+    assert train(short_list, tmp_path / "run", *small, model="transformer", steps=2) == 0
+    for more in ([], ["--pattern", "a*"], ["--pattern", "a*", "--exact"]):
+        names = sampled(capsys, tmp_path / "run", "-n", 100, *more)
+        assert len(names) == 100 and max(map(len, names)) == 5
+    assert "expected at most 5 characters" in refused(
+        capsys, "sample", "--run", tmp_path / "run", "--prefix", "abcdef"
+    )
+
+
+# a folder is claimed last
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--batch-size", 1],
+        ["--distill", 0.5],
+        ["--teacher", "nowhere", "--distill", 0.5],
+        ["--set", "n_hidden=0"],
+        ["--evaluate-every", -5],
+    ],
+    ids=str,
+)
+def test_a_start_that_fails_claims_no_folder(short_list, tmp_path, capsys, wrong):
+    refused(capsys, *arguments_of(short_list, tmp_path / "run", *wrong))
+    assert not (tmp_path / "run").exists()
+    assert train(short_list, tmp_path / "run", steps=2) == 0
+
+
+def test_a_claim_with_nothing_in_it_is_taken_over_unless_somebody_is_at_work(short_list, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert train(short_list, out, "--lr", 0.2, steps=2) == 0
+    for path in out.iterdir():
+        if path.name != "config.json":
+            path.unlink()
+    lock = sqlite3.connect(out / ".lock", isolation_level=None)
+    lock.execute("BEGIN EXCLUSIVE")
+    assert "holds another run" in refused(capsys, *arguments_of(short_list, out, steps=2))
+    lock.close()
+    assert read(out / "config.json")["training"]["lr"] == 0.2
+    assert train(short_list, out, steps=2) == 0
+    assert read(out / "results.json")["training"]["lr"] == 0.1
+    assert not (out / ".lock").exists()
+
+
+def test_a_config_of_something_else_is_left_alone(short_list, tmp_path, capsys):
+    (tmp_path / "config.json").write_text('{"theme": "dark"}', encoding="utf-8")
+    assert "holds another run" in refused(capsys, *arguments_of(short_list, tmp_path, steps=2))
+    assert read(tmp_path / "config.json") == {"theme": "dark"}
+
+
+# divergence
+
+
+BURSTING = ["--lr", 1e30, "--seeds", 2, "--schedule", "constant"]
+
+
+def test_a_run_that_diverges_stops_says_so_and_leaves_no_results(short_list, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(common.train, "CHUNK", 5)
+    taken, steps = [], common.train.PlainLoop.steps
+    monkeypatch.setattr(
+        common.train.PlainLoop, "steps", lambda self, *ends: taken.append(ends) or steps(self, *ends)
+    )
+    out = tmp_path / "run"
+    lines = []
+    for _ in range(2):
+        assert train(short_list, out, *BURSTING) == 2
+        printed = capsys.readouterr()
+        lines.append(printed.err.splitlines()[-1])  # a bar may stand above it
+        assert printed.out == "" and lines[-1].startswith("error: ")
+    assert lines[0] == lines[1]
+    found = re.search(r"seeds 0, 1 diverged: .* from about step (\d) on\. Lower --lr", lines[0])
+    assert found and 1 < int(found[1]) <= 5
+    assert taken == [(0, 5), (0, 5)], "it stops within a chunk, and does not resume from NaN"
+    assert [path.name for path in out.iterdir()] == ["config.json"]
+    assert train(short_list, out) == 0, "the corrected command may have the folder"
+
+
+def test_a_model_whose_weights_are_no_numbers_is_not_sampled(finished, tmp_path, capsys):
+    (tmp_path / "config.json").write_bytes((finished / "config.json").read_bytes())
+    tensors = load_file(finished / "model-0.safetensors")
+    tensors["0.weight"][3, 2] = float("nan")
+    save_file(tensors, tmp_path / "model-0.safetensors")
+    line = refused(capsys, "sample", "--run", tmp_path)
+    assert "model-0.safetensors: some weights are NaN or infinite" in line
+
+
+@pytest.mark.parametrize("text", ["[]", '{"model": "mlp"}', '{"model": "mlp", "vocabulary": "", "sizes": 3}'])
+def test_a_config_that_says_too_little_is_refused(tmp_path, capsys, text):
+    (tmp_path / "config.json").write_text(text, encoding="utf-8")
+    (tmp_path / "model-0.safetensors").write_bytes(b"")
+    assert f"{tmp_path / 'config.json'}: expected" in refused(capsys, "sample", "--run", tmp_path)
+
+
+# printing
+
+
+class Output(io.TextIOWrapper):
+    """A stream that fails as a closed pipe or a full disk does."""
+
+    def __init__(self, number):
+        super().__init__(io.BytesIO(), encoding="utf-8")
+        self.number = number
+
+    def write(self, text):
+        raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.parametrize(
+    "number, status, said",
+    [
+        (errno.EPIPE, 141, ""),
+        (errno.ENOSPC, 2, "error: standard output: No space left on device\n"),
+    ],
+    ids=["closed pipe", "full disk"],
+)
+def test_no_result_is_lost_where_nothing_can_be_printed(
+    short_list, tmp_path, capsys, monkeypatch, number, status, said
+):
+    monkeypatch.setattr(sys, "stdout", Output(number))
+    assert train(short_list, tmp_path / "run", "--seeds", 2, steps=2) == status
+    printed = capsys.readouterr().err
+    assert printed.endswith(said) and ("error" in printed) == bool(said)
+    assert set(read(tmp_path / "run" / "results.json")["mean"]) == set(SPLITS)
+    assert (tmp_path / "run" / "model-1.safetensors").exists()
+    assert run("sample", "--run", tmp_path / "run", "-n", 3) == status
+
+
+def test_what_an_encoding_lacks_is_printed_in_what_it_has(short_list, tmp_path, monkeypatch):
+    short_list.write_text("zoé\néva\nanna\n" * 10, encoding="utf-8")
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    arguments = ["--seeds", 2, "--alphabet", "any"]
+    assert train(short_list, tmp_path / "run", *arguments, steps=2) == 0
+    assert run("sample", "--run", tmp_path / "run", "--prefix", "zoé", "-n", 1) == 0
+    printed = sys.stdout.buffer.getvalue().decode("ascii").splitlines()
+    assert printed[2].startswith("mean +/- sd") and printed[3].startswith("zo\\xe9")
+    assert read(tmp_path / "run" / "results.json")["sd"]["val"] >= 0
+
+
+def test_a_benchmark_that_cannot_be_kept_is_printed(tmp_path, monkeypatch, capsys):
+    def full(path, value):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(bench, "bench", lambda *how: {})
+    monkeypatch.setattr(bench, "table", lambda report: "the table")
+    monkeypatch.setattr(command_line, "write_json", full)
+    assert run("bench", "--json", tmp_path / "report.json") == 2
+    printed = capsys.readouterr()
+    assert printed.out == "the table\n" and "No space left" in printed.err
+
+
 # interrupted
 
 
@@ -368,6 +623,15 @@ def test_an_interrupt_ends_in_one_line(short_list, tmp_path, monkeypatch, capsys
         pytest.fail("the interrupt came through")
     assert status == 130
     assert capsys.readouterr().err.strip().startswith("interrupted; the same command resumes")
+
+
+def test_an_interrupt_promises_a_checkpoint_only_where_there_are_some(finished, monkeypatch, capsys):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line, "sample", interrupt)
+    assert run("sample", "--run", finished) == 130
+    assert capsys.readouterr().err.strip() == "interrupted"
 
 
 # sample
@@ -462,7 +726,24 @@ SAMPLE = ["sample", "--run", "RUN"]
         ([*TRAIN, "--steps", "0"], "steps"),
         ([*TRAIN, "--steps", "-5"], "steps"),
         ([*TRAIN, "--seeds", "0"], "at least 1 seed, got 0"),
+        ([*TRAIN, "--seeds", "-3"], "at least 1 seed, got -3"),
+        ([*TRAIN, "--seeds", "1" + "0" * 12], "at most 10,000 seeds"),
+        ([*TRAIN, "--seed", "5"], "unrecognized arguments: --seed 5"),
+        ([*TRAIN, "--first-seed", "9" * 20], "--first-seed: expected a whole number .* below 2..64"),
+        ([*TRAIN, "--first-seed", "-1"], "--first-seed: expected a whole number of at least 0"),
+        ([*TRAIN, "--first-seed", str(2**64 - 1), "--seeds", "2"], "seeds from 0 to 2..64 - 1"),
+        ([*TRAIN, "--steps", "9" * 400], "steps to be a whole number below 2..63"),
+        ([*TRAIN, "--batch-size", "9" * 12], "batch_size 999999999999 cannot be trained: .*memory"),
+        ([*TRAIN, "--lr", "inf"], "--lr: expected a finite number, got 'inf'"),
+        ([*TRAIN, "--clip", "nan"], "--clip: expected a finite number, got 'nan'"),
+        ([*TRAIN, "--betas", "0.9", "nan"], "--betas: expected a finite number, got 'nan'"),
+        ([*TRAIN, "--drop-factor", "-1"], "no negative .*drop_factor"),
+        ([*TRAIN, "--evaluate-every", "-5"], "--evaluate-every: expected a whole number of at least 0"),
+        ([*TRAIN, "--alphabet", ""], "--alphabet: expected at least one character"),
+        ([*TRAIN, "--out", ""], "--out: expected a path"),
         ([*TRAIN, "--device", "abacus"], "device 'abacus' cannot be used"),
+        ([*TRAIN, "--device", "meta"], "device 'meta' cannot be used"),
+        ([*TRAIN, "--device", "hpu"], "device 'hpu' cannot be used"),
         ([*TRAIN, "--names", "nowhere.txt"], "nowhere.txt: no such file"),
         ([*TRAIN, "--names", "NAMES/x"], "short.txt/x"),
         ([*TRAIN, "--names", "FOLDER"], "is a folder"),
@@ -478,7 +759,12 @@ SAMPLE = ["sample", "--run", "RUN"]
         ([*SAMPLE, "--prefix", "Em"], "'E' of 'Em'"),
         ([*SAMPLE, "--prefix", "em."], "prefix without '.'"),
         ([*SAMPLE, "--temperature", "0"], "temperature above 0"),
-        ([*SAMPLE, "--temperature", "nan"], "temperature above 0"),
+        ([*SAMPLE, "--temperature", "nan"], "--temperature: expected a finite number, got 'nan'"),
+        ([*SAMPLE, "--temperature", "inf"], "--temperature: expected a finite number, got 'inf'"),
+        ([*SAMPLE, "--temperature", "1e-320"], "a temperature from 1e-30 to 1e.30"),
+        ([*SAMPLE, "--temperature", "1e300", "--length", "3"], "a temperature from 1e-30 to 1e.30"),
+        ([*SAMPLE, "-n", "1" + "0" * 12], "a count of at most 1,000,000"),
+        ([*SAMPLE, "--names", "NAMES"], "give --new as well"),
         ([*SAMPLE, "-n", "0"], "count of at least 1, got 0"),
         ([*SAMPLE, "--top-k", "0"], "top_k of at least 1"),
         ([*SAMPLE, "--top-p", "1.5"], "top_p above 0 and up to 1"),
@@ -492,7 +778,12 @@ SAMPLE = ["sample", "--run", "RUN"]
         ([*SAMPLE, "--new", "--names", "BAD"], "bad.txt is not the list of this run"),
         ([*SAMPLE, "--exact"], "expected a constraint, got None"),
         ([*SAMPLE, "--model-seed", "7"], "model-7.safetensors: no such file"),
-        ([*SAMPLE, "--seed", "9" * 30], "."),
+        ([*SAMPLE, "--seed", "9" * 30], "--seed: expected a whole number .* below 2..64"),
+        (["bench", "--seeds", "0"], "seeds and rounds of at least 1 .*, got 0"),
+        (["bench", "--seconds", "inf"], "--seconds: expected a finite number"),
+        (["bench", "--json", "FOLDER"], "--json: expected a file that can be written"),
+        (["bench", "--json", "NAMES/x"], "--json: expected a file that can be written"),
+        (["bench", "--growth"], "give --json FILE as well"),
         (["results", "--collect", "RUN"], "--collect needs --name"),
         (["results", "--collect", "RUN", "--name", "mine"], "invalid choice: 'mine'"),
     ],

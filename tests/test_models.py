@@ -1,5 +1,6 @@
 """The models have the lecture's sizes, start near ln 27, see what they should, and the bug is the bug."""
 
+import inspect
 import math
 from string import ascii_lowercase
 
@@ -27,6 +28,7 @@ from common.layers import (
 from common.models import (
     MODELS,
     OUTPUT_SCALE,
+    RECIPES,
     WINNERS,
     BatchOnlyBatchNorm1d,
     as_convolution,
@@ -390,3 +392,40 @@ def test_levels_of_a_dilated_tree_may_differ_in_width():
     assert kinds.count("Residual") == 1  # around the one level whose input is as wide as its output
     with pytest.raises(ValueError, match="expected one n_hidden a dilation, 3, got"):
         dilated(n_hidden=(8, 8))
+
+
+# sizes
+
+
+@pytest.mark.parametrize(
+    "model, sizes, expected",
+    [
+        ("wavenet", {"gate": "No", "skip": "TRUE"}, {"gate": False, "skip": True}),
+        ("wavenet", {"dilations": [1, 2], "dropout": 0}, {"dilations": (1, 2), "dropout": 0.0}),
+        ("dilated", {"n_hidden": 8, "activation": "gate"}, {"n_hidden": 8, "activation": "gate"}),
+        ("dilated", {"n_hidden": [8, 8, 16]}, {"n_hidden": (8, 8, 16)}),
+        ("transformer", {"blocks": 0, "length": 50}, {"blocks": 0, "length": 50}),
+    ],
+    ids=str,
+)
+def test_sizes_are_taken_by_the_types_of_their_defaults(model, sizes, expected):
+    taken = RECIPES[model].checked(sizes)
+    assert taken == expected and list(map(type, taken.values())) == list(map(type, expected.values()))
+    assert repr(RECIPES[model].sized(27, sizes)) == repr(RECIPES[model].build(27, **expected))
+
+
+@pytest.mark.parametrize("model", RECIPES)
+def test_no_size_takes_what_is_not_of_its_kind(model):
+    wrong = {bool: (1, "", "maybe"), int: (-1, 2.0, True, "3", None), float: (-0.1, 1, True, "0.1")}
+    wrong |= {str: (1, True), tuple: (2, "[1]", [0], [1.5], [True])}
+    for name, parameter in inspect.signature(RECIPES[model].build).parameters.items():
+        if name in ("vocab_size", "block_size", "levels", "norm", "generator"):
+            continue
+        for value in wrong[type(parameter.default)]:
+            with pytest.raises(ValueError, match=f"expected {name} to be"):
+                RECIPES[model].sized(27, {name: value})
+
+
+def test_sizes_that_no_memory_holds_are_refused():
+    with pytest.raises(ValueError, match="no model of the sizes .*2147483647.* can be built here"):
+        RECIPES["dilated"].sized(27, {"n_hidden": 2**31 - 1})

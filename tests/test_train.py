@@ -1,5 +1,6 @@
 """The plain loop is gradient descent; checkpoints resume to the same end. The fast path: test_stacked."""
 
+import dataclasses
 import warnings
 
 import pytest
@@ -8,6 +9,7 @@ from small_runs import built, data, largest_difference, needs_compiler
 
 from common import names, stacked
 from common import train as train_module
+from common.layers import Dropout, every_layer
 from common.models import MODELS, dilated, predictions
 from common.train import Config, plain_steps, seeded, train
 from common.vocabulary import Vocabulary
@@ -128,6 +130,64 @@ def test_training_leaves_evaluation_mode_and_no_gradients():
     train(models, *data(3), generators, Config(steps=3), compile=False)
     assert not models[0].training and not any(layer.training for layer in models[0].layers)
     assert not any(p.requires_grad for p in models[0].parameters())
+
+
+def test_plain_steps_leave_neither_gradients_nor_a_generator_behind():
+    (x, y), ((model,), (generator,)) = whole_names(dropout=0.2)
+    plain_steps(model, x, y, generator, Config(steps=2, batch_size=4), 0, 2)
+    assert not any(t.requires_grad for t in model.tensors().values())
+    assert all(layer.generator is None for layer in every_layer(model) if isinstance(layer, Dropout))
+
+
+@pytest.mark.parametrize("model", ["mlp", "hierarchical-bug"])
+def test_a_training_that_must_stay_finite_ends_before_it_keeps_what_is_not(tmp_path, monkeypatch, model):
+    monkeypatch.setattr(train_module, "CHUNK", 5)
+    path, config = tmp_path / "checkpoint.pt", Config(steps=40, lr=1.0, schedule="constant")
+    # the rate explodes at step 12
+    monkeypatch.setattr(Config, "lr_at", lambda self, step: 1e200 if step >= 12 else self.lr)
+    options = {"config": config, "compile": False, "checkpoint": path, "every": 5}
+    said = []
+    for _ in range(2):
+        models, generators = built(model, [0, 1])
+        with pytest.raises(train_module.Diverged, match="models 0, 1 diverged") as caught:
+            train(models, *data(MODELS[model].block_size), generators, **options, finite=True)
+        said.append(str(caught.value))
+        state = torch.load(path, weights_only=True)
+        assert state["done"] == 10 and state["losses"].isfinite().all()
+    assert said[0] == said[1] and caught.value.step in (14, 15)
+    models, generators = built(model, [0, 1])
+    losses = train(models, *data(MODELS[model].block_size), generators, **options)
+    assert losses.shape == (2, 40) and not losses.isfinite().all(), "whoever searches rates wants them all"
+    models, generators = built(model, [0, 1])
+    with pytest.raises(train_module.Diverged):  # a checkpoint of before, with NaN in it
+        train(models, *data(MODELS[model].block_size), generators, **options, finite=True)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), "0.1", None, True], ids=str)
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(Config) if type(f.default) is float])
+def test_every_number_of_a_configuration_is_a_finite_one(name, value):
+    with pytest.raises(ValueError, match=name):
+        Config(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("steps", 10.0), ("steps", True), ("steps", 2**63), ("batch_size", "32"), ("warmup", 1.5),
+        ("betas", 0.9), ("betas", ("a", "b")), ("betas", [0.9, float("nan")]), ("drop_factor", -0.1),
+        ("schedule", 3), ("optimizer", None),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_configuration_is_checked_by_its_types(name, value):
+    with pytest.raises(ValueError, match=name):
+        Config(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["meta", "hpu", "", "cuda:99", "CPU"], ids=repr)
+def test_a_device_that_cannot_train_is_refused(name):
+    with pytest.raises(ValueError, match=f"device '{name}' cannot be used here"):
+        train_module.device(name)
 
 
 @pytest.mark.parametrize("compile", [pytest.param(True, marks=needs_compiler), False])
@@ -258,7 +318,7 @@ def test_a_file_of_tensors_is_no_checkpoint(tmp_path):
 def test_the_best_device_is_chosen_unless_one_is_asked_for(monkeypatch, cuda, mps, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    monkeypatch.setattr(torch, "zeros", lambda *size, device: None)
+    monkeypatch.setattr(torch, "zeros", lambda *size, device: torch.ones(1))
     assert train_module.device().type == expected
     assert train_module.device("cpu").type == "cpu"
 

@@ -1,10 +1,14 @@
 """Command line: python -m common train | sample | sweep | results | bench."""
 
 import argparse
+import contextlib
 import json
+import math
+import os
 import re
 import sys
 from dataclasses import fields
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from string import ascii_lowercase
@@ -27,6 +31,7 @@ from .evaluate import (
     token_losses,
 )
 from .experiments import SPLITS, Run, load_model, publish
+from .field import longest_name
 from .files import read_json, replace_file, write_json
 from .models import MODELS, NETWORKS, PRETRAINED, RECIPES, WINNERS
 from .provenance import ROOT
@@ -35,65 +40,124 @@ from .train import OPTIMIZERS, SCHEDULES, Config, device
 from .vocabulary import Vocabulary
 
 CURVE_POINTS = 200
+CLOSED_PIPE = 141  # the exit status that a shell reports of one
+MOST_SEEDS = 10_000  # models that are trained side by side
+MOST_NAMES = 1_000_000  # that are drawn side by side
+TEMPERATURES = (1e-30, 1e30)  # by which float32 can divide
 BLOCKS = "blocks"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status. Bad input ends in one line, without a traceback."""
-    options = _parser().parse_args(arguments)
+    options, status = _parser().parse_args(arguments), 0
+    options.say = say = Printer()
     try:
         options.run(options)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        status = _failed(error)
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError) and not re.search("memory|allocate", str(error)):
+            raise
+        status = _failed(f"not enough memory: {(str(error) or 'none is left').splitlines()[0]}")
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command resumes from the last checkpoint", file=sys.stderr)
-        return 130
-    return 0
+        resumes = options.run in (_train, _sweep)
+        goes_on = "; the same command resumes from the last checkpoint" * resumes
+        print(f"\ninterrupted{goes_on}", file=sys.stderr)
+        status = 130
+    say.flush()
+    if status or say.error is None:
+        return status
+    if isinstance(say.error, BrokenPipeError):
+        return CLOSED_PIPE
+    return _failed(f"standard output: {say.error.strerror or say.error}")
+
+
+def _failed(error) -> int:
+    with contextlib.suppress(OSError):  # nobody can be told
+        print(f"error: {error}", file=sys.stderr, flush=True)
+    return 2
+
+
+class Printer:
+    """Prints lines as they come. A closed pipe or a full disk ends no work: `error` keeps it for later.
+
+    What the encoding of the output lacks is written in characters that it has.
+    """
+
+    error: OSError | None = None
+
+    def __call__(self, text: str) -> None:
+        if self.error is not None:
+            return
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        try:
+            text.encode(encoding)
+        except UnicodeEncodeError:
+            text = text.replace("±", "+/-").encode(encoding, "backslashreplace").decode(encoding)
+        try:
+            print(text, flush=True)
+        except OSError as error:
+            self._stop(error)
+
+    def flush(self) -> None:
+        """Whatever was printed past this object."""
+        try:
+            if self.error is None and sys.stdout is not None:
+                sys.stdout.flush()
+        except OSError as error:
+            self._stop(error)
+
+    def _stop(self, error) -> None:
+        self.error = error
+        with contextlib.suppress(OSError, ValueError):  # Python tries once more at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m common", description="Train and sample the book's models."
     )
-    commands = parser.add_subparsers(required=True)
+    # no abbreviations: --seed would be taken for --seeds
+    commands = parser.add_subparsers(
+        required=True, parser_class=partial(argparse.ArgumentParser, allow_abbrev=False)
+    )
 
     command = commands.add_parser("train", help="train one model for several seeds and write a run folder")
     _add_run(command)
     command.add_argument(
-        "--evaluate-every", type=int, default=0, metavar="STEPS",
+        "--evaluate-every", type=_whole, default=0, metavar="STEPS",
         help="look at the validation loss so often, for its curve (default: at the end only)",
     )  # fmt: skip
     command.add_argument("--no-test", action="store_true", help="leave the test split closed")
     command.add_argument(
-        "--out", type=Path, required=True, help="folder of the run; an unfinished one is resumed"
+        "--out", type=_path, required=True, help="folder of the run; an unfinished one is resumed"
     )
     command.set_defaults(run=_train)
 
     command = commands.add_parser("sample", help="print names drawn from a trained run")
-    command.add_argument("--run", dest="folder", type=Path, required=True, help="folder that train wrote")
+    command.add_argument("--run", dest="folder", type=_path, required=True, help="folder that train wrote")
     command.add_argument("--prefix", default="")
-    command.add_argument("--temperature", type=float, default=1.0)
+    command.add_argument("--temperature", type=_number, default=1.0)
     command.add_argument("--top-k", type=int, metavar="K", help="only the K likeliest characters")
-    command.add_argument("--top-p", type=float, metavar="P", help="only the likeliest with probability P")
+    command.add_argument("--top-p", type=_number, metavar="P", help="only the likeliest with probability P")
     command.add_argument("--alphabet", metavar="LETTERS", help="only these characters")
     command.add_argument("--length", metavar="N", help="how long: 5, 3-6 or 3-")
     command.add_argument("--pattern", help='"?" for any character, "*" for any number of them, as in "a???n"')
     command.add_argument("--new", action="store_true", help="no name of the training list")
     command.add_argument(
-        "--names", type=Path, help="with --new: the list of the run (default: the shipped list)"
+        "--names", type=_path, help="with --new: the list of the run (default: the shipped list)"
     )
     command.add_argument(
         "--exact", action="store_true", help="from the model's distribution given the constraints"
     )
     command.add_argument("-n", "--count", type=int, default=20)
-    command.add_argument("--seed", type=int, default=0, help="of the draws")
-    command.add_argument("--model-seed", type=int, default=0, help="which of the run's models")
+    command.add_argument("--seed", type=_seed, default=0, help="of the draws")
+    command.add_argument("--model-seed", type=_seed, default=0, help="which of the run's models")
     command.set_defaults(run=_sample)
 
     command = commands.add_parser("sweep", help="train many runs of a search space; the same command goes on")
     command.add_argument(
-        "--space", type=Path, metavar="FILE", required=True,
+        "--space", type=_path, metavar="FILE", required=True,
         help='JSON: {"lr": {"low": 0.01, "high": 1, "log": true}, "model.n_hidden": {"choices": [64, 128]}}',
     )  # fmt: skip
     _add_run(command)
@@ -103,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
         help="how many trials at once, one thread each (default: 1, on a cluster what it has room for)",
     )  # fmt: skip
     command.add_argument(
-        "--evaluate-every", type=int, default=0, metavar="STEPS",
+        "--evaluate-every", type=_whole, default=0, metavar="STEPS",
         help="look at the validation loss so often (default: a tenth of the steps)",
     )  # fmt: skip
     command.add_argument("--engine", choices=("optuna", "ray"), default="optuna")
@@ -112,21 +176,27 @@ def _parser() -> argparse.ArgumentParser:
         help="which trials are stopped early: default median, on Ray asha; pbt trains a population, on Ray",
     )  # fmt: skip
     command.add_argument("--sampler", choices=("tpe", "random"), help="default: tpe; on Ray random")
-    command.add_argument("--search-seed", type=int, default=0, help="of what is drawn from the space")
+    command.add_argument("--search-seed", type=_seed, default=0, help="of what is drawn from the space")
     command.add_argument("--address", help="of a Ray cluster (default: Ray starts on this machine)")
-    command.add_argument("--out", type=Path, required=True, help="folder of the sweep")
+    command.add_argument("--out", type=_path, required=True, help="folder of the sweep")
     command.set_defaults(run=_sweep)
 
     command = commands.add_parser("results", help="collect runs into data/results and refresh the tables")
     command.add_argument(
-        "--collect", nargs="+", type=Path, metavar="RUN", default=[], help="run folders of one list"
+        "--collect",
+        nargs="+",
+        action="extend",
+        type=_path,
+        metavar="RUN",
+        default=[],
+        help="run folders of one list",
     )
     command.add_argument(
         "--name",
         choices=("shipped", "lecture", "distinct", BLOCKS),
         help=f"which list they were run on; {BLOCKS}: the ablation of chapter 8, a folder a variant",
     )
-    command.add_argument("--names", type=Path, help="the list itself (default: the shipped one)")
+    command.add_argument("--names", type=_path, help="the list itself (default: the shipped one)")
     command.add_argument(
         "--check", action="store_true", help="fail where a table is out of date; write nothing"
     )
@@ -134,11 +204,11 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("bench", help="measure the plain loop, the fast path and the floor")
     command.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
-    command.add_argument("--json", type=Path, metavar="FILE", help="write the report here as well")
-    command.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    command.add_argument("--json", type=_path, metavar="FILE", help="write the report here as well")
+    command.add_argument("--models", nargs="+", action="extend", choices=MODELS, help="default: all")
     command.add_argument("--seeds", type=int, help="models at once (default: 8, on a GPU 64)")
     command.add_argument("--rounds", type=int, default=3)
-    command.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    command.add_argument("--seconds", type=_number, default=3.0, help="of each measurement")
     command.add_argument(
         "--growth", action="store_true", help="cost against batch, width, context and seeds too"
     )
@@ -151,22 +221,22 @@ def _add_run(command) -> None:
     """The arguments that describe a run."""
     command.add_argument("--model", choices=RECIPES, required=True)
     command.add_argument(
-        "--set", nargs="+", type=_size, metavar="NAME=VALUE", default=[],
+        "--set", nargs="+", action="extend", type=_size, metavar="NAME=VALUE", default=[],
         help="sizes of the model, for instance n_hidden=96 dropout=0.1",
     )  # fmt: skip
     command.add_argument(
-        "--names", type=Path, help="a list of your own, one name a line (default: the shipped list)"
+        "--names", type=_path, help="a list of your own, one name a line (default: the shipped list)"
     )
     command.add_argument("--alphabet", help='characters that a name may contain, or "any" (default: a to z)')
     command.add_argument("--distinct", action="store_true", help="use each name once")
     for field in fields(Config):
         _add_field(command, field)
     command.add_argument("--seeds", type=int, default=1, help="how many seeds")
-    command.add_argument("--first-seed", type=int, default=0, help="the first of them")
+    command.add_argument("--first-seed", type=_seed, default=0, help="the first of them")
     command.add_argument("--device", help="cuda, mps or cpu (default: the first of these that is there)")
     command.add_argument("--no-compile", action="store_true", help="run the plain loop")
     command.add_argument(
-        "--teacher", nargs="+", type=Path, metavar="RUN", default=[],
+        "--teacher", nargs="+", action="extend", type=_path, metavar="RUN", default=[],
         help="folders of runs whose probabilities take part in the loss; --distill says how much",
     )  # fmt: skip
 
@@ -177,7 +247,8 @@ CHOICES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
 def _add_field(command, field) -> None:
     """An argument for a field of `Config`."""
     flag, kind = "--" + field.name.replace("_", "-"), type(field.default)
-    how = {"nargs": len(field.default), "type": float} if kind is tuple else {"type": kind}
+    how = {"nargs": len(field.default), "type": _number} if kind is tuple else {"type": kind}
+    how = {"type": _number} if kind is float else how
     shown = " ".join(map(str, field.default)) if kind is tuple else field.default
     command.add_argument(
         flag, default=field.default, choices=CHOICES.get(field.name), help=f"default: {shown}", **how
@@ -191,8 +262,36 @@ def _size(text: str) -> tuple[str, object]:
         raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
     try:
         return name, json.loads(value)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return name, value
+
+
+def _number(text: str) -> float:
+    """A finite number of a command line."""
+    with contextlib.suppress(ValueError):
+        if math.isfinite(value := float(text)):
+            return value
+    raise argparse.ArgumentTypeError(f"expected a finite number, got {text!r}")
+
+
+def _whole(text: str, below: float = math.inf) -> int:
+    """A whole number of a command line, of at least 0."""
+    with contextlib.suppress(ValueError):
+        if 0 <= (value := int(text)) < below:
+            return value
+    most = "" if below == math.inf else f" and below 2**{below.bit_length() - 1}"
+    raise argparse.ArgumentTypeError(f"expected a whole number of at least 0{most}, got {text!r}")
+
+
+def _seed(text: str) -> int:
+    return _whole(text, 2**64)  # what torch's generators take
+
+
+def _path(text: str) -> Path:
+    """A path of a command line; an empty one, as from a variable that is not set, would be this folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, got ''")
+    return Path(text)
 
 
 def _bench(options) -> None:
@@ -200,27 +299,60 @@ def _bench(options) -> None:
         print(json.dumps(bench.measure(options.task)))
         return
     place = device(options.device).type
-    seeds = options.seeds or (8 if place == "cpu" else 64)
+    seeds = options.seeds if options.seeds is not None else 8 if place == "cpu" else 64
+    models = list(dict.fromkeys(options.models or MODELS))
     if min(seeds, options.rounds) < 1 or not options.seconds > 0:
         raise ValueError(
             f"expected seeds and rounds of at least 1 and seconds above 0, got {seeds}, {options.rounds}, "
             f"{options.seconds}"
         )
-    say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
-    report = bench.bench(options.models, place, options.seconds, options.rounds, seeds, say)
-    if options.growth:
-        report["growth"] = bench.growth(place, options.seconds / 2, options.rounds, say)
-    if options.json:
-        write_json(options.json, report)
-    print(bench.table(report))
+    if options.growth and not options.json:
+        raise ValueError("--growth stands in the report alone; give --json FILE as well")
+    if options.json:  # it is written after minutes
+        above = next(path for path in options.json.absolute().parents if path.exists())
+        if options.json.is_dir() or not above.is_dir():
+            raise ValueError(f"--json: expected a file that can be written, got {options.json}")
+
+    def progress(text):
+        with contextlib.suppress(OSError):  # no reason to end a measurement
+            print(text, file=sys.stderr, flush=True)
+
+    try:
+        report = bench.bench(models, place, options.seconds, options.rounds, seeds, progress)
+        _keep(options, report)  # before the rest is measured, too
+        if options.growth:
+            report["growth"] = bench.growth(place, options.seconds / 2, options.rounds, progress)
+            _keep(options, report)
+    except RuntimeError as error:
+        raise ValueError(error) from None
+    options.say(bench.table(report))
+
+
+def _keep(options, report) -> None:
+    """Write a report where that was asked for; where it cannot be, it is printed after all."""
+    try:
+        if options.json:
+            write_json(options.json, report)
+    except OSError:
+        options.say(bench.table(report))
+        raise
 
 
 def _run_of(options) -> Run:
     """The run that the arguments describe."""
+    if not 1 <= options.seeds <= MOST_SEEDS:
+        expected = "at least 1 seed" if options.seeds < 1 else f"at most {MOST_SEEDS:,} seeds"
+        raise ValueError(f"expected {expected}, got {options.seeds}")
+    if options.alphabet == "":
+        raise ValueError("--alphabet: expected at least one character, or any, got none")
+    sizes = dict(options.set)
+    for name, value in options.set:
+        if json.dumps(sizes[name]) != json.dumps(value):
+            raise ValueError(f"--set: expected one value for {name}, got {value!r} and {sizes[name]!r}")
     return Run(
         options.model,
         Config(**{field.name: getattr(options, field.name) for field in fields(Config)}),
-        dict(options.set),
+        sizes,
         range(options.first_seed, options.first_seed + options.seeds),
         options.names,
         None if options.alphabet == "any" else options.alphabet or ascii_lowercase,
@@ -232,7 +364,7 @@ def _run_of(options) -> Run:
 def _train(options) -> None:
     experiments.run(
         _run_of(options), options.out, place=device(options.device), compile=not options.no_compile,
-        every=options.evaluate_every, say=print, splits=SPLITS[:2] if options.no_test else SPLITS,
+        every=options.evaluate_every, say=options.say, splits=SPLITS[:2] if options.no_test else SPLITS,
     )  # fmt: skip
 
 
@@ -257,12 +389,12 @@ def _sweep(options) -> None:
     if ray:
         from . import sweep_ray
 
-        found = sweep_ray.search(wanted, options.out, options.processes, options.address, say=print)
+        found = sweep_ray.search(wanted, options.out, options.processes, options.address, options.say)
     else:
         found = sweep.search(
-            wanted, options.out, 1 if options.processes is None else options.processes, say=print
+            wanted, options.out, 1 if options.processes is None else options.processes, options.say
         )
-    print(sweep.summary(found))
+    options.say(sweep.summary(found))
 
 
 def _space(path) -> dict:
@@ -278,14 +410,29 @@ def _sample(options) -> None:
     model = load_model(options.folder, options.model_seed)
     settings = read_json(options.folder / "config.json")
     recipe, vocabulary = RECIPES[settings["model"]], Vocabulary(settings["vocabulary"])
-    generator = torch.Generator().manual_seed(options.seed)
-    for name in sample(
+    if options.count > MOST_NAMES:
+        raise ValueError(f"expected a count of at most {MOST_NAMES:,}, got {options.count}")
+    lowest, highest = TEMPERATURES
+    if 0 < options.temperature < lowest or options.temperature > highest:
+        raise ValueError(
+            f"expected a temperature from {lowest:g} to {highest:g}, got {options.temperature:g}"
+        )
+    if options.names and not options.new:
+        raise ValueError("--names is the list that --new keeps away from; give --new as well")
+    generator, most = torch.Generator().manual_seed(options.seed), longest_name(model)
+    if most is not None and len(options.prefix) > most:
+        raise ValueError(
+            f"--prefix: expected at most {most} characters, which is what this {settings['model']} takes, "
+            f"got {len(options.prefix)}"
+        )
+    names = sample(
         model, vocabulary, recipe.block_size, options.count,
         generator=generator, prefix=options.prefix, temperature=options.temperature,
         top_k=options.top_k, top_p=options.top_p,
         constraint=_constraint(options, settings), exact=options.exact,
-    ):  # fmt: skip
-        print(name)
+        **({} if most is None else {"max_length": most}),
+    )  # fmt: skip
+    options.say("\n".join(names))
 
 
 def _constraint(options, settings):

@@ -6,6 +6,7 @@ holds a dated table; the chapter "Why the loop is slow, and what to do about it"
 """
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -212,11 +213,16 @@ class Bench:
         return {
             name: {
                 "rate": round(statistics.median(sum(r["rate"] for r in one) for one in every), 1),
-                "memory": round(max(sum(r["memory"] for r in one) for one in every), 1),
+                "memory": _rounded(max(sum(r["memory"] for r in one) for one in every)),
                 "start": [round(one[0]["start"], 2) for one in every],
             }
             for name, every in seen.items()
         }
+
+
+def _rounded(memory: float) -> float | None:
+    """MiB, or None where they could not be read: JSON has no NaN."""
+    return round(memory, 1) if math.isfinite(memory) else None
 
 
 def _together(tasks: Sequence[dict], environment=None) -> list[dict]:
@@ -367,7 +373,7 @@ def table(report: dict) -> str:
     starts = [report["models"][model]["compile"] for model in models]
 
     def row(label, form, key, entries=figures):
-        return [label, *(form.format(entry[key]) for entry in entries)]
+        return [label, *("unknown" if entry[key] is None else form.format(entry[key]) for entry in entries)]
 
     return markdown_table(
         ["batch 32", *(MODELS[model].title for model in models)],

@@ -80,11 +80,13 @@ class Spread(NamedTuple):
 
 
 def spread(values: Iterable[float]) -> Spread:
-    """Mean and sample standard deviation (n - 1) of one value a seed. ValueError for none."""
+    """Mean and sample standard deviation (n - 1) of one value a seed; the latter is NaN where a value is no
+    finite number. ValueError for none."""
     values = list(values)
     if not values:
         raise ValueError("expected at least one value, got none")
-    return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan)
+    several = len(values) > 1 and all(map(math.isfinite, values))  # stdev raises for NaN
+    return Spread(statistics.fmean(values), statistics.stdev(values) if several else math.nan)
 
 
 def stored_results(name: str = "shipped") -> dict:

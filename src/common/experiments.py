@@ -6,9 +6,11 @@ the validation loss in the course of the training), a ``model-SEED.safetensors``
 ``results.json``. `compare` and `curves` read folders; `lr_range` looks for a learning rate.
 """
 
+import contextlib
 import copy
 import json
 import math
+import sqlite3
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -26,12 +28,13 @@ from safetensors.torch import load_file, save
 
 from . import names as names_module
 from .evaluate import mean_loss, smooth, spread
+from .field import longest_name
 from .files import read_json, replace_file, write_json
-from .layers import evaluating
+from .layers import Dropout, evaluating, every_layer
 from .models import RECIPES, count_parameters, predictions
 from .optim import assigned, beside
 from .provenance import commit, machine
-from .train import Config, Watch, plain_steps, seeded, train
+from .train import Config, Diverged, Watch, plain_steps, seeded, train
 from .vocabulary import Vocabulary
 
 SPLITS = ("train", "val", "test")
@@ -40,7 +43,10 @@ DEFAULT = Config()
 
 @dataclass(frozen=True)
 class Run:
-    """What is trained, on what, and how. ValueError for a model or a size that is not there.
+    """What is trained, on what, and how.
+
+    ValueError for a model or a size that is not there, a value that is not of its size's kind (see
+    `Recipe.checked`), and seeds that torch's generators do not take, or that are the same twice.
 
     sizes: of the model, those that differ from its recipe's; a dict will do.
     names: the list; None is the one in use. alphabet: None takes whatever the list holds.
@@ -60,13 +66,21 @@ class Run:
     def __post_init__(self):
         if self.model not in RECIPES:
             raise ValueError(f"expected a model among {list(RECIPES)}, got {self.model!r}")
+        if isinstance(self.seeds, int):
+            raise ValueError(f"expected seeds one by one, such as (0,) or range(3), got {self.seeds}")
         if not self.seeds:
             raise ValueError("expected at least 1 seed, got 0")
+        seeds = tuple(self.seeds)
+        for seed in seeds:
+            if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**64:
+                raise ValueError(f"expected seeds from 0 to 2**64 - 1, got {seed!r}")
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"expected seeds that differ, got {list(seeds)}")
         path = Path(self.names or names_module.path_in_use())
-        sizes = {name: _frozen(value) for name, value in dict(self.sizes).items()}
+        sizes = RECIPES[self.model].checked(dict(self.sizes))
         for name, value in (("names", path), ("sizes", tuple(sorted(sizes.items())))):
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "seeds", tuple(self.seeds))
+        object.__setattr__(self, "seeds", seeds)
         object.__setattr__(self, "teachers", tuple(Path(folder) for folder in self.teachers))
 
     def to_json(self) -> dict:
@@ -116,10 +130,6 @@ def _digest(path: Path) -> str:
         return ""  # whoever reads it says what is wrong with it
 
 
-def _frozen(value):
-    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
-
-
 def _plain(value):
     """As it will be read from a file: lists for tuples."""
     return json.loads(json.dumps(value))
@@ -132,6 +142,7 @@ class Data(NamedTuple):
     vocabulary: Vocabulary
     rows: int
     digest: str
+    longest: str  # of the names
 
 
 def data(what: Run, place: torch.device) -> Data:
@@ -150,7 +161,7 @@ def _data(path, digest, alphabet, distinct, block_size, place) -> Data:
         name: tuple(t.to(place) for t in names_module.examples(part, vocabulary, block_size))
         for name, part in names_module.split(names)._asdict().items()
     }
-    return Data(splits, vocabulary, len(names), digest)
+    return Data(splits, vocabulary, len(names), digest, max(names, key=len))
 
 
 def settings(what: Run, on: Data) -> dict:
@@ -171,16 +182,26 @@ def settings(what: Run, on: Data) -> dict:
 
 
 def load_model(folder: Path, seed: int):
-    """A trained model of a run's folder, on the CPU, in evaluation mode. ValueError where there is none."""
+    """A trained model of a run's folder, on the CPU, in evaluation mode.
+
+    ValueError where there is none, and for weights that are NaN or infinite.
+    """
     report, path = read_json(folder / "config.json"), folder / f"model-{seed}.safetensors"
     if report.get("model") not in RECIPES:
         raise ValueError(f"{folder / 'config.json'}: names no model; expected one of {list(RECIPES)}")
+    if not isinstance(report.get("vocabulary"), str) or not isinstance(report.get("sizes", {}), dict):
+        raise ValueError(f"{folder / 'config.json'}: expected a vocabulary and sizes, as `train` writes them")
     if not path.exists():
         raise ValueError(f"{path}: no such file; expected a finished run with a model for seed {seed}")
     try:
         tensors = load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path}: not a file of parameters ({error})") from None
+    if not _finite(tensors):
+        raise ValueError(
+            f"{path}: some weights are NaN or infinite, so its training diverged; train again, with a lower "
+            "--lr or with --clip"
+        )
     recipe, V = RECIPES[report["model"]], len(report["vocabulary"]) + 1
     return recipe.sized(V, report.get("sizes", {})).load(tensors).eval()
 
@@ -220,9 +241,9 @@ def taught(what: Run, on: Data) -> torch.Tensor | None:
         report = read_json(folder / "results.json")
         expected = settings(what, on)
         for key in ("names", "vocabulary"):
-            if report[key] != expected[key]:
+            if report.get(key) != expected[key]:
                 raise ValueError(
-                    f"{folder}: expected a teacher with the {key} {expected[key]}, got {report[key]}"
+                    f"{folder}: expected a teacher with the {key} {expected[key]}, got {report.get(key)}"
                 )
         for seed in report["seeds"]:
             model = load_model(folder, seed).to(y.device)
@@ -252,64 +273,148 @@ def run(
     """Train a run into its folder, or go on where it was interrupted; returns what ``results.json`` holds.
 
     every: steps between two looks at the validation loss (0: none).
-    report: called after each look, as report(step, mean over the seeds); it may raise to stop the run.
+    report: called after each look, as report(step, mean over the seeds); it may raise to stop the run. It
+        hears of a loss that is NaN as well, and decides. Without it such a run ends with Diverged.
     splits: what the trained models are measured on. A search leaves the test split out.
     compile, workers: as in `train.train`.
 
-    ValueError where the folder holds another run, OSError with the file's name where a disk is full.
+    ValueError where the folder holds another run, OSError with the file's name where a disk is full. A
+    run that cannot be trained is refused before it claims the folder. Nothing is said before all is
+    written. A run that diverged leaves no results: the same command finds so again.
     """
     folder, place = Path(folder), torch.device(place)
     on = data(what, place)
+    asked = settings(what, on)
+    _refuse_other(folder, asked)
     build = lambda generator: what.build(len(on.vocabulary), generator).to(place)  # noqa: E731
     models, generators = seeded(build, what.seeds)
-    asked = settings(what, on)
-    _claim(folder, asked)
-    watch = None
+    _check_fit(what, on, models[0])
+    soft, watch = taught(what, on), None
     if every:
         tell = lambda step, values: report(step, statistics.fmean(values)) if report else None  # noqa: E731
         watch = Watch(every, lambda models: [mean_loss(m, *on.splits["val"]) for m in models], tell)
-    began = time.perf_counter()
-    losses = train(
-        models, *on.splits["train"], generators, what.config, compile=compile, workers=workers, watch=watch,
-        soft=taught(what, on),
-        checkpoint=folder / "checkpoint.pt", every=checkpoint_every, progress=what.model,
-    )  # fmt: skip
-    seconds = time.perf_counter() - began
-    runs = []
-    for seed, model in zip(what.seeds, models, strict=True):
-        one = {"seed": seed, "parameters": count_parameters(model)}
-        one |= {name: mean_loss(model, *on.splits[name]) for name in splits}
-        runs.append(one)
-        _save(folder / f"model-{seed}.safetensors", model.tensors())
-        say(_line(f"seed {seed}", one["parameters"], {name: f"{one[name]:.4f}" for name in splits}))
-    history = {"losses": losses}
-    if watch:
-        history |= {"val_steps": torch.tensor(watch.steps), "val": torch.tensor(watch.values).T}
-    _save(folder / "history.safetensors", history)
-    summary = {name: spread(one[name] for one in runs) for name in splits}
+    with _claimed(folder, asked):
+        began = time.perf_counter()
+        try:
+            losses = train(
+                models, *on.splits["train"], generators, what.config, compile=compile, workers=workers,
+                watch=watch, soft=soft, finite=report is None,
+                checkpoint=folder / "checkpoint.pt", every=checkpoint_every, progress=what.model,
+            )  # fmt: skip
+        except Diverged as error:
+            raise Diverged(error.step, error.models, what.seeds) from None
+        seconds = time.perf_counter() - began
+        runs = []
+        for seed, model in zip(what.seeds, models, strict=True):
+            one = {"seed": seed, "parameters": count_parameters(model)}
+            runs.append(one | {name: mean_loss(model, *on.splits[name]) for name in splits})
+        summary = {name: spread(one[name] for one in runs) for name in splits}
+        results = asked | {
+            "runs": runs,
+            "mean": {name: value.mean for name, value in summary.items()},
+            "sd": {name: value.sd for name, value in summary.items()} if len(runs) > 1 else None,
+            "provenance": provenance(place) | {"seconds_of_last_start": round(seconds, 1)},
+        }
+        if watch:
+            results["curve"] = {"steps": watch.steps, "val": watch.values}
+        burst = [
+            i
+            for i, (one, model) in enumerate(zip(runs, models, strict=True))
+            if not all(math.isfinite(one[name]) for name in splits) or not _finite(model.tensors())
+        ]
+        if burst and report is None:
+            raise Diverged(what.config.steps, burst, what.seeds)
+        if burst:
+            return results  # who was told decides; in the folder it would look finished
+        for seed, model in zip(what.seeds, models, strict=True):
+            _save(folder / f"model-{seed}.safetensors", model.tensors())
+        history = {"losses": losses}
+        if watch:
+            history |= {"val_steps": torch.tensor(watch.steps), "val": torch.tensor(watch.values).T}
+        _save(folder / "history.safetensors", history)
+        write_json(folder / "results.json", results)
+    for one in runs:
+        losses_of = {name: f"{one[name]:.4f}" for name in splits}
+        say(_line(f"seed {one['seed']}", one["parameters"], losses_of))
     say(_line("mean ± sd", runs[0]["parameters"], summary))
-    results = asked | {
-        "runs": runs,
-        "mean": {name: value.mean for name, value in summary.items()},
-        "sd": {name: value.sd for name, value in summary.items()} if len(runs) > 1 else None,
-        "provenance": provenance(place) | {"seconds_of_last_start": round(seconds, 1)},
-    }
-    if watch:
-        results["curve"] = {"steps": watch.steps, "val": watch.values}
-    write_json(folder / "results.json", results)
     return results
 
 
-def _claim(folder: Path, asked: dict) -> None:
-    """Write the settings into a new folder; ValueError for one that holds others."""
-    if (folder / "config.json").exists():
-        before = read_json(folder / "config.json")
-        if before != asked:
-            changed = sorted(key for key in asked if before.get(key) != asked[key])
-            raise ValueError(
-                f"{folder} holds another run, which differs in {', '.join(changed)}; choose another --out"
-            )
-    write_json(folder / "config.json", asked)
+def _finite(tensors: dict[str, torch.Tensor]) -> bool:
+    return all(bool(t.isfinite().all()) for t in tensors.values())
+
+
+def _check_fit(what: Run, on: Data, model) -> None:
+    """ValueError for a run that could not be trained to its end: its longest name, batch, teachers."""
+    most = longest_name(model)
+    if most is not None and len(on.longest) > most:
+        raise ValueError(
+            f"{what.names}: {on.longest!r} has {len(on.longest)} characters, and this {what.model} takes at "
+            f"most {most}; make it longer with --set length={len(on.longest) + 1}, or take another model"
+        )
+    if bool(what.teachers) != (what.config.distill > 0):
+        raise ValueError(
+            f"expected --teacher and --distill together, got {len(what.teachers)} teachers and distill = "
+            f"{what.config.distill:g}"
+        )
+    (x, y), model = on.splits["train"], copy.deepcopy(model).train()
+    for layer in every_layer(model):
+        if isinstance(layer, Dropout):
+            layer.generator = torch.Generator()  # torch's own stays as it is
+    try:
+        rows = torch.arange(what.config.batch_size, device=x.device) % len(x)
+        with torch.no_grad():
+            predictions(model, x[rows], y[rows])
+    except (ValueError, RuntimeError, MemoryError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "no memory"
+        raise ValueError(f"batch_size {what.config.batch_size} cannot be trained: {reason}") from None
+
+
+CLAIM = {"model", "seeds", "training", "names", "vocabulary"}  # what the settings of any run hold
+BEGUN = ("checkpoint.pt", "history.safetensors", "results.json")
+
+
+def _refuse_other(folder: Path, asked: dict, alone: bool = True) -> None:
+    """ValueError for a folder that holds another run, unless that never got to a checkpoint.
+
+    alone: whether no other process is at work in the folder, as far as is known.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; choose another --out")
+    path = folder / "config.json"
+    if not path.exists():
+        return
+    before = read_json(path)
+    changed = sorted(key for key in before.keys() | asked.keys() if before.get(key) != asked.get(key))
+    empty = before.keys() >= CLAIM and not any((folder / name).exists() for name in BEGUN)
+    if changed and not (empty and alone):
+        raise ValueError(
+            f"{folder} holds another run, which differs in {', '.join(changed)}; choose another --out"
+        )
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path, asked: dict):
+    """Write the settings into a folder for the time of a training; ValueError where it holds another run.
+
+    A lock, SQLite's own as in `common.sweep`, says that somebody is at work. A process that dies gives it up.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path, lock, alone = folder / ".lock", None, False
+    try:
+        with contextlib.suppress(sqlite3.Error):  # taken, or a file system without locks
+            lock = sqlite3.connect(path, timeout=0, isolation_level=None)
+            lock.execute("BEGIN EXCLUSIVE")
+            alone = True
+        _refuse_other(folder, asked, alone)
+        write_json(folder / "config.json", asked)
+        yield
+    finally:
+        if lock is not None:
+            lock.close()
+        if alone:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _save(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, str] | None = None) -> None:

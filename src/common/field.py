@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .layers import Dropout, Embedding, Layer, Linear, Sequential
+from .layers import Dropout, Embedding, Layer, Linear, Sequential, every_layer
 
 CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -109,6 +109,12 @@ class Places(Embedding):
         return x + self.weight[:T]
 
 
+def longest_name(model) -> int | None:
+    """How many characters a name may have, where every place has a vector of its own; None: any number."""
+    lengths = [len(layer.weight) for layer in every_layer(model) if isinstance(layer, Places)]
+    return min(lengths) - 1 if lengths else None  # a dot stands in front of a name
+
+
 class Attention(Sequential):
     """Causal self-attention and a small network, each added to what goes in (Vaswani et al., 2017).
 
@@ -119,7 +125,7 @@ class Attention(Sequential):
     packs = False
 
     def __init__(self, channels, heads, dropout=0.0, *, generator=None):
-        if channels % heads:
+        if heads < 1 or channels % heads:
             raise ValueError(f"expected channels that {heads} heads can share, got {channels}")
         self.heads, C, g = heads, channels, generator
         super().__init__([

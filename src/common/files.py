@@ -1,5 +1,6 @@
 """Files that are whole or not there."""
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -23,21 +24,31 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where a folder is none, the error above says so
+            partial.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict:
-    """The JSON of a file. ValueError where there is none, or where it is not JSON."""
+    """The JSON object of a file. ValueError where there is none, or where it is something else."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(
             f"{path}: no such file; expected a folder that `python -m common train` wrote"
         ) from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text (byte {error.start}: {error.reason})") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value
 
 
 def write_json(path: Path, value) -> None:
-    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    """Replace a file by a value as JSON. ValueError for NaN and infinity, which JSON does not have."""
+    try:
+        text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    except ValueError as error:
+        raise ValueError(f"{path}: expected finite numbers, as JSON has no others ({error})") from None
     replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))

@@ -6,6 +6,7 @@ lecture's; `MODELS` names them as the command line and the tables do.
 
 import copy
 import inspect
+import numbers
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -121,12 +122,13 @@ def as_convolution(tree: Sequential) -> Sequential:
     return Sequential(layers).eval()
 
 
+OneOrMany = int | tuple[int, ...]
 ACTIVATIONS = {"tanh": Tanh, "relu": ReLU, "silu": SiLU, "gate": Gate}
 
 
 def dilated(
-    vocab_size=27, n_embd=24, n_hidden=128, dilations=(1, 2, 4), kernel_size=2, activation="tanh",
-    residual=False, dropout=0.0, input_dropout=0.0, *, generator=None,
+    vocab_size=27, n_embd=24, n_hidden: OneOrMany = 128, dilations=(1, 2, 4), kernel_size=2,
+    activation="tanh", residual=False, dropout=0.0, input_dropout=0.0, *, generator=None,
 ) -> Sequential:  # fmt: skip
     """The tree as a network of dilated causal convolutions, to be trained on whole names.
 
@@ -203,14 +205,69 @@ class Recipe(NamedTuple):
     block_size: int | None
     title: str
 
-    def sized(self, vocab_size: int, sizes: dict, generator=None) -> Sequential:
-        """A model of other sizes than the recipe's. ValueError for a size that it does not have."""
+    def checked(self, sizes: dict) -> dict:
+        """Sizes as `build` takes them: a boolean by its word, a list as a tuple.
+
+        ValueError for a size that the recipe does not have, and for a value that is not of its kind.
+        """
         fixed = {"vocab_size", "block_size", "levels", "norm", "generator"}  # by the list, or by the recipe
-        known = sorted(set(inspect.signature(self.build).parameters) - fixed)
+        parameters = inspect.signature(self.build).parameters
+        known = sorted(set(parameters) - fixed)
         unknown = sorted(set(sizes) - set(known))
         if unknown:
             raise ValueError(f"expected sizes among {', '.join(known)}, got {', '.join(unknown)}")
-        return self.build(vocab_size, generator=generator, **sizes)
+        return {name: _size(value, parameters[name]) for name, value in sizes.items()}
+
+    def sized(self, vocab_size: int, sizes: dict, generator=None) -> Sequential:
+        """A model of other sizes than the recipe's. ValueError for sizes that make none; see `checked`."""
+        sizes = self.checked(sizes)
+        try:
+            return self.build(vocab_size, generator=generator, **sizes)
+        except (RuntimeError, MemoryError) as error:
+            said = str(error).splitlines()[0] if str(error) else "no memory"
+            raise ValueError(f"no model of the sizes {sizes} can be built here: {said}") from None
+
+
+WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+MAY_BE_ZERO = {"blocks"}  # without one, a Transformer still is a network
+
+
+def _size(value, parameter: inspect.Parameter):
+    """A value for a parameter of a builder, by the type of its default. ValueError for any other kind."""
+    default, several = parameter.default, parameter.annotation == OneOrMany
+    least = int(parameter.name not in MAY_BE_ZERO)
+
+    def whole(number) -> bool:
+        return _is(number, numbers.Integral) and least <= number < 2**31
+
+    if isinstance(default, bool):
+        kind = "true or false"
+        if isinstance(value, bool) or str(value).lower() in WORDS:
+            return WORDS[str(value).lower()]
+    elif isinstance(default, int):
+        kind = f"a whole number of at least {least}" + ", or a list of them" * several
+        if whole(value):
+            return int(value)
+        if several and isinstance(value, (list, tuple)) and all(map(whole, value)):
+            return tuple(map(int, value))
+    elif isinstance(default, float):  # every one is the rate of a dropout
+        kind = "a number from 0 to below 1"
+        if _is(value, numbers.Real) and 0 <= value < 1:
+            return float(value)
+    elif isinstance(default, str):
+        kind = "a word"
+        if isinstance(value, str):
+            return value
+    else:
+        kind = "a list of whole numbers of at least 1, such as [1, 2, 4]"
+        if isinstance(value, (list, tuple)) and all(map(whole, value)):
+            return tuple(map(int, value))
+    raise ValueError(f"expected {parameter.name} to be {kind}, got {value!r}")
+
+
+def _is(value, kind) -> bool:
+    """Whether a value is a number of a kind; true and false are none."""
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 MODELS = {

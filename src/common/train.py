@@ -11,7 +11,7 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import torch
@@ -51,7 +51,10 @@ class Config:
 
     def __post_init__(self):
         # A file or a command line brings lists.
-        object.__setattr__(self, "betas", tuple(self.betas))
+        if isinstance(self.betas, list):
+            object.__setattr__(self, "betas", tuple(self.betas))
+        for own in fields(self):
+            _check_kind(own.name, getattr(self, own.name), own.default)
         if self.steps < 1 or self.batch_size < 1 or not self.lr > 0 or not 0 <= self.drop_at <= 1:
             raise ValueError(
                 f"expected steps and batch_size of at least 1, lr above 0 and drop_at in [0, 1], got {self}"
@@ -65,8 +68,11 @@ class Config:
                 "expected momentum, two betas, label_smoothing and average in [0, 1), and distill in "
                 f"[0, 1], got {self}"
             )
-        if min(self.warmup, self.weight_decay, self.clip) < 0:
-            raise ValueError(f"expected no negative warmup, weight_decay or clip, got {self}")
+        if min(self.warmup, self.weight_decay, self.clip, self.drop_factor) < 0:
+            raise ValueError(f"expected no negative warmup, weight_decay, clip or drop_factor, got {self}")
+        for own in fields(self):
+            if type(own.default) is float and not math.isfinite(getattr(self, own.name)):
+                raise ValueError(f"expected a finite {own.name}, got {getattr(self, own.name)}")
 
     def lr_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -77,6 +83,17 @@ class Config:
     def optimiser(self):
         """The optimiser of `common.optim` that it names."""
         return OPTIMIZERS[self.optimizer](self)
+
+
+def _check_kind(name, value, default) -> None:
+    """ValueError for a value that is not of its default's kind; a whole number will do for any number."""
+    kinds = {int: int, float: (int, float), str: str, tuple: tuple}
+    fits = isinstance(value, kinds[type(default)]) and not isinstance(value, bool)
+    if isinstance(value, tuple) and fits:
+        fits = all(isinstance(part, (int, float)) and not isinstance(part, bool) for part in value)
+    if not fits or (isinstance(value, int) and abs(value) >= 2**63):
+        said = {int: "a whole number below 2**63", float: "a number", str: "a word", tuple: "two numbers"}
+        raise ValueError(f"expected {name} to be {said[type(default)]}, got {value!r}")
 
 
 def _share_done(config, step) -> float:
@@ -105,8 +122,8 @@ def device(name: str | None = None) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         chosen = torch.device(name)
-        torch.zeros(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=chosen).cpu()  # nothing can be read from "meta"
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise ValueError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from None
     return chosen
 
@@ -201,6 +218,27 @@ class PlainLoop:
         pass
 
 
+class Diverged(ValueError):
+    """A loss that is no finite number: at which step, counted from 1, and of which of the models."""
+
+    def __init__(self, step: int, models: Sequence[int], labels: Sequence | None = None):
+        self.step, self.models = step, list(models)
+        who = ("seed" if labels else "model") + "s" * (len(self.models) > 1)
+        which = ", ".join(str(labels[i] if labels else i) for i in self.models)
+        super().__init__(
+            f"{who} {which} diverged: the loss is no finite number from about step {step:,} on. "
+            "Lower --lr, or bound the gradients with --clip"
+        )
+
+
+def _hold_finite(losses: torch.Tensor, first: int) -> None:
+    """Diverged where there is NaN or infinity in losses (S, steps), the first of which is number `first`."""
+    wrong = ~losses.isfinite()
+    if wrong.any():
+        step = first + int(wrong.any(0).nonzero()[0])
+        raise Diverged(step, wrong.any(1).nonzero().flatten().tolist())
+
+
 @dataclass
 class Watch:
     """What is looked at in the course of a training: every so many steps, and after the last one.
@@ -244,6 +282,7 @@ def train(
     progress: str = "training",
     watch: Watch | None = None,
     soft: torch.Tensor | None = None,
+    finite: bool = False,
 ) -> torch.Tensor:
     """Train S models that differ in their seeds; changes them in place, in evaluation mode at the end.
 
@@ -263,6 +302,8 @@ def train(
     watch: what to measure in the course of the training, and whom to tell.
     soft: a teacher's probabilities for every target: the targets' shape and (V,), of which
         ``config.distill`` says how much they count. Runs in the plain loop.
+    finite: end with Diverged, a ValueError, within CHUNK steps of a loss that is NaN or infinite. The
+        checkpoint stays the last one before that.
 
     ValueError where these do not fit together, or where the checkpoint belongs to another model,
     configuration or data. RuntimeError where a worker's process dies; the checkpoint stays.
@@ -296,15 +337,21 @@ def train(
         done, losses = 0, []
         if checkpoint is not None and Path(checkpoint).exists():
             done, losses = _resume(Path(checkpoint), identity, loop, generators, watch)
+            if finite:
+                _hold_finite(losses[0], 1)
         with _bar(steps, done, progress) as bar:
             while done < steps:
                 start, done = done, min(done + CHUNK, steps, watch.due(done) if watch else steps)
                 losses.append(loop.steps(start, done))
+                if finite:
+                    _hold_finite(losses[-1], start + 1)
                 bar.update(done - start)
                 bar.set_postfix(loss=f"{losses[-1].mean():.3f}", refresh=False)
                 looked = watch is not None and done in (watch.due(start), steps)
                 if looked:
                     watch.look(done, _trained(map(copy.deepcopy, models), configs, loop.states(), done))
+                    if finite:
+                        _hold_finite(torch.tensor(watch.values[-1])[:, None], done)
                 if checkpoint is not None and (done // every > start // every or done == steps):
                     _save(Path(checkpoint), identity, loop, generators, done, losses, watch)
                 if looked:
