@@ -262,16 +262,35 @@ def _sweep(options) -> None:
         found = sweep.search(
             wanted, options.out, 1 if options.processes is None else options.processes, say=print
         )
-    print(sweep.summary(found))
+    print(sweep.summary(found, sweep.load(options.out)["failed"]))
 
 
 def _space(path) -> dict:
+    def once(pairs):
+        """A name that stands there twice is a mistake, which JSON would not mind."""
+        names = [name for name, _ in pairs]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{twice[0]!r} stands there twice")
+        return dict(pairs)
+
+    def refuse(text):
+        raise ValueError(f"{text} is no number of JSON")
+
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        text = path.read_bytes().decode("utf-8-sig")
+        if "\0" in text:
+            raise ValueError("expected UTF-8 text")
+        return json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+    except (FileNotFoundError, IsADirectoryError):
         raise ValueError(f"{path}: no such file; expected the search space as JSON") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: expected UTF-8 text") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not JSON ({error})") from None
+    except RecursionError:
+        raise ValueError(f"{path}: nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _sample(options) -> None:
