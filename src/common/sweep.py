@@ -436,6 +436,18 @@ def alone(folder: Path, wait: float = 600):
 
 
 @contextlib.contextmanager
+def one_command(folder: Path):
+    """One command at a time on a folder inside this `with` block; ValueError for a second one."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(alone(folder, wait=0))
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:  # a file system without locks has none
+                raise ValueError(f"{folder}: another command is at work on this sweep") from None
+        yield
+
+
+@contextlib.contextmanager
 def named_errors(path: Path):
     """What SQLite and Optuna say of a full disk or a broken file, in one line with the file's name."""
     try:
