@@ -31,6 +31,7 @@ from .files import read_json, replace_file, write_json
 from .models import MODELS, NETWORKS, PRETRAINED, RECIPES, WINNERS
 from .provenance import ROOT
 from .sample import sample
+from .stacked import WorkerDied
 from .train import OPTIMIZERS, SCHEDULES, Config, device
 from .vocabulary import Vocabulary
 
@@ -43,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, WorkerDied) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -22,7 +22,7 @@ from . import names as names_module
 from .evaluate import markdown_table
 from .models import MODELS, count_parameters, hierarchical
 from .provenance import ROOT, commit, machine
-from .stacked import GROUP, Stacked, StackedLoop, shares
+from .stacked import GROUP, Stacked, StackedLoop, WorkerDied, ending, shares
 from .train import Config, device, plain_steps, seeded
 from .vocabulary import Vocabulary
 
@@ -230,10 +230,16 @@ def _together(tasks: Sequence[dict], environment=None) -> list[dict]:
         )
         for task in tasks
     ]
-    outputs = [process.communicate()[0] for process in started]
-    for process in started:
-        if process.returncode:
-            raise RuntimeError(f"a measurement ended with code {process.returncode}; see its output above")
+    outputs = []
+    try:
+        for process in started:
+            outputs.append(process.communicate()[0])
+            if process.returncode:
+                raise WorkerDied(f"a measurement {ending(process.returncode)}")
+    finally:
+        for process in started:  # where one failed the others measure for nobody
+            process.kill()
+            process.wait()
     return [json.loads(output.splitlines()[-1]) for output in outputs]
 
 
