@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import built, data, largest_difference, needs_compiler
+from small_runs import NAMES, built, data, largest_difference, needs_compiler
 
 from common import __main__ as command_line
 from common import experiments, stacked
@@ -235,7 +235,8 @@ def test_a_command_whose_process_is_killed_ends_in_one_line_and_goes_on(tmp_path
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(experiments, "train", lambda *a, **how: train(*a, **how | {"every": 10}))
     arguments = ["train", "--model", "mlp", "--seeds", "2", "--steps", "40", "--device", "cpu", "--no-test"]
-    arguments += ["--out", str(tmp_path / "run")]
+    (tmp_path / "short.txt").write_text("\n".join(NAMES[:300]) + "\n", encoding="utf-8")
+    arguments += ["--out", str(tmp_path / "run"), "--names", str(tmp_path / "short.txt")]
     with monkeypatch.context() as patch:
         patch.setattr(stacked.Worker, "ask", ask)
         assert command_line.main(arguments) == 2
