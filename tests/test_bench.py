@@ -108,6 +108,9 @@ def test_a_stored_benchmark_is_found_or_refused(tmp_path, monkeypatch):
     assert "interleaved rounds" in bench.page("cpu")
     with pytest.raises(ValueError, match="no stored benchmark for 'cuda'; expected one of"):
         bench.stored("cuda")
+    (tmp_path / "cpu.json").write_text('{"models": ')
+    with pytest.raises(ValueError, match="cpu.json: not JSON"):
+        bench.stored()
 
 
 def test_a_contender_runs_in_a_process_of_its_own():

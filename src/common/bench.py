@@ -20,6 +20,7 @@ import torch
 
 from . import names as names_module
 from .evaluate import markdown_table
+from .files import read_json
 from .models import MODELS, count_parameters, hierarchical
 from .provenance import ROOT, commit, machine
 from .stacked import GROUP, Stacked, StackedLoop, WorkerDied, ending, shares
@@ -330,7 +331,7 @@ def stored(place: str = "cpu") -> dict:
     path = STORED / f"{place}.json"
     if not path.exists():
         raise ValueError(f"no stored benchmark for {place!r}; expected one of {measured_on()}")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path)
 
 
 def measured_on() -> list[str]:

@@ -427,9 +427,15 @@ def alone(folder: Path, wait: float = 600):
     The lock is SQLite's own, which works wherever SQLite does, so that nobody ever finds the study's
     file locked, however many processes there are. Others wait so many seconds.
     """
-    connection = sqlite3.connect(folder / "study.lock", timeout=wait, isolation_level=None)
+    path = folder / "study.lock"
+    connection = sqlite3.connect(path, timeout=wait, isolation_level=None)
     try:
-        connection.execute("BEGIN EXCLUSIVE")
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_NOTADB:
+                raise OSError(f"{path}: {error}; remove it, it holds nothing") from None
+            raise
         yield
     finally:
         connection.close()
