@@ -219,26 +219,25 @@ def test_a_killed_process_is_reported_and_leaves_no_other_behind():
     assert first.poll() is not None and second.poll() is not None
 
 
-@needs_compiler
-@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_command_whose_process_is_killed_ends_in_one_line_and_goes_on(tmp_path, monkeypatch, capsys):
-    asked = []
+    class Dies(PlainLoop):
+        """As a loop over processes, of which one is killed in the third part."""
 
-    def ask(self, method, *arguments):
-        asked.append(method)
-        if method == "steps" and asked.count("steps") == 5:  # of 2 processes, 10 steps each time
-            self.process.kill()
-        self._send((method, arguments))
+        def steps(self, start, stop):
+            if start == 20:
+                raise stacked.WorkerDied(f"a training process {stacked.ending(-9)}")
+            return super().steps(start, stop)
 
-    monkeypatch.setattr(train_module, "WORTH_A_WORKER", 1)
+    def loop(models, contexts, targets, generators, configs, *how):
+        return Dies(models, contexts, targets, generators, configs)
+
     monkeypatch.setattr(train_module, "CHUNK", 10)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(experiments, "train", lambda *a, **how: train(*a, **how | {"every": 10}))
-    arguments = ["train", "--model", "mlp", "--seeds", "2", "--steps", "40", "--device", "cpu", "--no-test"]
     (tmp_path / "short.txt").write_text("\n".join(NAMES[:300]) + "\n", encoding="utf-8")
+    arguments = ["train", "--model", "mlp", "--steps", "40", "--device", "cpu", "--no-test", "--no-compile"]
     arguments += ["--out", str(tmp_path / "run"), "--names", str(tmp_path / "short.txt")]
     with monkeypatch.context() as patch:
-        patch.setattr(stacked.Worker, "ask", ask)
+        patch.setattr(train_module, "make_loop", loop)
         assert command_line.main(arguments) == 2
     told = capsys.readouterr().err.splitlines()[-1]  # above it the bar
     assert told == "error: a training process ended with code -9 (SIGKILL)"
