@@ -83,7 +83,11 @@ def as_the_sequence_grows(tree, network, words, vocabulary, rounds) -> str:
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
+    said = sys.argv[1] if len(sys.argv) > 1 else "7"
+    if not said.isdecimal() or int(said) < 1:
+        print(f"error: expected a number of rounds of at least 1, got {said!r}", file=sys.stderr)
+        sys.exit(2)
+    rounds = int(said)
     torch.set_num_threads(1)
     words = names.load(names.SHIPPED)
     vocabulary, val = Vocabulary("".join(words)), names.split(words).val

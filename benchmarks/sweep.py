@@ -50,6 +50,8 @@ def trained_again(what: Run, folder: Path) -> dict:
 
 
 def main() -> None:
+    if len(sys.argv) != 2:
+        raise ValueError(f"expected one folder, got {sys.argv[1:]}")
     folder = Path(sys.argv[1])
     torch.set_num_threads(1)
     wanted = sweep.Sweep(BASE, SPACE, trials=TRIALS, every=EVERY, scheduler="none")
@@ -80,4 +82,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

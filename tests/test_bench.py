@@ -1,11 +1,15 @@
 """The benchmark measures what it says: the counts, the ratios, and the processes that it starts."""
 
 import json
-import math
+import os
+import subprocess
+import sys
+from collections import Counter
 
 import pytest
 import torch
 
+from common import __main__ as command_line
 from common import bench, names
 from common.files import write_json
 from common.models import MODELS
@@ -27,8 +31,42 @@ def test_operations_of_the_tree_are_counted(seeds):
 
 
 def test_products_are_those_of_the_step():
-    for a, b, out in bench.products_of(built("flat", 2), *DATA, batch_size=4):
-        assert torch.bmm(a, b).shape == out.shape
+    """Two linear layers: each forwards, and its gradients by its weight and by its input."""
+    models, (x, y) = built("flat", 2), DATA
+    products = bench.products_of(models, x, y, batch_size=4)
+    shapes = Counter()
+    for n, k, m in ((4, 80, 200), (4, 200, 27)):
+        shapes.update(tuple(sorted(sizes)) for sizes in ((n, k, m), (k, n, m), (n, m, k)))
+    assert Counter(tuple(sorted((*a.shape[1:], b.shape[2]))) for a, b, _ in products) == shapes
+    for a, b, out in products:
+        assert len(a) == len(b) == 2 and a.shape[2] == b.shape[1]
+        assert out.shape == (2, a.shape[1], b.shape[2]) and torch.isfinite(torch.bmm(a, b)).all()
+    first, weights = products[0], [model.layers[2].weight for model in models]
+    assert torch.equal(first[1], torch.stack(weights))
+    rows = [model.layers[0].weight[x[:1]].flatten(1).expand(4, -1) for model in models]
+    assert torch.equal(first[0], torch.stack(rows))
+    last = products[1]
+    assert torch.equal(last[1], torch.stack([model.layers[5].weight for model in models]))
+
+
+def test_a_step_of_products_runs_every_one_of_them(monkeypatch):
+    products = bench.products_of(built("flat", 2), *DATA, batch_size=4)
+    monkeypatch.setattr(bench, "products_of", lambda *arguments: products)
+    for _, _, out in products:
+        out.fill_(torch.nan)
+    bench.matrix_products(None, None, None, 4)(0, 1)
+    for a, b, out in products:
+        assert torch.equal(out, torch.bmm(a, b))
+
+
+def test_memory_is_what_is_taken_above_the_start():
+    with bench.Memory(torch.device("cpu")) as memory:
+        taken = torch.ones(64 * 2**20 // 4)
+        for _ in range(200):
+            if memory.peak() > 48:
+                break
+            memory.stop.wait(0.05)
+    assert 48 < memory.peak() < 256 and taken.sum() > 0
 
 
 def report(**rates):
@@ -80,13 +118,16 @@ def test_a_stored_benchmark_is_found_or_refused(tmp_path, monkeypatch):
     assert "interleaved rounds" in bench.page("cpu")
     with pytest.raises(ValueError, match="no stored benchmark for 'cuda'; expected one of"):
         bench.stored("cuda")
+    (tmp_path / "cpu.json").write_text('{"models": ')
+    with pytest.raises(ValueError, match="cpu.json: not JSON"):
+        bench.stored()
 
 
 def test_a_contender_runs_in_a_process_of_its_own():
     task = {"kind": "products", "threads": 1, "workers": 0, "seeds": 2, "seconds": 0.05, "device": "cpu"}
     first, second = bench._together([task | {"model": "mlp"}] * 2)
     assert first["rate"] > 0 and second["rate"] > 0
-    assert first["memory"] >= 0 or math.isnan(first["memory"])
+    assert set(first) == {"rate", "memory", "start"} and first["start"] > 0
 
 
 def test_plain_steps_are_measured_at_any_size():
@@ -102,3 +143,28 @@ def test_a_failed_measurement_is_an_error(capfd):
     with pytest.raises(RuntimeError, match="a measurement ended with code"):
         bench._together([{"threads": 1, "device": "abacus"}])
     capfd.readouterr()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_measurement_that_is_killed_ends_in_one_line_and_leaves_no_other(monkeypatch, capsys):
+    started, real = [], subprocess.Popen
+
+    def popen(command, **how):
+        if "--task" not in command:
+            return real(command, **how)
+        code = "import os; os.kill(os.getpid(), 9)" if not started else "import time; time.sleep(60)"
+        started.append(real([sys.executable, "-c", code], **how))
+        return started[-1]
+
+    monkeypatch.setattr(bench.subprocess, "Popen", popen)
+    monkeypatch.setattr(
+        bench.Bench, "add", lambda self, name, kind, **how: self.contenders.update({name: TWO})
+    )
+    assert command_line.main(["bench", "--models", "mlp", "--rounds", "1", "--seconds", "0.01"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.splitlines()[1:] == ["error: a measurement ended with code -9 (SIGKILL)"]
+    assert len(started) == 2 and all(process.poll() is not None for process in started)
+
+
+TWO = [{"threads": 1}] * 2

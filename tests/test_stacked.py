@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import built, data, largest_difference, needs_compiler
+from small_runs import NAMES, built, data, largest_difference, needs_compiler
 
-from common import stacked
+from common import __main__ as command_line
+from common import experiments, stacked
+from common import train as train_module
 from common.models import MODELS
 from common.stacked import StackedLoop, draw_batches, shares
-from common.train import Config, PlainLoop, plain_steps, seeded, train
+from common.train import Config, PlainLoop, Watch, plain_steps, seeded, train
 
 
 def one_by_one(model, seeds, configs):
@@ -210,11 +212,38 @@ def test_a_killed_process_is_reported_and_leaves_no_other_behind():
         loop.steps(0, 10)
         first, second = (part.process for part in loop.parts)
         os.kill(first.pid, signal.SIGKILL)
-        with pytest.raises(RuntimeError, match="a training process ended with code -9"):
+        with pytest.raises(RuntimeError, match=r"a training process ended with code -9 \(SIGKILL\)$"):
             loop.steps(10, 20)
     finally:
         loop.close()
     assert first.poll() is not None and second.poll() is not None
+
+
+def test_a_command_whose_process_is_killed_ends_in_one_line_and_goes_on(tmp_path, monkeypatch, capsys):
+    class Dies(PlainLoop):
+        """As a loop over processes, of which one is killed in the third part."""
+
+        def steps(self, start, stop):
+            if start == 20:
+                raise stacked.WorkerDied(f"a training process {stacked.ending(-9)}")
+            return super().steps(start, stop)
+
+    def loop(models, contexts, targets, generators, configs, *how):
+        return Dies(models, contexts, targets, generators, configs)
+
+    monkeypatch.setattr(train_module, "CHUNK", 10)
+    monkeypatch.setattr(experiments, "train", lambda *a, **how: train(*a, **how | {"every": 10}))
+    (tmp_path / "short.txt").write_text("\n".join(NAMES[:300]) + "\n", encoding="utf-8")
+    arguments = ["train", "--model", "mlp", "--steps", "40", "--device", "cpu", "--no-test", "--no-compile"]
+    arguments += ["--out", str(tmp_path / "run"), "--names", str(tmp_path / "short.txt")]
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module, "make_loop", loop)
+        assert command_line.main(arguments) == 2
+    told = capsys.readouterr().err.splitlines()[-1]  # above it the bar
+    assert told == "error: a training process ended with code -9 (SIGKILL)"
+    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["done"] == 20
+    assert command_line.main(arguments) == 0
+    assert (tmp_path / "run" / "results.json").exists()
 
 
 @needs_compiler
@@ -232,13 +261,22 @@ def test_an_error_in_a_process_comes_back_as_one_here():
 def test_a_run_over_two_processes_resumes_in_one(tmp_path):
     contexts, targets = data(3)
     path = tmp_path / "checkpoint.pt"
-    _, expected = one_by_one("mlp", [0, 1], [Config(steps=40)] * 2)
+    expected_models, expected = one_by_one("mlp", [0, 1], [Config(steps=40)] * 2)
+
+    def stop(step, values):
+        raise KeyboardInterrupt
+
+    watch = Watch(20, lambda models: [0.0] * len(models), stop)
     models, generators = built("mlp", [0, 1])
-    state = [g.get_state() for g in generators]
-    train(models, contexts, targets, generators, Config(steps=40), workers=2, checkpoint=path)
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            models, contexts, targets, generators, Config(steps=40), workers=2, checkpoint=path, every=20,
+            watch=watch,
+        )  # fmt: skip
     saved = torch.load(path, weights_only=True)
-    assert torch.allclose(saved["losses"], expected, atol=1e-8, rtol=0)
+    assert saved["done"] == 20 and torch.allclose(saved["losses"], expected[:, :20], atol=1e-8, rtol=0)
     models, generators = built("mlp", [0, 1])
     losses = train(models, contexts, targets, generators, Config(steps=40), workers=0, checkpoint=path)
-    assert torch.equal(losses, saved["losses"])
-    assert not any(torch.equal(g.get_state(), s) for g, s in zip(generators, state, strict=True))
+    assert torch.equal(losses[:, :20], saved["losses"])
+    assert torch.allclose(losses, expected, atol=1e-8, rtol=0)
+    assert all(largest_difference(a, b) < 1e-8 for a, b in zip(models, expected_models, strict=True))

@@ -3,7 +3,9 @@
 import json
 import os
 import random
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -19,7 +21,7 @@ import common
 from common import __main__ as command_line
 from common import sweep as sweep_module
 from common.experiments import Run
-from common.sweep import Sweep, best, importance, load, opened, read_space, search, summary
+from common.sweep import Range, Sweep, best, importance, load, opened, read_space, search, summary
 from common.train import Config
 
 SOURCE = Path(common.__file__).parents[1]
@@ -89,12 +91,91 @@ def test_a_space_is_read_by_the_types_of_its_fields(names):
         ({"batch_size": {"low": 1.5, "high": 4}}, "whole numbers"),
         ({"optimizer": {"choices": ["sgd", "magic"]}}, "optimizer = magic: expected optimizer"),
         ({"model.n_hidden": {"choices": ["many"]}}, "model.n_hidden = many"),
+        ([{"lr": {"low": 0.1, "high": 1}}], r"expected a space such as .*, got \[\{"),
+        ({"lr": {"choices": 5}}, "lr: expected a list of choices, got 5"),
+        ({"lr": {"choices": {"a": 1}}}, "lr: expected a list of choices"),
+        ({"lr": {"choices": "0.1"}}, "lr: expected a list of choices"),
+        ({"lr": {"choices": [0.1, "0.2"]}}, "lr = 0.2: expected a number"),
+        ({"lr": {"choices": [0.1, float("nan")]}}, "lr = nan: expected a number"),
+        ({"lr": {"choices": [0.1, None]}}, "lr = None: expected a number"),
+        ({"lr": {"choices": [0.1, {"low": 1}]}}, "lr = .*: expected a number"),
+        ({"lr": {"choices": [[0.1]]}}, r"lr = \[0.1\]: expected a number"),
+        ({"lr": {"choices": [0.1, 0.3, 0.1]}}, "lr: expected choices that differ"),
+        ({"batch_size": {"choices": [8, True]}}, "batch_size = True: expected a whole number"),
+        ({"batch_size": {"choices": [8, 16.5]}}, "batch_size = 16.5: expected a whole number"),
+        ({"betas": {"choices": [0.9, 0.99]}}, "betas = 0.9: expected a list of numbers"),
+        ({"betas": {"choices": [["0.9", 0.99]]}}, "betas = .*: expected a list of numbers"),
+        ({"lr": {"low": 0.1, "high": float("inf")}}, "lr: expected numbers"),
+        ({"lr": {"low": 0.1, "high": 10**400}}, "lr: expected numbers"),
+        ({"lr": {"low": "0.1", "high": 1}}, "lr: expected numbers"),
+        ({"lr": {"low": False, "high": 1}}, "lr: expected numbers"),
+        ({"lr": {"low": 0.1, "high": 0.1}}, "lr: expected low < high"),
+        ({"lr": {"low": 0.1, "high": 1, "log": "yes"}}, "lr: expected log to be true or false, got 'yes'"),
+        ({"lr": {"low": 0.1, "high": 1, "step": 0}}, "lr: expected a step above 0"),
+        ({"lr": {"low": 0.1, "high": 1, "step": -0.1}}, "lr: expected a step above 0"),
+        ({"lr": {"low": 0.1, "high": 1, "step": 2}}, "lr: expected a step above 0"),
+        ({"lr": {"low": 0.1, "high": 1, "step": True}}, "lr: expected numbers"),
+        ({"batch_size": {"low": 8, "high": 30, "step": 8}}, "batch_size: expected steps of 8 .* end at 30"),
+        ({"optimizer": {"low": 0, "high": 1}}, 'optimizer: has no range; expected {"choices"'),
+        ({"betas": {"low": 0.8, "high": 0.9}}, 'betas: has no range; expected {"choices"'),
+        ({"momentum": {"low": 0.5, "high": 1.5}}, "momentum = 1.5: expected"),
+        ({"lr": {"low": -4, "high": 1}}, "lr = -4: expected"),
+        ({"batch_size": {"low": 0, "high": 4}}, "batch_size = 0: expected"),
     ],
     ids=str,
 )
 def test_a_bad_space_is_refused(names, space, message):
     with pytest.raises(ValueError, match=message):
         small(names, space=space)
+
+
+@pytest.mark.parametrize(
+    "space, message",
+    [
+        ({"model.gate": {"low": 0, "high": 1}}, 'model.gate: has no range; expected {"choices"'),
+        ({"model.gate": {"choices": ["no", True]}}, "model.gate = no: expected true or false"),
+        ({"model.gate": {"choices": [0, 1]}}, "model.gate = 0: expected true or false"),
+        ({"model.dilations": {"choices": [2]}}, "model.dilations = 2: expected a list of whole numbers"),
+        ({"model.dilations": {"choices": [[1, 2.5]]}}, "expected a list of whole numbers"),
+        ({"model.dilations": {"choices": [[1, 2], []]}}, "expected a list of whole numbers"),
+    ],
+    ids=str,
+)
+def test_a_size_of_a_network_is_held_to_its_type(names, space, message):
+    with pytest.raises(ValueError, match=message):
+        read_space(space, Run("wavenet", names=names))
+
+
+def test_a_value_that_goes_with_some_others_of_the_space_is_no_mistake(names):
+    space = {"model.heads": {"choices": [4, 5]}, "model.n_channels": {"choices": [40, 48]}}
+    base = Run("transformer", names=names)
+    assert read_space(space, base)["model.heads"].values == (4, 5)  # 48 channels are not shared by 5
+    with pytest.raises(ValueError, match="model.heads = 7"):
+        read_space(space | {"model.heads": {"choices": [4, 7]}}, base)
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        ({"seed": -1}, "expected a seed of the search from 0 to 4294967295, got -1"),
+        ({"seed": 2**32}, "expected a seed of the search from 0"),
+        ({"every": -5}, "expected to look at the validation loss"),
+        ({"every": 41}, "expected to look at the validation loss .* 1 to 40 steps, got 41"),
+    ],
+    ids=str,
+)
+def test_what_a_sweep_cannot_do_is_refused_before_it_begins(names, more, message):
+    with pytest.raises(ValueError, match=message):
+        small(names, **more)
+
+
+def test_every_seed_of_a_search_draws_something_of_its_own(names):
+    drawn = []
+    for seed in (0, 4_295, 2**32 - 1):
+        sampler = sweep_module._sampler(small(names, seed=seed), 3)
+        study = sweep_module.optuna.create_study(sampler=sampler)
+        drawn.append(study.ask({"x": Range(0.0, 1.0).distribution()}).params["x"])
+    assert len(set(drawn)) == 3
 
 
 def test_a_scheduler_fits_its_engine(names):
@@ -200,12 +281,258 @@ def test_a_trial_that_is_ended_again_and_again_is_given_up(names, tmp_path, monk
         for _ in range(sweep_module.ATTEMPTS):
             with pytest.raises(KeyboardInterrupt):
                 search(small(names, 1, 4), tmp_path, say=said.append)
-    found = search(small(names, 1, 4), tmp_path, say=said.append)
+    found = search(small(names, 2, 4), tmp_path, say=said.append)
     assert [text for text in said if "run again" in text] == [
         "trial 0: its process is gone; it is run again from its last checkpoint"
     ] * (sweep_module.ATTEMPTS - 1)
     assert "trial 0: its process was ended 3 times; given up" in said
     assert len(found) == 1 and found[0]["number"] > 0
+    (failed,) = load(tmp_path)["failed"]
+    assert failed["number"] == 0 and failed["reason"] == "its process was ended 3 times"
+
+
+def test_a_trial_that_is_killed_but_gets_on_is_not_given_up(names, tmp_path, monkeypatch):
+    """Every start is ended after one more look: ten looks, ten starts."""
+    real, said = sweep_module.experiments.run, []
+
+    def interrupted(*arguments, report, **options):
+        def once(step, value):
+            report(step, value)
+            if step not in told:
+                told.append(step)
+                raise KeyboardInterrupt
+
+        return real(*arguments, report=once, **options)
+
+    told = []
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep_module.experiments, "run", interrupted)
+        for _ in range(10):
+            with pytest.raises(KeyboardInterrupt):
+                search(small(names, 1, 40), tmp_path, say=said.append)
+    (record,) = search(small(names, 1, 40), tmp_path, say=said.append)
+    assert told == list(range(4, 41, 4)) and not any("given up" in text for text in said)
+    assert record["number"] == 0 and record["attempt"] == 11
+
+
+IMPOSSIBLE = {"batch_size": {"choices": [1, 32]}}  # BatchNorm refuses a batch of one
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_impossible_trial_is_recorded_as_failed_and_the_sweep_goes_on(names, tmp_path, processes, capsys):
+    arguments = command_of(tmp_path, names, tmp_path / "sweep")
+    Path(arguments[arguments.index("--space") + 1]).write_text(json.dumps(IMPOSSIBLE), encoding="utf-8")
+    arguments += ["--trials", "6", "--sampler", "random", "--steps", "8", "--processes", str(processes)]
+    assert command_line.main(arguments) == 0
+    printed = capsys.readouterr()
+    report = load(tmp_path / "sweep")
+    failed, found = report["failed"], report["trials"]
+    assert failed and found and len(failed) + len(found) == 6
+    assert {record["params"]["batch_size"] for record in failed} == {1}
+    assert {record["params"]["batch_size"] for record in found} == {32}
+    assert all(record["state"] == "failed" and "more than 1 value" in record["reason"] for record in failed)
+    assert {record["number"] for record in failed + found} == set(range(6))
+    assert f"trial {failed[0]['number']:3}  failed: expected more than 1 value" in printed.out
+    assert f"{len(found)} trials finished, 0 of them pruned; {len(failed)} failed" in printed.out
+    assert best(found)["params"] == {"batch_size": 32}
+    again = (tmp_path / "sweep" / "study.db").stat().st_mtime_ns
+    assert command_line.main(arguments) == 0 and load(tmp_path / "sweep") == report
+    assert (tmp_path / "sweep" / "study.db").stat().st_mtime_ns == again
+
+
+def test_a_sweep_in_which_every_trial_fails_ends_with_an_error(names, tmp_path):
+    wanted = small(names, 3, 8, {"batch_size": {"choices": [1]}})
+    for _ in range(2):
+        with pytest.raises(ValueError, match="all 3 trials failed; the last one: expected more than 1 value"):
+            search(wanted, tmp_path, say=quiet)
+    report = load(tmp_path)
+    assert report["trials"] == [] and len(report["failed"]) == 3
+
+
+def test_a_trial_without_the_memory_it_needs_is_recorded_as_failed(names, tmp_path, monkeypatch):
+    real = sweep_module.experiments.run
+
+    def run(what, *arguments, **options):
+        if dict(what.sizes)["n_hidden"] == 16:
+            raise RuntimeError("out of memory\nand a long story")
+        return real(what, *arguments, **options)
+
+    monkeypatch.setattr(sweep_module.experiments, "run", run)
+    space = {"model.n_hidden": {"choices": [8, 16]}}
+    found = search(small(names, 6, 8, space, sampler="random"), tmp_path, say=quiet)
+    failed = load(tmp_path)["failed"]
+    assert len(found) + len(failed) == 6 and {record["reason"] for record in failed} == {"out of memory"}
+    assert {record["params"]["model.n_hidden"] for record in failed} == {16}
+
+
+def test_processes_that_die_before_they_begin_end_the_sweep(names, tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep_module, "START", "import sys; sys.exit(3)")
+    with pytest.raises(ValueError, match="ended with code 3 before .* a trial"):
+        search(small(names, 4, 8), tmp_path, processes=2, say=quiet)
+
+
+def test_no_more_processes_are_started_than_trials_are_left(names, tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(
+        sweep_module, "_supervise", lambda study, folder, processes, say: started.append(processes)
+    )
+    search(small(names, 3, 8), tmp_path, processes=1_000, say=quiet)
+    assert started == [3]
+
+
+# two folders, and what lies in them
+
+
+@pytest.mark.parametrize(
+    "first, second",
+    [("a?1", "a?2"), ("100%41", "100A"), ("{0} 'é' [b]#", "plain")],
+    ids=str,
+)
+def test_a_study_stays_in_its_own_folder(names, tmp_path, first, second):
+    one = search(small(names, 1, 4, seed=1), tmp_path / first, say=quiet)
+    two = search(small(names, 2, 4, seed=2), tmp_path / second, say=quiet)
+    assert (len(one), len(two)) == (1, 2)
+    assert not {r["params"]["lr"] for r in one} & {r["params"]["lr"] for r in two}
+    for folder in (first, second):
+        assert (tmp_path / folder / "study.db").stat().st_size
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([first, second])
+
+
+def test_a_trial_takes_no_results_of_another_run(names, tmp_path):
+    folder = tmp_path / "trial-0000"
+    first, params = small(names, steps=4), {"lr": 0.1, "model.n_hidden": 8}
+    wrong = {"lr": 0.2, "model.n_hidden": 8}
+    stored = sweep_module.perform(first, wrong, folder, lambda step, value: None)
+    before = (folder / "results.json").read_bytes()
+    for sweep in (first, small(names, steps=4, every=2)):
+        with pytest.raises(
+            ValueError, match="trial-0000 holds another run, which differs in (training|curve)"
+        ):
+            sweep_module.perform(sweep, params if sweep is first else wrong, folder, lambda step, value: None)
+    assert (folder / "results.json").read_bytes() == before
+    assert sweep_module.perform(first, wrong, folder, lambda step, value: None) == stored
+
+
+def everything(folder):
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "study.lock"
+    }
+
+
+@pytest.fixture(scope="module")
+def three(names):
+    """A sweep of three short trials. To be copied."""
+    with tempfile.TemporaryDirectory(dir=MEMORY) as place:
+        folder = Path(place) / "three"
+        search(small(names, 3, 4), folder, say=quiet)
+        yield folder
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def halve(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def scribble(path):
+    path.write_bytes(b"no database" * 1_000)
+
+
+def older(path):
+    """What a copy from before the last trial holds."""
+    with sqlite3.connect(path) as connection:
+        number = connection.execute("SELECT max(trial_id) FROM trials").fetchone()[0]
+        connection.execute("DELETE FROM trials WHERE trial_id = ?", [number])
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "file, harm, message",
+    [
+        ("study.db", Path.unlink, "holds 3 finished trials, but there is no study"),
+        ("study.db", empty, "holds 3 finished trials, but there is no study"),
+        ("study.db", older, "holds trial 2, which the study .* does not know"),
+        ("study.db", halve, "study.db is damaged .*trials.json holds 3 finished trials"),
+        ("study.db", scribble, "study.db is damaged .*trials.json holds 3 finished trials"),
+        ("sweep.json", Path.unlink, "holds .*study.db.* and no sweep.json"),
+        ("sweep.json", halve, "sweep.json: not JSON"),
+        ("sweep.json", empty, "sweep.json: not JSON"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_damaged_folder_is_refused_and_left_as_it_is(names, three, tmp_path, file, harm, message):
+    folder = tmp_path / "sweep"
+    shutil.copytree(three, folder)
+    harm(folder / file)
+    before = everything(folder)
+    for trials in (3, 5):
+        with pytest.raises((ValueError, OSError), match=message) as caught:
+            search(small(names, trials, 4), folder, say=quiet)
+        text = str(caught.value)
+        assert "\n" not in text and "choose another --out" in text and "the same command goes on" not in text
+        assert everything(folder) == before
+
+
+def test_a_deleted_study_does_not_mix_two_spaces(names, three, tmp_path):
+    folder = tmp_path / "sweep"
+    shutil.copytree(three, folder)
+    for name in ("study.db", "sweep.json", "trials.json"):
+        (folder / name).unlink()
+    with pytest.raises(ValueError, match="holds 3 trial folders and no sweep.json"):
+        search(small(names, 2, 4, {"lr": {"choices": [0.5]}}), folder, say=quiet)
+    assert not (folder / "study.db").exists() and not (folder / "sweep.json").exists()
+
+
+def test_a_damaged_list_of_trials_is_written_anew_from_the_study(names, three, tmp_path):
+    folder = tmp_path / "sweep"
+    shutil.copytree(three, folder)
+    whole = (folder / "trials.json").read_bytes()
+    halve(folder / "trials.json")
+    search(small(names, 3, 4), folder, say=quiet)
+    assert (folder / "trials.json").read_bytes() == whole
+
+
+def test_the_trials_of_another_sweep_are_not_replaced(names, three, tmp_path):
+    folder = tmp_path / "sweep"
+    search(small(names, 3, 4, seed=1), folder, say=quiet)
+    shutil.copy(three / "trials.json", folder)
+    before = everything(folder)
+    with pytest.raises(ValueError, match="trials.json holds the trials of another sweep, .* in seed"):
+        search(small(names, 4, 4, seed=1), folder, say=quiet)
+    assert everything(folder) == before
+
+
+def test_a_lock_that_is_none_is_named(names, three, tmp_path):
+    folder = tmp_path / "sweep"
+    shutil.copytree(three, folder)
+    (folder / "study.lock").write_bytes(b"junk" * 1_000)
+    with pytest.raises(OSError, match=r"study.lock: file is not a database; remove it"):
+        search(small(names, 3, 4), folder, say=quiet)
+    (folder / "study.lock").unlink()
+    assert len(search(small(names, 3, 4), folder, say=quiet)) == 3
+
+
+def test_a_study_of_another_optuna_is_refused_in_one_line(names, three, tmp_path):
+    folder = tmp_path / "sweep"
+    shutil.copytree(three, folder)
+    with sqlite3.connect(folder / "study.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'v0.9.0.a'")
+    connection.close()
+    with pytest.raises(ValueError, match="study.db: The runtime optuna version") as caught:
+        search(small(names, 3, 4), folder, say=quiet)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_list_that_changes_in_the_middle_ends_the_sweep(names, tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_bytes(names.read_bytes())
+    with pytest.raises(ValueError, match="list.txt has changed since the sweep began"):
+        search(small(path, 3, 4), tmp_path / "sweep", say=lambda text: path.write_bytes(b"zoe\nann\n" * 50))
+    assert len(load(tmp_path / "sweep")["trials"]) == 1
 
 
 def test_importance_finds_the_parameter_that_decides(names):
@@ -355,7 +682,8 @@ def test_a_full_disk_is_named_and_costs_no_finished_trial(names, small_disk, cap
 
     with pytest.raises(OSError, match=file) as caught:
         search(small(names, 5, scheduler="none"), folder, say=say)
-    assert "\n" not in str(caught.value) and "full" in str(caught.value) or "No space" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "full" in str(caught.value) or "No space" in str(caught.value)
     before = load(folder)["trials"]
     assert len(before) >= 2
     # still full: the same command says so, in one line
@@ -399,6 +727,11 @@ def test_a_full_disk_leaves_the_results_file_whole(names, finished, small_disk):
         (["--processes", "0"], "at least 1 process, got 0"),
         (["--scheduler", "pbt"], "got the scheduler 'pbt'"),
         (["--names", "nowhere.txt"], "nowhere.txt: no such file"),
+        (["--processes", "-1"], "at least 1 process, got -1"),
+        (["--search-seed", "-1"], "seed of the search"),
+        (["--evaluate-every", "-5"], "expected to look at the validation loss"),
+        (["--space", "."], "expected the search space as JSON"),
+        (["--teacher", "nowhere", "--distill", "1"], "no such file"),
     ],
     ids=str,
 )
@@ -407,3 +740,38 @@ def test_bad_arguments_end_in_one_line(names, tmp_path, capsys, more, message):
     assert command_line.main([*command_of(tmp_path, names, folder), *more]) == 2
     printed = capsys.readouterr()
     assert printed.out == "" and len(printed.err.splitlines()) == 1 and message in printed.err
+    assert not folder.exists()  # the corrected command finds no other sweep there
+
+
+@pytest.mark.parametrize(
+    "written, message",
+    [
+        (b'{"lr": {"low": 0.1, "high": 1e999}}', "lr: expected numbers"),
+        (b'{"lr": {"low": 0.1, "high": Infinity}}', "Infinity is no number of JSON"),
+        (b'{"lr": {"choices": [0.1, NaN]}}', "NaN is no number of JSON"),
+        (b'{"lr": {"low": 0.1, "high": 1}, "lr": {"choices": [1]}}', "'lr' stands there twice"),
+        (b'{"lr": {"low": 0.1, "low": 0.2, "high": 1}}', "'low' stands there twice"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"lr": {"low": 0.1, "high": 1' + b"0" * 5_000 + b"}}", "space.json"),
+        (b"", "not JSON"),
+        (b'{"lr": {"low"', "not JSON"),
+        ('{"lr": {"low": 0.1, "high": 1}}'.encode("utf-16"), "expected UTF-8"),
+        ('{"lr": {"low": 0.1, "high": 1}}'.encode("utf-16-le"), "expected UTF-8"),
+        (bytes(range(256)), "expected UTF-8"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_space_that_is_none_is_refused_in_one_line(names, tmp_path, capsys, written, message):
+    arguments = command_of(tmp_path, names, tmp_path / "sweep")
+    path = Path(arguments[arguments.index("--space") + 1]).with_name("bad-space.json")
+    path.write_bytes(written)
+    assert command_line.main([*arguments, "--space", str(path)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and len(printed.err.splitlines()) == 1
+    assert printed.err.startswith("error: ") and message in printed.err
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_space_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "space.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(SPACE).encode())
+    assert command_line._space(tmp_path / "space.json") == SPACE

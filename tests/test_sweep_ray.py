@@ -168,6 +168,49 @@ def test_a_population_takes_over_the_best_and_its_checkpoint(place):
 
 
 @needs_ray
+@pytest.mark.parametrize("scheduler", ["none", "pbt"])
+def test_an_impossible_trial_is_no_end_of_the_sweep(place, capsys, scheduler):
+    """BatchNorm refuses a batch of one. The folder's name would say something else as a URL."""
+    space = {"batch_size": {"choices": [32, 1]}, "lr": {"low": 0.1, "high": 0.3}}
+    (place / "space.json").write_text(json.dumps(space), encoding="utf-8")
+    folder = place / "a ?1 100%41 #x"
+    arguments = [*command(place, 5, 40, 20, "--scheduler", scheduler), "--out", str(folder)]
+    assert command_line.main(arguments) == 0
+    report = load(folder)
+    found, failed = report["trials"], report["failed"]
+    assert sorted(record["number"] for record in found + failed) == [0, 1, 2, 3, 4]
+    assert all("more than 1 value" in record["reason"] for record in failed)
+    assert all(record["params"]["batch_size"] == 1 for record in failed)
+    assert sum(record["state"] == "complete" for record in found) >= 2
+    if scheduler == "none":
+        assert failed and all(record["params"]["batch_size"] == 32 for record in found)
+    printed = capsys.readouterr().out
+    assert command_line.main(arguments) == 0 and load(folder) == report
+    assert printed.splitlines()[-1] == capsys.readouterr().out.splitlines()[-1]
+    assert sorted(path.name for path in place.iterdir()) == sorted([folder.name, "short.txt", "space.json"])
+
+
+@needs_ray
+def test_trials_of_another_sweep_are_not_taken_for_this_one(place, capsys):
+    from common.sweep import alone
+
+    arguments = command(place, 2, 4, 2)
+    for name in ("sweep", "other"):
+        (place / name).mkdir()
+    told = {"sweep": {"space": {}}, "trials": [{"number": 0, "state": "pruned"}]}
+    (place / "sweep" / "trials.json").write_text(json.dumps(told), encoding="utf-8")
+    assert command_line.main(arguments) == 2
+    assert "holds trials.json and no sweep.json" in capsys.readouterr().err
+    with alone(place / "other"):
+        assert command_line.main([*arguments, "--out", str(place / "other")]) == 2
+    assert "another command is at work on this sweep" in capsys.readouterr().err
+    (place / "other" / "trials.json").write_text(json.dumps(told), encoding="utf-8")
+    assert command_line.main([*arguments, "--out", str(place / "other")]) == 2
+    assert "holds the trials of another sweep, which differs in" in capsys.readouterr().err
+    assert load(place / "other") == load(place / "sweep") == told
+
+
+@needs_ray
 def test_a_trial_is_drawn_from_its_number():
     from common.sweep import Choices, Range
     from common.sweep_ray import draw

@@ -5,9 +5,9 @@
 LIST is lecture (with --names, the lecture's own file), shipped or distinct. The runs stand in
 `data/challenge.json`. Every seed is a process and a folder of its own, kept in
 `data/cache/challenge/LIST/KEY/SEED`, so a run that was interrupted goes on and a finished one is not
-trained again. The results go to `data/results/challenge.json`. The test split stays closed. With --final
-it is opened for the entries marked so, and seed 0 of the winners on the shipped list goes to
-`data/models`.
+trained again; one that is not what the plan says now is refused. The results go to
+`data/results/challenge.json`. The test split stays closed. With --final it is opened for the entries
+marked so, and seed 0 of the winners on the shipped list goes to `data/models`.
 """
 
 import argparse
@@ -20,8 +20,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from common.evaluate import RESULTS, spread
-from common.experiments import Run, data, load_model, publish
+from common import __main__ as command_line
+from common.evaluate import RESULTS, spread, stored_results
+from common.experiments import Run, data, load_model, publish, settings
 from common.files import read_json, write_json
 from common.models import PRETRAINED, WINNERS, predictions
 from common.provenance import ROOT
@@ -36,16 +37,43 @@ def folders(key: str, plan: dict, options) -> list[Path]:
     return [RUNS / options.list / key / str(seed) for seed in range(plan[key]["seeds"])]
 
 
-def train(key: str, seed: int, plan: dict, options) -> None:
+def planned(key: str, seed: int, plan: dict, options) -> list[str]:
+    """The arguments of a run, as the plan has them now."""
     entry, folder = plan[key], RUNS / options.list / key / str(seed)
-    if (folder / "results.json").exists():
-        return
     arguments = ["train", *entry["arguments"], "--seeds", "1", "--first-seed", str(seed), "--no-test"]
     arguments += ["--out", str(folder)]
     arguments += ["--names", str(options.names)] if options.names else []
     arguments += ["--distinct"] if options.list == "distinct" else []
     if "teachers" in entry:
         arguments += ["--teacher", *map(str, folders(entry["teachers"], plan, options))]
+    return arguments
+
+
+def check(key: str, seed: int, plan: dict, options) -> None:
+    """ValueError where a finished run is not the one that the plan describes now, or is none."""
+    asked = command_line._parser().parse_args(planned(key, seed, plan, options))
+    what, every = command_line._run_of(asked), asked.evaluate_every
+    expected = settings(what, data(what, torch.device("cpu")))
+    results, steps = read_json(asked.out / "results.json"), what.config.steps
+    changed = sorted(name for name in expected if results.get(name) != expected[name])
+    looked = [*range(every, steps, every), steps] if every else []
+    changed += [] if results.get("curve", {}).get("steps", []) == looked else ["curve"]
+    if changed:
+        raise ValueError(
+            f"{asked.out} holds a run that differs from the plan in {', '.join(changed)}; move it away, "
+            "and it is trained again"
+        )
+
+
+def train(key: str, seed: int, plan: dict, options) -> None:
+    """ValueError where its folder holds another run, or a teacher is not there or another one."""
+    if "teachers" in plan[key]:
+        for number in range(plan[plan[key]["teachers"]]["seeds"]):
+            check(plan[key]["teachers"], number, plan, options)
+    if (RUNS / options.list / key / str(seed) / "results.json").exists():
+        check(key, seed, plan, options)
+        return
+    arguments = planned(key, seed, plan, options)
     one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-m", "common", *arguments], check=True, env=one_thread)
 
@@ -85,33 +113,71 @@ def collected(key: str, plan: dict, options) -> dict:
     return stored
 
 
-def main() -> int:
+def with_what_was_opened(one: dict, before: dict) -> dict:
+    """An entry with the test losses that are stored of the very same runs: they stay opened."""
+    closed = [{name: v for name, v in run.items() if name != "test"} for run in before.get("runs", [])]
+    if one["runs"] != closed:
+        return one
+    return one | {"runs": before["runs"], "together": before["together"]}
+
+
+def check_list(options) -> None:
+    """ValueError where LIST and --names do not go together."""
+    if options.list == "lecture" and not options.names:
+        raise ValueError("lecture needs --names, the lecture's own file")
+    if options.names:
+        expected = stored_results(options.list)["names"]["sha256"]
+        if Run("mlp", names=options.names).digest() != expected:
+            raise ValueError(f"{options.names} is not the list {options.list!r}, whose SHA-256 is {expected}")
+    if options.processes < 1:
+        raise ValueError(f"expected at least 1 process, got {options.processes}")
+
+
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("list", choices=("lecture", "shipped", "distinct"))
     parser.add_argument("--names", type=Path)
     parser.add_argument("--only", nargs="+", metavar="KEY")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--final", action="store_true", help="open the test split for the final table")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    try:
+        run(options)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except subprocess.CalledProcessError as error:
+        folder = error.cmd[error.cmd.index("--out") + 1]
+        print(f"error: the training into {folder} ended with code {error.returncode}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(options) -> None:
     plan = read_json(PLAN)
     unknown = sorted(set(options.only or []) - set(plan))
     if unknown:
-        parser.error(f"expected keys among {', '.join(plan)}, got {', '.join(unknown)}")
+        raise ValueError(f"expected keys among {', '.join(plan)}, got {', '.join(unknown)}")
+    check_list(options)
     chosen = options.only or [key for key, entry in plan.items() if options.list in entry["lists"]]
     for taught in (False, True):  # teachers first
         keys = [key for key in chosen if ("teachers" in plan[key]) == taught]
         jobs = [(key, seed) for key in keys for seed in range(plan[key]["seeds"])]
         with ThreadPoolExecutor(options.processes) as pool:
-            list(pool.map(lambda job: train(*job, plan, options), jobs))
+            try:
+                list(pool.map(lambda job: train(*job, plan, options), jobs))
+            except BaseException:
+                pool.shutdown(cancel_futures=True)  # what has not begun
+                raise
     for key in chosen:
         one = collected(key, plan, options)
         if options.final and options.list == "shipped" and key in WINNERS:
             publish(folders(key, plan, options)[0], 0, PRETRAINED / f"{key}.safetensors")
         stored = read_json(STORED) if STORED.exists() else {}
-        stored.setdefault(options.list, {})[key] = one
+        before = stored.setdefault(options.list, {}).get(key, {})
+        stored[options.list][key] = one if options.final else with_what_was_opened(one, before)
         write_json(STORED, stored)
         print(f"{options.list} {key}: val {spread(run['val'] for run in one['runs'])}")
-    return 0
 
 
 if __name__ == "__main__":

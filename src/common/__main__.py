@@ -36,6 +36,7 @@ from .files import read_json, replace_file, write_json
 from .models import MODELS, NETWORKS, PRETRAINED, RECIPES, WINNERS
 from .provenance import ROOT
 from .sample import sample
+from .stacked import WorkerDied
 from .train import OPTIMIZERS, SCHEDULES, Config, device
 from .vocabulary import Vocabulary
 
@@ -53,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     options.say = say = Printer()
     try:
         options.run(options)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, WorkerDied) as error:
         status = _failed(error)
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, MemoryError) and not re.search("memory|allocate", str(error)):
@@ -161,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
         help='JSON: {"lr": {"low": 0.01, "high": 1, "log": true}, "model.n_hidden": {"choices": [64, 128]}}',
     )  # fmt: skip
     _add_run(command)
-    command.add_argument("--trials", type=int, default=20, help="how many finished ones in all; default: 20")
+    command.add_argument("--trials", type=int, default=20, help="how many in all, failed ones included; default: 20")
     command.add_argument(
         "--processes", type=int,
         help="how many trials at once, one thread each (default: 1, on a cluster what it has room for)",
@@ -394,16 +395,39 @@ def _sweep(options) -> None:
         found = sweep.search(
             wanted, options.out, 1 if options.processes is None else options.processes, options.say
         )
+<<<<<<< HEAD
     options.say(sweep.summary(found))
+=======
+    print(sweep.summary(found, sweep.load(options.out)["failed"]))
+>>>>>>> h2
 
 
 def _space(path) -> dict:
+    def once(pairs):
+        """A name that stands there twice is a mistake, which JSON would not mind."""
+        names = [name for name, _ in pairs]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{twice[0]!r} stands there twice")
+        return dict(pairs)
+
+    def refuse(text):
+        raise ValueError(f"{text} is no number of JSON")
+
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        text = path.read_bytes().decode("utf-8-sig")
+        if "\0" in text:
+            raise ValueError("expected UTF-8 text")
+        return json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+    except (FileNotFoundError, IsADirectoryError):
         raise ValueError(f"{path}: no such file; expected the search space as JSON") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: expected UTF-8 text") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not JSON ({error})") from None
+    except RecursionError:
+        raise ValueError(f"{path}: nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _sample(options) -> None:

@@ -21,9 +21,10 @@ import torch
 
 from . import names as names_module
 from .evaluate import markdown_table
+from .files import read_json
 from .models import MODELS, count_parameters, hierarchical
 from .provenance import ROOT, commit, machine
-from .stacked import GROUP, Stacked, StackedLoop, shares
+from .stacked import GROUP, Stacked, StackedLoop, WorkerDied, ending, shares
 from .train import Config, device, plain_steps, seeded
 from .vocabulary import Vocabulary
 
@@ -236,10 +237,16 @@ def _together(tasks: Sequence[dict], environment=None) -> list[dict]:
         )
         for task in tasks
     ]
-    outputs = [process.communicate()[0] for process in started]
-    for process in started:
-        if process.returncode:
-            raise RuntimeError(f"a measurement ended with code {process.returncode}; see its output above")
+    outputs = []
+    try:
+        for process in started:
+            outputs.append(process.communicate()[0])
+            if process.returncode:
+                raise WorkerDied(f"a measurement {ending(process.returncode)}")
+    finally:
+        for process in started:  # where one failed the others measure for nobody
+            process.kill()
+            process.wait()
     return [json.loads(output.splitlines()[-1]) for output in outputs]
 
 
@@ -330,7 +337,7 @@ def stored(place: str = "cpu") -> dict:
     path = STORED / f"{place}.json"
     if not path.exists():
         raise ValueError(f"no stored benchmark for {place!r}; expected one of {measured_on()}")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path)
 
 
 def measured_on() -> list[str]:

@@ -241,8 +241,20 @@ class Part:
         pass
 
 
+class WorkerDied(RuntimeError):
+    """A process that had a share of the work was killed, or failed. What a checkpoint holds stays."""
+
+
+def ending(code: int) -> str:
+    """How a process ended, in words: by its exit code, or by the signal that killed it."""
+    try:
+        return f"ended with code {code} ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"ended with code {code}; see its output above"
+
+
 class Worker:
-    """A `Part` in another process. `ask` returns at once, `answer` waits. RuntimeError if it dies."""
+    """A `Part` in another process. `ask` returns at once, `answer` waits. WorkerDied if it dies."""
 
     def __init__(self, groups, contexts, targets):
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -260,9 +272,9 @@ class Worker:
             error, value = pickle.load(self.process.stdout)
         except (EOFError, pickle.UnpicklingError):
             code = self.process.wait()
-            raise RuntimeError(f"a training process ended with code {code}; see its output above") from None
+            raise WorkerDied(f"a training process {ending(code)}") from None
         if error:
-            raise RuntimeError(f"a training process failed: {value}")
+            raise WorkerDied(f"a training process failed: {value}")
         return value
 
     def _send(self, message) -> None:

@@ -21,11 +21,26 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
-from . import experiments
-from .files import read_json
-from .sweep import ATTEMPTS, REDUCTION, Choices, Sweep, claim, decoded, line, perform, publish, read_space
+from .files import write_json
+from .sweep import (
+    ATTEMPTS,
+    REDUCTION,
+    Choices,
+    Impossible,
+    Sweep,
+    check_any,
+    check_data,
+    check_list,
+    claim,
+    decoded,
+    failure,
+    line,
+    one_command,
+    perform,
+    publish,
+    published,
+    read_space,
+)
 from .train import adopt
 
 os.environ |= {
@@ -37,6 +52,7 @@ os.environ |= {
 }
 
 try:
+    import pyarrow.fs
     import ray
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, PopulationBasedTraining
@@ -69,7 +85,8 @@ def search(
     processes: how many trials at once; None is one on this machine, or what a cluster has room for.
     address: of a running cluster, HOST:PORT; None starts Ray on this machine and ends it afterwards.
 
-    ValueError where the folder holds another sweep, or where there is no cluster at the address.
+    ValueError where the folder holds another sweep, or not all of this one, where another command is at
+    work on it, where there is no cluster at the address, and where every trial failed.
     """
     folder = Path(folder).resolve()
     if sweep.engine != "ray":
@@ -77,15 +94,24 @@ def search(
     if processes is not None and processes < 1:
         raise ValueError(f"expected at least 1 process, got {processes}")
     _scheduler(sweep, read_space(sweep.space, sweep.run))
+    check_data(sweep)  # a bad list ends here, and not on every node
     claim(sweep, folder)
-    experiments.data(sweep.run, torch.device("cpu"))  # a bad list ends here, and not on every node
-    found = read_json(folder / "trials.json")["trials"] if (folder / "trials.json").exists() else []
-    publish(folder, sweep, found)
-    missing = sorted(set(range(sweep.trials)) - {record["number"] for record in found})
+    found, failed = published(sweep, folder)
+    with one_command(folder):
+        write_json(folder / "sweep.json", sweep.to_json())
+        publish(folder, sweep, found, failed)
+        found, failed = _run_missing(sweep, folder, found, failed, processes, address, say)
+    check_any(found, failed)
+    return found
+
+
+def _run_missing(sweep, folder, found, failed, processes, address, say) -> tuple[list, list]:
+    done = {record["number"] for record in [*found, *failed]}
+    missing = sorted(set(range(sweep.trials)) - done)
     if not missing:
-        return found
-    _connect(address, processes)
-    recorder = Recorder(sweep, folder, found, say)
+        return found, failed
+    _connect(address, processes and min(processes, len(missing)))
+    recorder = Recorder(sweep, folder, found, failed, say)
     try:
         with warnings.catch_warnings(action="ignore"):
             _tuner(sweep, folder, missing, processes if address else None, recorder).fit()
@@ -97,7 +123,7 @@ def search(
     if recorder.mistake is not None:
         raise recorder.mistake
     shutil.rmtree(folder / "ray", ignore_errors=True)
-    return recorder.found
+    return recorder.found, recorder.failed
 
 
 def _connect(address, processes) -> None:
@@ -136,7 +162,8 @@ def _tuner(sweep, folder, missing, at_once, recorder):
             search_alg=BasicVariantGenerator(points_to_evaluate=points), scheduler=_scheduler(sweep, space),
         ),
         run_config=tune.RunConfig(
-            name=f"{time.time_ns()}", storage_path=str(folder / "ray"), verbose=0, callbacks=[recorder],
+            name=f"{time.time_ns()}", verbose=0, callbacks=[recorder],
+            storage_path=str(folder / "ray"), storage_filesystem=pyarrow.fs.LocalFileSystem(),  # no URL
             stop={"over": 1}, failure_config=tune.FailureConfig(max_failures=ATTEMPTS - 1),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=4),
         ),
@@ -180,12 +207,14 @@ def _trial(config: dict, said: dict) -> None:
     params = {name: value for name, value in config.items() if name != "number"}
     population, start = sweep.scheduler == "pbt", 0
     with tempfile.TemporaryDirectory() as place:
-        own = Path(place)
+        own, steps, burst = Path(place), sweep.run.config.steps, False
 
         def report(step, value):
-            if step <= start or (step == sweep.run.config.steps and math.isfinite(value)):
+            nonlocal burst
+            burst = not math.isfinite(value)
+            if step <= start or (step == steps and not burst):
                 return  # told before, or told below with the rest
-            over = not math.isfinite(value) and not population
+            over = burst and not population
             value = value if math.isfinite(value) else BURST
             said = {"val": value, "step": step, "over": int(over)}
             if not population:
@@ -195,20 +224,37 @@ def _trial(config: dict, said: dict) -> None:
                 shutil.copy(own / "checkpoint.pt", copy)
                 tune.report(said, checkpoint=tune.Checkpoint.from_directory(copy))
 
+        def give_up(why):
+            """Tell the worst loss. A population waits for all its members at every look: this one is
+            there, until it takes over another's weights or has come to its end."""
+            for step in [*range(sweep.every, steps, sweep.every), steps] if population else [steps]:
+                if step > start:
+                    last = {"over": 1, **why} if step == steps else {"over": 0}
+                    tune.report({"val": BURST, "step": step, **last})
+
         try:
+            check_list(sweep, said)
+            steps = params.get("steps", steps)
             if (checkpoint := tune.get_checkpoint()) is not None:
                 with checkpoint.as_directory() as before:
                     wanted = sweep.run.changed(**decoded(params)).config
                     start = adopt(Path(before) / "checkpoint.pt", own / "checkpoint.pt", wanted)
             results = perform(sweep, params, own, report)
+        except (Impossible, RuntimeError) as error:  # the latter where memory does not suffice
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            give_up({"failed": reason[0]})
+            return
         except (ValueError, OSError) as error:
-            tune.report({"val": BURST, "step": start, "over": 1, "mistake": str(error)})
+            # a loss that is no number is no mistake
+            give_up({}) if burst else tune.report(
+                {"val": BURST, "step": start, "over": 1, "mistake": str(error)}
+            )
             return
     about = {"runs": results["runs"], "provenance": results["provenance"]}
     about["seconds"] = round(time.perf_counter() - began, 1)
     value = results["mean"]["val"]
     tune.report({
-        "val": value if math.isfinite(value) else BURST, "step": sweep.run.config.steps, "over": 1,
+        "val": value if math.isfinite(value) else BURST, "step": steps, "over": 1,
         "about": about,
     })  # fmt: skip
 
@@ -216,8 +262,8 @@ def _trial(config: dict, said: dict) -> None:
 class Recorder(tune.Callback):
     """On the machine that gave the command: writes ``trials.json`` after every trial that is finished."""
 
-    def __init__(self, sweep: Sweep, folder: Path, found: list[dict], say):
-        self.sweep, self.folder, self.found, self.say = sweep, folder, found, say
+    def __init__(self, sweep: Sweep, folder: Path, found: list[dict], failed: list[dict], say):
+        self.sweep, self.folder, self.found, self.failed, self.say = sweep, folder, found, failed, say
         self.curves, self.schedules, self.about, self.mistake = {}, {}, {}, None
         self.numbers = {}  # by Ray's names; a member that takes over another's parameters keeps its own
 
@@ -228,6 +274,11 @@ class Recorder(tune.Callback):
         number, params = self._who(trial)
         if "mistake" in result:
             self.mistake = self.mistake or ValueError(result["mistake"])
+            return
+        if "failed" in result:
+            self.failed = sorted(
+                [*self.failed, failure(number, result["failed"], params)], key=lambda record: record["number"]
+            )
             return
         step, value = result["step"], result["val"]
         self.curves.setdefault(number, {})[step] = None if value == BURST else value
@@ -244,6 +295,11 @@ class Recorder(tune.Callback):
         number, params = self._who(trial)
         if self.mistake is not None:
             return
+        reasons = {record["number"]: record["reason"] for record in self.failed}
+        if number in reasons:
+            self._publish()
+            self.say(line(number, f"failed: {reasons[number]}", params, self.found))
+            return
         curve = sorted(self.curves.get(number, {}).items())
         last = curve[-1] if curve else (0, None)
         complete = number in self.about and last[1] is not None
@@ -258,13 +314,16 @@ class Recorder(tune.Callback):
         if self.sweep.scheduler == "pbt":
             record["schedule"] = self.schedules[number]
         self.found = sorted([*self.found, record], key=lambda record: record["number"])
+        self._publish()
+        outcome = f"{last[1]:.4f}" if complete else f"pruned at step {last[0]}"
+        self.say(line(number, outcome, params, self.found))
+
+    def _publish(self):
         try:
-            publish(self.folder, self.sweep, self.found)
+            publish(self.folder, self.sweep, self.found, self.failed)
         except OSError as error:
             self.mistake = error
             raise
-        outcome = f"{last[1]:.4f}" if complete else f"pruned at step {last[0]}"
-        self.say(line(number, outcome, params, self.found))
 
     def on_trial_error(self, iteration, trials, trial, **info):
         number = self._who(trial)[0]
