@@ -162,7 +162,9 @@ def _parser() -> argparse.ArgumentParser:
         help='JSON: {"lr": {"low": 0.01, "high": 1, "log": true}, "model.n_hidden": {"choices": [64, 128]}}',
     )  # fmt: skip
     _add_run(command)
-    command.add_argument("--trials", type=int, default=20, help="how many in all, failed ones included; default: 20")
+    command.add_argument(
+        "--trials", type=int, default=20, help="how many in all, failed ones included; default: 20"
+    )
     command.add_argument(
         "--processes", type=int,
         help="how many trials at once, one thread each (default: 1, on a cluster what it has room for)",
@@ -395,11 +397,7 @@ def _sweep(options) -> None:
         found = sweep.search(
             wanted, options.out, 1 if options.processes is None else options.processes, options.say
         )
-<<<<<<< HEAD
-    options.say(sweep.summary(found))
-=======
-    print(sweep.summary(found, sweep.load(options.out)["failed"]))
->>>>>>> h2
+    options.say(sweep.summary(found, sweep.load(options.out)["failed"]))
 
 
 def _space(path) -> dict:
