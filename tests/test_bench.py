@@ -1,6 +1,7 @@
 """The benchmark measures what it says: the counts, the ratios, and the processes that it starts."""
 
 import json
+import math
 import os
 import subprocess
 import sys
