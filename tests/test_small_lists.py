@@ -1,0 +1,34 @@
+"""Chapters run with a list of the reader's own, however small, and with fewer letters than the book's."""
+
+import json
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+from common import train
+
+PAGES = Path(__file__).resolve().parents[1] / "book" / "wavenet"
+THIRTY = (  # no j, q or x among them
+    "ada abe amy anna ben bea carl cleo dan dora ed eva finn gus hal ida kim kira leo lou mac mia nat noa"
+    " otto pam ray sue tom zoe"
+)
+
+
+@pytest.mark.filterwarnings("ignore")  # of a standard deviation of one name, for instance
+@pytest.mark.parametrize("chapter", ["11_beating_1993"])
+def test_a_chapter_runs_with_thirty_names_that_lack_letters(chapter, tmp_path, monkeypatch):
+    own, plain_steps = tmp_path / "own.txt", train.plain_steps
+    own.write_text("\n".join(THIRTY.split()) + "\n")
+
+    def few_steps(model, x, y, generator, config, start, stop, *rest, **more):
+        return plain_steps(model, x, y, generator, config, start, min(stop, start + 2), *rest, **more)
+
+    monkeypatch.setattr(train, "plain_steps", few_steps)  # what is tested is the cells, not the training
+    monkeypatch.setenv("NAMES", str(own))
+    monkeypatch.chdir(PAGES)
+    matplotlib.use("Agg")
+    notebook, names = json.loads((PAGES / f"{chapter}.ipynb").read_text(encoding="utf-8")), {}
+    for number, cell in enumerate(notebook["cells"]):
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), f"{chapter}, cell {number}", "exec"), names)
