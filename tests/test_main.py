@@ -1,8 +1,10 @@
 """The command line trains, resumes to the same result, samples, and refuses bad input in one line."""
 
 import json
+import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -641,3 +643,153 @@ def test_an_ablation_is_collected_by_its_folders(house, finished, capsys):
             assert mean == pytest.approx(run_["val"], abs=1e-4)
     line = refused(capsys, *collect, folders[0], finished)
     assert f"{finished}: expected a run of one of {list(NETWORKS)}, got 'hierarchical-bug'" in line
+
+
+# results: all of it or nothing
+
+
+@pytest.fixture(scope="module")
+def five(tmp_path_factory):
+    """Finished runs of the five models on a short list. Read only."""
+    folder = tmp_path_factory.mktemp("five")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("NAMES", raising=False)
+        names = write_list(folder, count=60)
+        for key in MODELS:
+            assert train(names, folder / key, model=key, steps=2) == 0
+    return folder
+
+
+@pytest.fixture
+def furnished(house):
+    """A house with results, weights and a picture from before."""
+    for rel, source in {
+        "data/results/shipped.json": names_module.SHIPPED.parent / "results" / "shipped.json",
+        "data/results/distinct.json": names_module.SHIPPED.parent / "results" / "distinct.json",
+    }.items():
+        (house / rel).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, house / rel)
+    for rel in ("data/models/mlp.safetensors", "book/images/road.png"):
+        (house / rel).parent.mkdir(parents=True, exist_ok=True)
+        (house / rel).write_bytes(b"the old one")
+    return house
+
+
+def everything(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def changed(folder, change):
+    """Apply a function to a run's results."""
+    report = read(folder / "results.json")
+    change(report)
+    (folder / "results.json").write_text(json.dumps(report), encoding="utf-8")
+
+
+DAMAGE = {
+    "no test losses": (
+        lambda runs: changed(runs / "flat", lambda report: report["runs"][0].pop("test")),
+        r"flat: expected train, val and test losses .* no test",
+    ),
+    "a loss that is no number": (
+        lambda runs: changed(runs / "flat", lambda report: report["runs"][0].update(val=math.nan)),
+        "flat: expected a finite val loss, got nan",
+    ),
+    "a model is gone": (
+        lambda runs: (runs / "scaled" / "model-0.safetensors").unlink(),
+        "model-0.safetensors: no such file",
+    ),
+    "a history is gone": (
+        lambda runs: (runs / "scaled" / "history.safetensors").unlink(),
+        "history.safetensors: no losses",
+    ),
+    "results of something else": (
+        lambda runs: (runs / "mlp" / "results.json").write_text("{}", encoding="utf-8"),
+        r"mlp.results\.json: not the results of a run; it has no model",
+    ),
+    "a model of no table": (
+        lambda runs: changed(runs / "mlp", lambda report: report.update(model="wavenet")),
+        "mlp: expected a run of one of .*, got 'wavenet'",
+    ),
+    "a model is missing": (
+        lambda runs: shutil.rmtree(runs / "scaled"),
+        "expected one run of each of the five models; missing: scaled",
+    ),
+    "a model twice": (
+        lambda runs: shutil.copytree(runs / "mlp", runs / "mlp2"),
+        "mlp2: a second run of mlp",
+    ),
+    "no first seed": (
+        lambda runs: (
+            (runs / "mlp" / "model-0.safetensors").rename(runs / "mlp" / "model-3.safetensors"),
+            changed(runs / "mlp", lambda report: report["runs"][0].update(seed=3)),
+        ),
+        "model-0.safetensors: no such file",
+    ),
+    "a page without its second marker": (
+        lambda runs: (runs.parent / "README.md").write_text("<!-- results shipped -->\n", encoding="utf-8"),
+        "README.md: .* is not followed by",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage, message", DAMAGE.values(), ids=DAMAGE)
+def test_what_cannot_be_collected_leaves_everything_as_it_was(furnished, five, capsys, damage, message):
+    runs = furnished / "runs"
+    shutil.copytree(five, runs)
+    damage(runs)
+    before = everything(furnished)
+    folders = sorted(path for path in runs.iterdir() if path.is_dir())
+    line = refused(
+        capsys, "results", "--name", "shipped", "--names", five / "short.txt", "--collect", *folders
+    )
+    assert re.search(message, line)
+    assert everything(furnished) == before
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("distinct", "expected runs of each name once .--distinct. for distinct.json"),
+        ("lecture", "is the shipped list; expected the lecture's for lecture.json"),
+    ],
+)
+def test_results_are_not_collected_under_another_lists_name(
+    furnished, five, capsys, monkeypatch, name, message
+):
+    monkeypatch.setattr(names_module, "SHIPPED", five / "short.txt")
+    before = everything(furnished)
+    line = refused(capsys, "results", "--name", name, "--collect", *(five / key for key in MODELS))
+    assert re.search(message, line)
+    assert everything(furnished) == before
+
+
+def test_a_disk_that_fails_half_way_leaves_everything_as_it_was(furnished, five, capsys, monkeypatch):
+    before, replace, done = everything(furnished), os.replace, []
+
+    def fails_once(source, target):
+        done.extend([target] if furnished in Path(target).parents else [])
+        if len(done) == 5:
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fails_once)
+    collect = ["results", "--name", "shipped", "--names", five / "short.txt", "--collect"]
+    assert "No space left on device" in refused(capsys, *collect, *(five / key for key in MODELS))
+    assert len(done) > 5 and everything(furnished) == before
+    monkeypatch.setattr(os, "replace", replace)
+    assert run(*collect, *(five / key for key in MODELS)) == 0
+    after = everything(furnished)
+    assert after.keys() >= before.keys() and all(
+        after[path] != before[path] for path in before if "distinct" not in path.name
+    )
+
+
+def test_a_variant_is_not_collected_twice(house, finished, capsys):
+    names, folders = finished.parent / "short.txt", [house / key / "all" for key in ("a", "b")]
+    for folder in folders:
+        sizes = ["--set", "n_channels=4", "n_skip=4", "dilations=[1,2]"]
+        assert train(names, folder, *sizes, model="wavenet", steps=2) == 0
+    collect = ["results", "--name", "blocks", "--names", names, "--collect"]
+    assert f"{folders[1]}: a second run of all" in refused(capsys, *collect, *folders)
+    assert not (house / "data").exists()

@@ -2,12 +2,14 @@
 
 import argparse
 import json
+import math
 import re
 import sys
 from dataclasses import fields
 from hashlib import sha256
 from pathlib import Path
 from string import ascii_lowercase
+from tempfile import TemporaryDirectory
 
 import torch
 from safetensors import SafetensorError
@@ -23,11 +25,10 @@ from .evaluate import (
     smooth,
     spread,
     stored_results,
-    stored_spread,
     token_losses,
 )
 from .experiments import SPLITS, Run, load_model, publish
-from .files import read_json, replace_file, write_json
+from .files import read_json, replace_files, write_json
 from .models import MODELS, NETWORKS, PRETRAINED, RECIPES, WINNERS
 from .provenance import ROOT
 from .sample import sample
@@ -321,31 +322,44 @@ def _training_names(path, settings) -> list[str]:
 
 
 def _results(options) -> None:
+    """Everything is checked and made before anything is written, and then all of it is or nothing."""
+    made, collected = {}, {}
     if options.collect:
         if options.check:
             raise ValueError("--collect writes and --check does not; give one of them")
         if not options.name:
             raise ValueError("--collect needs --name, the list that the runs were made on")
-        collect = _ablation if options.name == BLOCKS else _collect
-        write_json(RESULTS / f"{options.name}.json", collect(options.collect, options.names))
-        if options.name == "shipped":
-            for folder in options.collect:
-                model = read_json(folder / "results.json")["model"]
-                publish(folder, 0, PRETRAINED / f"{model}.safetensors")
-            if len(options.collect) == len(MODELS):
-                _draw_road(ROOT / "book" / "images" / "road.png")
-    for path, text in _pages().items():
-        if path.read_text(encoding="utf-8") == text:
-            continue
-        if options.check:
-            raise ValueError(f"{path.name}: its table is out of date; run `python -m common results`")
-        replace_file(path, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))
+        made = _collected(options.collect, options.name, options.names)
+        collected[options.name] = json.loads(made[RESULTS / f"{options.name}.json"])
+    pages = {
+        path: text for path, text in _pages(collected).items() if path.read_text(encoding="utf-8") != text
+    }
+    for path in pages if options.check else ():
+        raise ValueError(f"{path.name}: its table is out of date; run `python -m common results`")
+    replace_files(made | {path: text.encode() for path, text in pages.items()})
+    for path in pages:
         print(f"refreshed {path.name}")
+
+
+def _collected(folders, name, path) -> dict[Path, bytes]:
+    """The files that come of runs: their results and, for the shipped list, the weights and the cover."""
+    with TemporaryDirectory() as staged:
+        stored = _ablation(folders, path) if name == BLOCKS else _collect(folders, path, name)
+        write_json(Path(staged) / "results.json", stored)
+        made = {RESULTS / f"{name}.json": Path(staged) / "results.json"}
+        if name == "shipped":
+            for folder in folders:
+                weights = f"{read_json(folder / 'results.json')['model']}.safetensors"
+                publish(folder, 0, Path(staged) / weights)
+                made[PRETRAINED / weights] = Path(staged) / weights
+            _draw_road(stored, Path(staged) / "road.png")
+            made[ROOT / "book" / "images" / "road.png"] = Path(staged) / "road.png"
+        return {target: file.read_bytes() for target, file in made.items()}
 
 
 def _reports(folders, path):
     """The reports of runs on one list, what they share, and that list. ValueError where they differ."""
-    reports = [read_json(folder / "results.json") for folder in folders]
+    reports = [_report(folder) for folder in folders]
     shared = {key: reports[0][key] for key in ("names", "training", "vocabulary")}
     path = path or names_module.SHIPPED
     if sha256(path.read_bytes()).hexdigest() != shared["names"]["sha256"]:
@@ -362,18 +376,58 @@ def _reports(folders, path):
     return reports, shared, names
 
 
-def _collect(folders, path) -> dict:
+def _report(folder) -> dict:
+    """The results of a finished run. ValueError for a file of something else, or a loss that is no number."""
+    path = folder / "results.json"
+    report = read_json(path)
+    for key in ("model", "names", "training", "vocabulary", "runs", "provenance"):
+        if not isinstance(report, dict) or not report.get(key):
+            raise ValueError(f"{path}: not the results of a run; it has no {key}")
+    for run in report["runs"]:
+        for split in SPLITS:
+            if split in run and not math.isfinite(run[split]):
+                raise ValueError(f"{folder}: expected a finite {split} loss, got {run[split]}")
+    return report
+
+
+def _collect(folders, path, name) -> dict:
+    """Runs of the book's five models on one list, one run each."""
     reports, shared, names = _reports(folders, path)
+    _check_list(name, shared["names"])
     vocabulary, models = Vocabulary(shared["vocabulary"]), {}
     for folder, report in zip(folders, reports, strict=True):
+        key = report["model"]
+        if key not in MODELS:
+            raise ValueError(f"{folder}: expected a run of one of {list(MODELS)}, got {key!r}")
+        if key in models:
+            raise ValueError(f"{folder}: a second run of {key}; expected one")
+        for run in report["runs"]:
+            lacking = [split for split in SPLITS if split not in run]
+            if lacking:
+                raise ValueError(
+                    f"{folder}: expected train, val and test losses of seed {run['seed']}, got no "
+                    f"{', '.join(lacking)} (was it trained with --no-test?)"
+                )
         trained = [load_model(folder, run["seed"]) for run in report["runs"]]
-        models[report["model"]] = {
+        models[key] = {
             "runs": report["runs"],
             "provenance": report["provenance"],
             "training_curve": _curve(folder),
-            **_looks(trained, MODELS[report["model"]].block_size, names, vocabulary),
+            **_looks(trained, MODELS[key].block_size, names, vocabulary),
         }
-    return shared | {"models": {name: models[name] for name in MODELS if name in models}}
+    missing = [key for key in MODELS if key not in models]
+    if missing:
+        raise ValueError(f"expected one run of each of the five models; missing: {', '.join(missing)}")
+    return shared | {"models": {key: models[key] for key in MODELS}}
+
+
+def _check_list(name, listed) -> None:
+    """ValueError where runs on a list cannot be the stored results of this name."""
+    if listed["distinct_only"] != (name == "distinct"):
+        wanted = "of each name once (--distinct)" if name == "distinct" else "without --distinct"
+        raise ValueError(f"expected runs {wanted} for {name}.json")
+    if name == "lecture" and listed["sha256"] == sha256(names_module.SHIPPED.read_bytes()).hexdigest():
+        raise ValueError(f"{listed['file']} is the shipped list; expected the lecture's for lecture.json")
 
 
 def _ablation(folders, path) -> dict:
@@ -388,11 +442,13 @@ def _ablation(folders, path) -> dict:
     for folder, report in zip(folders, reports, strict=True):
         if report["model"] not in NETWORKS:
             raise ValueError(f"{folder}: expected a run of one of {list(NETWORKS)}, got {report['model']!r}")
+        if folder.name in variants:
+            raise ValueError(f"{folder}: a second run of {folder.name}; the folder's name is the variant's")
         trained = [load_model(folder, run["seed"]) for run in report["runs"]]
         losses = torch.stack([token_losses(model, x, y) for model in trained])
         variants[folder.name] = {
             "model": report["model"],
-            "sizes": report["sizes"],
+            "sizes": report.get("sizes", {}),
             "runs": [{key: value for key, value in run.items() if key != "test"} for run in report["runs"]],
             "val_by_position": [[round(v, 4) for v in loss_by_position(each, val_words)] for each in losses],
             "training_curve": _curve(folder),
@@ -426,7 +482,7 @@ def _curve(folder) -> dict:
     }
 
 
-def _draw_road(path) -> None:
+def _draw_road(stored, path) -> None:
     """The cover: how the validation loss goes down from chapter to chapter."""
     import matplotlib.pyplot as plt  # here, for no other command draws
 
@@ -435,20 +491,23 @@ def _draw_road(path) -> None:
     plots.use_style()
     figure, ax = plt.subplots(figsize=(6.4, 3.4))
     labels = [recipe.title.replace(", ", ",\n") for recipe in MODELS.values()]
-    plots.road(ax, labels, [stored_spread(name) for name in MODELS], [val for _, val in LECTURE.values()])
+    losses = [spread(run["val"] for run in stored["models"][name]["runs"]) for name in MODELS]
+    plots.road(ax, labels, losses, [val for _, val in LECTURE.values()])
     ax.tick_params(axis="x", labelsize=9)
-    replace_file(path, lambda partial: figure.savefig(partial, format="png", dpi=200))
+    figure.savefig(path, format="png", dpi=200)
     plt.close(figure)
 
 
-def _pages() -> dict[Path, str]:
-    """Pages with made parts, as they ought to be: what stands between two markers is made here."""
-    made = {
-        f"results {stored.stem}": lambda name=stored.stem: _table(name) for stored in RESULTS.glob("*.json")
-    }
+def _pages(collected: dict[str, dict]) -> dict[Path, str]:
+    """Pages with made parts, as they ought to be: what stands between two markers is made here.
+
+    collected: results that take the place of the stored ones, by their names.
+    """
+    lists = {stored.stem for stored in RESULTS.glob("*.json")} | set(collected)
+    made = {f"results {name}": lambda name=name: _table(name, collected.get(name)) for name in lists}
     made["results challenge"] = _winners
     made |= {f"bench {place}": lambda place=place: bench.page(place) for place in bench.measured_on()}
-    made["map"] = roadmap.page
+    made["map"] = lambda: roadmap.page(collected.get("shipped"))
     pages = {}
     for path in (
         ROOT / "README.md",
@@ -471,8 +530,8 @@ def _pages() -> dict[Path, str]:
     return pages
 
 
-def _table(name: str) -> str:
-    stored = stored_results(name)
+def _table(name: str, stored: dict | None = None) -> str:
+    stored = stored or stored_results(name)
     rows, provenance = [], []
     for key, entry in stored["models"].items():
         losses = {split: spread(run[split] for run in entry["runs"]) for split in SPLITS}

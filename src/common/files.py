@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 
@@ -24,6 +24,23 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def replace_files(contents: Mapping[Path, bytes]) -> None:
+    """Several files at once. Where one cannot be written, those before it are put back as they were."""
+    before = {path: path.read_bytes() if path.exists() else None for path in contents}
+    done = []
+    try:
+        for path, content in contents.items():
+            replace_file(path, lambda partial, content=content: partial.write_bytes(content))
+            done.append(path)
+    except BaseException:
+        for path in done:
+            if before[path] is None:
+                path.unlink()
+            else:
+                replace_file(path, lambda partial, path=path: partial.write_bytes(before[path]))
+        raise
 
 
 def read_json(path: Path) -> dict:
