@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import common
 from common import __main__ as command_line
@@ -793,3 +794,158 @@ def test_a_variant_is_not_collected_twice(house, finished, capsys):
     collect = ["results", "--name", "blocks", "--names", names, "--collect"]
     assert f"{folders[1]}: a second run of all" in refused(capsys, *collect, *folders)
     assert not (house / "data").exists()
+
+
+# sample: as people type it
+
+
+@pytest.fixture(scope="module")
+def accented(tmp_path_factory):
+    """A run on names with accents and a joiner, of a model that hardly ever ends a name. Read only."""
+    folder = tmp_path_factory.mktemp("accented")
+    names = ["Zoé", "Anne-Marie", "Jürgen", "Ève", "مهدی\u200cزاده", "Ana", "Lea", "Mary Ann"]
+    (folder / "list.txt").write_text("\n".join(names * 2) + "\n", encoding="utf-8")
+    assert train(folder / "list.txt", folder / "run", "--alphabet", "any", steps=2) == 0
+    tensors = load_file(folder / "run" / "model-0.safetensors")
+    bias = [
+        name
+        for name in tensors
+        if tensors[name].shape == (len(read(folder / "run" / "config.json")["vocabulary"]) + 1,)
+    ]
+    tensors[bias[-1]][0] = -30
+    save_file(tensors, folder / "run" / "model-0.safetensors")
+    return folder / "run"
+
+
+def noted(capsys, folder, *arguments):
+    """The names that are printed, and what is said beside them."""
+    capsys.readouterr()
+    assert run("sample", "--run", folder, *arguments) == 0
+    printed = capsys.readouterr()
+    return printed.out.splitlines(), printed.err
+
+
+def test_names_that_are_cut_are_counted(accented, finished, capsys):
+    names, note = noted(capsys, accented, "-n", 5)
+    assert {len(name) for name in names} == {40}
+    assert (
+        note == "note: 5 of 5 names had not ended after 40 characters and are cut there; see --max-length\n"
+    )
+    names, note = noted(capsys, accented, "-n", 5, "--max-length", 90)
+    assert {len(name) for name in names} == {90} and "5 of 5 names" in note and "90 characters" in note
+    assert noted(capsys, accented, "-n", 5, "--length", "3-40")[1] == ""
+    assert noted(capsys, finished, "-n", 5)[1] == ""
+
+
+@pytest.mark.parametrize(
+    "asked, length",
+    [
+        (["--length", "50"], 50),
+        (["--length", "45-60", "--max-length", "60"], 60),
+        (["--length", "30-60"], 60),
+        (["--length", "41-"], 81),
+        (["--prefix", "A" * 45], 85),
+        (["--pattern", "A" * 45 + "*"], 85),
+        (["--prefix", "A" * 39], 40),
+    ],
+    ids=str,
+)
+def test_there_is_room_for_what_is_asked(accented, capsys, asked, length):
+    names, _ = noted(capsys, accented, "-n", 3, *asked)
+    assert {len(name) for name in names} == {length}
+
+
+def test_a_letter_in_two_parts_is_the_letter_that_the_run_knows(accented, capsys):
+    apart = unicodedata.normalize("NFD", "Zoé")
+    assert all(name.startswith("Zoé") for name in sampled(capsys, accented, "--prefix", apart, "-n", 3))
+    drawn = sampled(capsys, accented, "--pattern", apart + "??", "--alphabet", apart + "a", "-n", 3)
+    assert all(re.fullmatch("Zoé[Zoéa]{2}", name) for name in drawn)
+    joined = sampled(capsys, accented, "--prefix", "مهدی\u200c", "-n", 3)
+    assert all(name.startswith("مهدی\u200c") for name in joined)
+
+
+def test_a_transformers_names_have_no_more_characters_than_it_has_places(short_list, tmp_path, capsys):
+    sizes = ["--set", "length=16", "n_channels=4", "heads=1", "blocks=1"]
+    assert train(short_list, tmp_path / "run", *sizes, model="transformer", steps=2) == 0
+    names, _ = noted(capsys, tmp_path / "run", "-n", 200)
+    assert max(map(len, names)) == 16
+    for more in ([], ["--exact"]):
+        assert max(map(len, noted(capsys, tmp_path / "run", "-n", 50, "--pattern", "*e*", *more)[0])) <= 16
+
+
+def test_a_reader_that_goes_away_is_no_error(finished, capsys, monkeypatch):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    capsys.readouterr()
+    with open(write_end, "w", encoding="utf-8") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        assert run("sample", "--run", finished) == 0
+        monkeypatch.undo()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--max-length", "0"], "--max-length: expected 1 to 10,000, got 0"),
+        (["--max-length", "5", "--prefix", "emmalina"], "prefix of fewer than max_length = 5 .* got 8"),
+        (["--max-length", "5", "--length", "6-8"], "at most 5 characters meets Length"),
+        (["--length", "99999999999"], "expected at most 10,000 characters, got 99999999999"),
+        (["--pattern", ""], "--pattern: expected at least one character, got none"),
+        (["--pattern", "A*"], "--pattern: the run knows no 'A'"),
+        (["--pattern", "em."], "--pattern: the run knows no '.'"),
+        (["--alphabet", "a-m"], "the alphabet's 'a-m' would be three characters"),
+        (["--names", "NAMES"], "--names says which list --new is about; give --new as well"),
+        (["--new", "--names", "nowhere.txt"], "nowhere.txt: no such file in "),
+        (["--new", "--names", "FOLDER"], "is a folder"),
+        (["--seed", "9" * 30], "--seed: expected a whole number of at most 64 bits, got 9+"),
+        (["--temperature", "inf"], "finite temperature above 0, got inf"),
+    ],
+    ids=str,
+)
+def test_what_sample_cannot_do_ends_in_one_line(arguments, message, finished, short_list, tmp_path, capsys):
+    places = {"NAMES": short_list, "FOLDER": tmp_path}
+    line = refused(capsys, *SAMPLE[:1], "--run", finished, *(places.get(a, a) for a in arguments))
+    assert re.search(message, line)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe in a folder")
+def test_a_pipe_is_not_waited_for_as_the_list_of_a_run(finished, tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    line = refused(capsys, "sample", "--run", finished, "--new", "--names", tmp_path / "pipe")
+    assert "pipe: expected a file" in line
+
+
+def test_a_list_that_is_too_short_is_named(tmp_path, capsys):
+    (tmp_path / "few.txt").write_text("emma\nava\n" * 6, encoding="utf-8")
+    line = refused(
+        capsys,
+        "train",
+        "--model",
+        "mlp",
+        "--names",
+        tmp_path / "few.txt",
+        "--distinct",
+        "--out",
+        tmp_path / "o",
+    )
+    assert f"{tmp_path / 'few.txt'}, each name once: expected at least 6 names" in line
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("out", ["NAMES", "NAMES/run"])
+def test_a_file_where_a_folder_is_wanted_is_named(short_list, tmp_path, capsys, out):
+    line = refused(
+        capsys,
+        *TRAIN[:3],
+        "--names",
+        short_list,
+        "--steps",
+        2,
+        "--device",
+        "cpu",
+        "--no-compile",
+        "--out",
+        out.replace("NAMES", str(short_list)),
+    )
+    assert line.endswith(f"Not a directory: '{short_list}'") and "partial" not in line

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 import re
 import sys
 from dataclasses import fields
@@ -28,14 +29,16 @@ from .evaluate import (
     token_losses,
 )
 from .experiments import SPLITS, Run, load_model, publish
+from .field import Places
 from .files import read_json, replace_files, write_json
 from .models import MODELS, NETWORKS, PRETRAINED, RECIPES, WINNERS
 from .provenance import ROOT
-from .sample import sample
+from .sample import LONGEST, sample
 from .train import OPTIMIZERS, SCHEDULES, Config, device
 from .vocabulary import Vocabulary
 
 CURVE_POINTS = 200
+CUT = 40  # characters of a drawn name, where nothing longer is asked for
 BLOCKS = "blocks"
 
 
@@ -79,6 +82,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--top-p", type=float, metavar="P", help="only the likeliest with probability P")
     command.add_argument("--alphabet", metavar="LETTERS", help="only these characters")
     command.add_argument("--length", metavar="N", help="how long: 5, 3-6 or 3-")
+    command.add_argument(
+        "--max-length", type=int, metavar="N",
+        help="where a name that has not ended is cut (default: 40, or 40 beyond a longer --prefix, --length "
+        "or --pattern; no more than the places of a transformer)",
+    )  # fmt: skip
     command.add_argument("--pattern", help='"?" for any character, "*" for any number of them, as in "a???n"')
     command.add_argument("--new", action="store_true", help="no name of the training list")
     command.add_argument(
@@ -279,43 +287,94 @@ def _sample(options) -> None:
     model = load_model(options.folder, options.model_seed)
     settings = read_json(options.folder / "config.json")
     recipe, vocabulary = RECIPES[settings["model"]], Vocabulary(settings["vocabulary"])
-    generator = torch.Generator().manual_seed(options.seed)
-    for name in sample(
+    if not -(2**63) <= options.seed < 2**64:
+        raise ValueError(f"--seed: expected a whole number of at most 64 bits, got {options.seed}")
+    prefix = names_module.spelled(options.prefix, settings["vocabulary"])
+    constraint, longest = _constraint(options, settings), _max_length(options, model)
+    drawn = sample(
         model, vocabulary, recipe.block_size, options.count,
-        generator=generator, prefix=options.prefix, temperature=options.temperature,
-        top_k=options.top_k, top_p=options.top_p,
-        constraint=_constraint(options, settings), exact=options.exact,
-    ):  # fmt: skip
-        print(name)
+        generator=torch.Generator().manual_seed(options.seed), prefix=prefix,
+        temperature=options.temperature, top_k=options.top_k, top_p=options.top_p,
+        constraint=constraint, exact=options.exact, max_length=longest,
+    )  # fmt: skip
+    try:
+        print("\n".join(drawn), flush=True)
+    except BrokenPipeError:  # `head` has seen enough; what is left unsaid must not be tried again at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    cut = 0 if constraint else sum(len(name) == longest for name in drawn)
+    if cut:
+        print(
+            f"note: {cut} of {len(drawn)} names had not ended after {longest} characters and are cut there; "
+            "see --max-length",
+            file=sys.stderr,
+        )
+
+
+def _max_length(options, model) -> int:
+    """Where a name is cut. As asked, or else with room for all that the other options ask for."""
+    if options.max_length is not None:
+        if not 1 <= options.max_length <= LONGEST:
+            raise ValueError(f"--max-length: expected 1 to {LONGEST:,}, got {options.max_length}")
+        return options.max_length
+    shortest, longest = _lengths(options.length) if options.length is not None else (0, 0)
+    pattern = (options.pattern or "").replace("*", "")
+    asked = max(len(options.prefix), shortest, longest or 0, len(pattern))
+    if asked > LONGEST - CUT:
+        raise ValueError(
+            f"expected at most {LONGEST:,} characters, got {asked}; name the room with --max-length"
+        )
+    room = CUT if asked < CUT else asked + CUT
+    places = [len(layer.weight) for layer in model.layers if isinstance(layer, Places)]
+    # An exact draw looks at one character more, to see whether the name ends there.
+    return min([room, *(max(1, n - options.exact) for n in places)])
+
+
+def _lengths(text) -> tuple[int, int | None]:
+    """Shortest and longest of --length; None: any."""
+    found = re.fullmatch(r"(\d+)(-(\d*))?", text)
+    if not found:
+        raise ValueError(f"--length: expected 5, 3-6 or 3-, got {text!r}")
+    longest = (int(found[3]) if found[3] else None) if found[2] else int(found[1])
+    return int(found[1]), longest
 
 
 def _constraint(options, settings):
     """What the options ask of a name, or None."""
-    asked = []
+    asked, known = [], settings["vocabulary"]
     if options.alphabet is not None:
-        unknown = sorted(set(options.alphabet) - set(settings["vocabulary"]))
-        if unknown:
-            raise ValueError(f"--alphabet: the run knows no {unknown[0]!r}, only {settings['vocabulary']!r}")
-        asked.append(constraints.Alphabet(options.alphabet))
+        alphabet = names_module.spelled(options.alphabet, known)
+        names_module.check_alphabet(alphabet)
+        _check_known("--alphabet", alphabet, known)
+        asked.append(constraints.Alphabet(alphabet))
     if options.length is not None:
-        found = re.fullmatch(r"(\d+)(-(\d*))?", options.length)
-        if not found:
-            raise ValueError(f"--length: expected 5, 3-6 or 3-, got {options.length!r}")
-        shortest = int(found[1])
-        longest = (int(found[3]) if found[3] else None) if found[2] else shortest
-        asked.append(constraints.Length(shortest, longest))
+        asked.append(constraints.Length(*_lengths(options.length)))
     if options.pattern is not None:
-        asked.append(constraints.Pattern(options.pattern))
+        pattern = names_module.spelled(options.pattern, known + "?*")
+        if not pattern:
+            raise ValueError("--pattern: expected at least one character, got none")
+        _check_known("--pattern", pattern, known + "?*")
+        asked.append(constraints.Pattern(pattern))
     if options.new:
         path = options.names or names_module.path_in_use()
         asked.append(constraints.NotIn(_training_names(path, settings)))
+    elif options.names:
+        raise ValueError("--names says which list --new is about; give --new as well")
     return constraints.All(*asked) if asked else None
+
+
+def _check_known(option, text, known) -> None:
+    """ValueError for what the run cannot write."""
+    unknown = sorted(set(text) - set(known))
+    if unknown:
+        raise ValueError(f"{option}: the run knows no {unknown[0]!r}, only {known!r}")
 
 
 def _training_names(path, settings) -> list[str]:
     """The names that a run was trained on. ValueError where the list is another one."""
     listed = settings["names"]
-    if not path.exists() or sha256(path.read_bytes()).hexdigest() != listed["sha256"]:
+    if not path.is_file():
+        names_module.load(path)  # says what is wrong with it
+    if sha256(path.read_bytes()).hexdigest() != listed["sha256"]:
         raise ValueError(f"{path} is not the list of this run ({listed['file']}); name it with --names")
     names = names_module.load(path, settings["vocabulary"])
     return names_module.split(names_module.distinct(names) if listed["distinct_only"] else names).train
@@ -385,7 +444,7 @@ def _report(folder) -> dict:
             raise ValueError(f"{path}: not the results of a run; it has no {key}")
     for run in report["runs"]:
         for split in SPLITS:
-            if split in run and not math.isfinite(run[split]):
+            if split in run and not (isinstance(run[split], float | int) and math.isfinite(run[split])):
                 raise ValueError(f"{folder}: expected a finite {split} loss, got {run[split]}")
     return report
 

@@ -1,5 +1,6 @@
 """Files that are whole or not there."""
 
+import errno
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -12,6 +13,9 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     OSError names the file, where a disk is full too.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    for folder in path.parents:  # what there is of them
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
