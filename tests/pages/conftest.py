@@ -32,7 +32,7 @@ import serve  # noqa: E402
 @pytest.fixture(scope="session")
 def browser():
     """A running Chromium, shared by all tests of a worker."""
-    if not machine.chromium():
+    if not machine.chromium():  # an error where CHROMIUM names one that is not there
         if os.environ.get("BOOK_BROWSER") == "required":
             pytest.fail(machine.MISSING)
         pytest.skip(machine.MISSING)
