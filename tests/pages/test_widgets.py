@@ -52,6 +52,38 @@ def in_the_page(name):
     return halved(model) if count_parameters(model) > 50_000 else model
 
 
+# ---- without JavaScript ------------------------------------------------------------------
+
+NEEDS = "To play with this, switch JavaScript on in this browser. The text and the figures need none."
+KERNEL = "This control talks to Python. It comes alive when the notebook runs in JupyterLab."
+VIEW = r'<script type="application/vnd\.jupyter\.widget-view\+json">[^<]*</script>'
+
+
+def test_every_widget_and_quiz_has_a_line_for_those_without_javascript(html):
+    views = quizzes = 0
+    for path in html.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        lines = re.findall(VIEW + "(?:<noscript><p[^>]*>([^<]*)</p></noscript>)?", text)
+        assert set(lines) <= {NEEDS, KERNEL}, path.name
+        asked = re.findall(r'<div class="quiz">(<noscript>)?', text)
+        assert all(asked), path.name
+        views, quizzes = views + len(lines), quizzes + len(asked)
+    assert views > 10 and quizzes > 10
+
+
+def test_without_javascript_a_page_says_what_is_missing(open_page):
+    page = open_page("wavenet/01_three_char_mlp.html", scripts=False)
+    lines = page.locator("article noscript p")
+    assert {NEEDS, KERNEL} < set(
+        lines.all_inner_texts()
+    ) and "have the answers marked" in lines.last.inner_text()
+    assert all(line.bounding_box()["height"] > 10 for line in lines.all())
+
+
+def test_with_javascript_nothing_asks_for_it(open_live):
+    assert "JavaScript on" not in open_live("wavenet/01_three_char_mlp.html").locator("body").inner_text()
+
+
 # ---- the same models ---------------------------------------------------------------------
 
 
@@ -151,6 +183,47 @@ def test_names_are_written_marked_and_announced(open_live, axe):
     page.wait_for_function("(p) => p.textContent.includes('20 names by')", arg=status.element_handle())
     assert status.get_attribute("aria-live") == "polite" and "mar" in status.text_content()
     assert axe(page) == []
+
+
+@pytest.mark.parametrize("letters", [35, 60])
+def test_a_long_prefix_goes_on(open_live, letters):
+    page = open_live(PLAYGROUND, width=360, height=740)
+    playground = page.locator(".wn-playground")
+    prefix = playground.get_by_label("A name begins with")
+    prefix.fill("mari" * (letters // 4))
+    begun = prefix.input_value()
+    assert len(begun) == letters // 4 * 4, "what is pasted is not cut"
+    for model in ("mlp", "open"):
+        playground.get_by_label("Model", exact=True).select_option(model)
+        playground.get_by_role("button", name="Write 20 names").click()
+        written = [
+            text.split()[0] for text in playground.locator(".wn-panel").first.locator("li").all_inner_texts()
+        ]
+        assert all(name.startswith(begun) for name in written) and any(
+            len(name) > len(begun) for name in written
+        )
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_names_that_are_cut_are_counted_in_the_page(open_live):
+    page = open_live(PLAYGROUND)
+    playground = page.locator(".wn-playground")
+    playground.get_by_label("Model", exact=True).select_option("mlp")
+    playground.get_by_label("Temperature").focus()
+    page.keyboard.press("End")
+    counted = 0
+    for _ in range(30):  # the flat chart of temperature 2 ends a name of 40 letters now and then
+        playground.get_by_role("button", name="Write 100 names").click()
+        panel = playground.locator(".wn-panel").first
+        longest = [
+            len(text.split()[0]) == 40 for text in panel.locator("li").all_inner_texts() if text.strip()
+        ]
+        told = re.search(r"(\d+) had not ended after 40 letters and (is|are) cut there", panel.inner_text())
+        assert (int(told[1]) if told else 0) == sum(longest)
+        counted += sum(longest)
+        if counted:
+            break
+    assert counted
 
 
 def test_what_is_typed_never_becomes_html(open_live):
