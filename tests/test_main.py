@@ -912,8 +912,16 @@ def test_what_sample_cannot_do_ends_in_one_line(arguments, message, finished, sh
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe in a folder")
 def test_a_pipe_is_not_waited_for_as_the_list_of_a_run(finished, tmp_path, capsys):
     os.mkfifo(tmp_path / "pipe")
-    line = refused(capsys, "sample", "--run", finished, "--new", "--names", tmp_path / "pipe")
-    assert "pipe: expected a file" in line
+    for command in (["sample", "--run", finished, "--new"], [*TRAIN[:3], "--out", tmp_path / "run"]):
+        assert "pipe: expected a file" in refused(capsys, *command, "--names", tmp_path / "pipe")
+    collect = ["results", "--name", "shipped", "--collect", finished]
+    for names, message in (("pipe", "expected a file"), ("nowhere", "no such file"), (".", "is a folder")):
+        assert message in refused(capsys, *collect, "--names", tmp_path / names)
+
+
+@pytest.mark.parametrize("option", [["--name", "shipped"], ["--names", "list.txt"]], ids=str)
+def test_what_only_collecting_needs_is_refused_without_it(house, capsys, option):
+    assert f"{option[0]} goes with --collect" in refused(capsys, "results", *option)
 
 
 def test_a_list_that_is_too_short_is_named(tmp_path, capsys):

@@ -295,6 +295,28 @@ def test_a_relative_path_is_refused_with_the_folder_it_was_looked_up_in(tmp_path
     assert f"lists/mine.txt: no such file in {Path.cwd()}" in str(caught.value)
 
 
+def test_spaces_around_a_name_are_not_a_matter_of_the_alphabet(written):
+    for text in ("ava\nemma \n", "ava\n \n"):
+        with pytest.raises(
+            ValueError, match="line 2: character ' ' .* and no space before or after"
+        ) as caught:
+            load(written(text))
+        assert "any" not in str(caught.value)
+
+
+def test_a_line_without_end_is_not_printed_whole(written):
+    with pytest.raises(ValueError, match=r"line 1: character 'E' in 'emma+…'; expected") as caught:
+        load(written("emm" + "a" * 100_000 + "E"))
+    assert len(str(caught.value)) < 500
+
+
+def test_a_table_of_frequencies_is_refused(written):
+    with pytest.raises(ValueError, match=r"list\.txt: every line ends in a number; expected one name a line"):
+        load(written("emma 20355\nava 16033\n"), None)
+    assert load(written("Henry 8\nHenry\n"), None) == ["Henry 8", "Henry"]
+    assert load(written("Henry 8\n" * 3), None) == ["Henry 8"] * 3
+
+
 # splitting
 
 

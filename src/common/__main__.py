@@ -372,17 +372,25 @@ def _check_known(option, text, known) -> None:
 def _training_names(path, settings) -> list[str]:
     """The names that a run was trained on. ValueError where the list is another one."""
     listed = settings["names"]
-    if not path.is_file():
-        names_module.load(path)  # says what is wrong with it
-    if sha256(path.read_bytes()).hexdigest() != listed["sha256"]:
+    if _digest(path) != listed["sha256"]:
         raise ValueError(f"{path} is not the list of this run ({listed['file']}); name it with --names")
     names = names_module.load(path, settings["vocabulary"])
     return names_module.split(names_module.distinct(names) if listed["distinct_only"] else names).train
 
 
+def _digest(path) -> str:
+    """The SHA-256 of a list. ValueError where there is none to read."""
+    if not path.is_file():
+        names_module.load(path)  # says what is wrong with it
+    return sha256(path.read_bytes()).hexdigest()
+
+
 def _results(options) -> None:
     """Everything is checked and made before anything is written, and then all of it is or nothing."""
     made, collected = {}, {}
+    for option in ("name", "names"):
+        if getattr(options, option) and not options.collect:
+            raise ValueError(f"--{option} goes with --collect, and there is none")
     if options.collect:
         if options.check:
             raise ValueError("--collect writes and --check does not; give one of them")
@@ -421,7 +429,7 @@ def _reports(folders, path):
     reports = [_report(folder) for folder in folders]
     shared = {key: reports[0][key] for key in ("names", "training", "vocabulary")}
     path = path or names_module.SHIPPED
-    if sha256(path.read_bytes()).hexdigest() != shared["names"]["sha256"]:
+    if _digest(path) != shared["names"]["sha256"]:
         raise ValueError(
             f"{path} is not the list of these runs ({shared['names']['file']}); name it with --names"
         )
@@ -485,7 +493,7 @@ def _check_list(name, listed) -> None:
     if listed["distinct_only"] != (name == "distinct"):
         wanted = "of each name once (--distinct)" if name == "distinct" else "without --distinct"
         raise ValueError(f"expected runs {wanted} for {name}.json")
-    if name == "lecture" and listed["sha256"] == sha256(names_module.SHIPPED.read_bytes()).hexdigest():
+    if name == "lecture" and listed["sha256"] == _digest(names_module.SHIPPED):
         raise ValueError(f"{listed['file']} is the shipped list; expected the lecture's for lecture.json")
 
 

@@ -110,8 +110,8 @@ class Run:
 
 
 def _digest(path: Path) -> str:
-    try:
-        return sha256(path.read_bytes()).hexdigest()
+    try:  # a pipe would be waited for
+        return sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
     except OSError:
         return ""  # whoever reads it says what is wrong with it
 

@@ -17,6 +17,7 @@ SHIPPED = Path(__file__).resolve().parents[2] / "data" / "names.txt"
 END = "."
 IGNORED = -100  # the target of a place that only pads; torch's cross-entropy passes over it
 JOINERS = "\u200c\u200d"  # zero width, and part of the spelling in Persian, Hindi, Sinhala and others
+ONE_A_LINE = "one name a line and nothing beside it"
 NOT_OF_NAMES = ',;\t|"<>{}[]'  # what parts the columns of a table, or marks up a page or a program's data
 
 
@@ -41,7 +42,8 @@ def load(path: str | Path | None = None, alphabet: str | None = ascii_lowercase)
     alphabet: the characters that a name may contain. None accepts whatever names are spelled with:
         letters with their combining marks and variation selectors, zero-width joiners inside a name,
         digits, plain spaces, hyphens, apostrophes and other visible signs. It does not accept the end
-        token ".", NOT_OF_NAMES and a "#" in front (the file is a table, a page or has comments),
+        token ".", NOT_OF_NAMES, a "#" in front or a number after every name (the file is a table, a
+        page or has comments),
         other spaces (they look like the plain one, and the same name would be two), or invisible
         characters such as soft hyphens and marks of direction (they are not part of the spelling).
 
@@ -59,6 +61,8 @@ def load(path: str | Path | None = None, alphabet: str | None = ascii_lowercase)
         names[number - 1], fault = _checked(name, alphabet)
         if fault:
             raise ValueError(f"{path}, line {number}: {fault}")
+    if alphabet is None and len(set(names)) > 1 and all(re.search(r" \d+$", name) for name in names):
+        raise ValueError(f"{path}: every line ends in a number; expected {ONE_A_LINE}")
     return names
 
 
@@ -129,31 +133,35 @@ def _checked(name: str, alphabet: str | None) -> tuple[str, str | None]:
     """A line's name as it is used, and what is wrong with it, if anything is."""
     if not name:
         return name, "empty line; expected a name"
+    padded = name != name.strip()
     if alphabet is None:
         name = unicodedata.normalize("NFC", name)
         character = next(filter(_wanted_instead, name), None)
         wanted = character and _wanted_instead(character)
         if name[0] == "#":
-            return name, f"{name!r} begins with '#'; expected names alone, without comments"
+            return name, f"{_short(name)} begins with '#'; expected names alone, without comments"
         if name[0] in JOINERS or unicodedata.category(name[0])[0] == "M":
-            return name, f"{name!r} begins with a mark that belongs to a letter in front of it"
+            return name, f"{_short(name)} begins with a mark that belongs to a letter in front of it"
     else:
         name = spelled(name, alphabet)
         character = next((c for c in name if c not in alphabet), None)
-        wanted = f"one of {alphabet!r}"
-        if character is not None:
-            better = _wanted_instead(character)
-            any_ = "`--alphabet any` (in Python alphabet=None) takes whatever the list holds"
-            wanted += f", and {better}" if better else f"; {any_}"
+        better = character and _wanted_instead(character)
+        if character == " " and padded:
+            better = "no space before or after the name"
+        any_ = "`--alphabet any` (in Python alphabet=None) takes all that names are spelled with"
+        wanted = f"one of {alphabet!r}" + (f", and {better}" if better else f"; {any_}")
     if character is not None:
         called = "" if character.isascii() or character.isprintable() else unicodedata.name(character, "")
         shown = f"{character!r} ({called.lower()})" if called else repr(character)
-        return name, f"character {shown} in {name!r}; expected {wanted}"
-    if not name.strip():
-        return name, "blank line; expected a name"
-    if name != name.strip():
-        return name, f"{name!r} begins or ends with a space; expected the name alone"
+        return name, f"character {shown} in {_short(name)}; expected {wanted}"
+    if padded:
+        found = "begins or ends with a space; expected the name alone"
+        return name, f"{_short(name)} {found}" if name.strip() else "blank line; expected a name"
     return name, None
+
+
+def _short(name: str) -> str:
+    return repr(name if len(name) <= 80 else name[:79] + "…")
 
 
 def _wanted_instead(character: str) -> str | None:
@@ -161,7 +169,7 @@ def _wanted_instead(character: str) -> str | None:
     if character == END:
         return f"a name without {END!r}, which marks its end"
     if character in NOT_OF_NAMES:
-        return "one name a line and nothing beside it"
+        return ONE_A_LINE
     if character != " " and unicodedata.category(character) == "Zs":
         return "a plain space"
     if character not in JOINERS and not character.isprintable():
