@@ -23,6 +23,7 @@ from common.widgets import halved
 from conftest import ROOT
 
 PLAYGROUND = "playground.html"
+CONVOLUTION = "wavenet/07_causal_convolutions.html"
 WORDS = names.load(names.SHIPPED)
 SPLITS = names.split(WORDS)
 VOCABULARY = Vocabulary("".join(WORDS))
@@ -234,7 +235,8 @@ def test_what_is_typed_never_becomes_html(open_live):
     page.wait_for_timeout(600)
     assert page.evaluate("caught") == 0
     assert page.locator(".wn img, .wn b").count() == 0
-    assert "“<” is left out" in page.locator(".wn-problem").inner_text()
+    for problem in page.locator(".wn-problem").all():
+        assert "“<” is left out" in problem.inner_text()
     assert page.get_by_label("A name begins with").get_attribute("aria-invalid") == "true"
 
 
@@ -452,6 +454,25 @@ def test_a_pattern_is_gone_through_letter_by_letter(open_live):
 # ---- the other widgets -------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "rel, widget, label, typed, said",
+    [
+        ("wavenet/04_flatten_consecutive.html", ".wn-tree", "A name so far", "José", "“é” is left out"),
+        (CONVOLUTION, ".wn-convolution", "A name", "Zoé", "“é” is left out"),
+        (CONVOLUTION, ".wn-convolution", "A name", "wolfeschlegelstein", "The first 14 letters are drawn."),
+    ],
+    ids=["tree", "convolution", "long"],
+)
+def test_what_a_drawing_leaves_out_is_said(open_live, rel, widget, label, typed, said):
+    drawing = open_live(rel).locator(widget)
+    problem = drawing.locator(".wn-problem")
+    assert problem.inner_text() == ""
+    drawing.get_by_label(label, exact=True).fill(typed)
+    assert said in problem.inner_text() and problem.get_attribute("role") == "alert"
+    drawing.get_by_label(label, exact=True).fill("emma")
+    assert problem.inner_text() == ""
+
+
 def test_the_tree_is_fused_level_by_level(open_live):
     page = open_live("wavenet/04_flatten_consecutive.html")
     tree = page.locator(".wn-tree")
@@ -492,9 +513,6 @@ def test_the_tree_plays(open_live):
     tree.get_by_role("button", name="Play").click()
     page.clock.run_for(10_000)
     assert tree.get_by_label("Fuse up to level").get_attribute("aria-valuetext") == "prediction"
-
-
-CONVOLUTION = "wavenet/07_causal_convolutions.html"
 
 
 def test_the_pages_convolution_is_pytorchs(open_live):
