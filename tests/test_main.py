@@ -3,13 +3,16 @@
 import errno
 import io
 import json
+import math
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+import unicodedata
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -932,3 +935,316 @@ def test_an_ablation_is_collected_by_its_folders(house, finished, capsys):
             assert mean == pytest.approx(run_["val"], abs=1e-4)
     line = refused(capsys, *collect, folders[0], finished)
     assert f"{finished}: expected a run of one of {list(NETWORKS)}, got 'hierarchical-bug'" in line
+
+
+# results: all of it or nothing
+
+
+@pytest.fixture(scope="module")
+def five(tmp_path_factory):
+    """Finished runs of the five models on a short list. Read only."""
+    folder = tmp_path_factory.mktemp("five")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("NAMES", raising=False)
+        names = write_list(folder, count=60)
+        for key in MODELS:
+            assert train(names, folder / key, model=key, steps=2) == 0
+    return folder
+
+
+@pytest.fixture
+def furnished(house):
+    """A house with results, weights and a picture from before."""
+    for rel, source in {
+        "data/results/shipped.json": names_module.SHIPPED.parent / "results" / "shipped.json",
+        "data/results/distinct.json": names_module.SHIPPED.parent / "results" / "distinct.json",
+    }.items():
+        (house / rel).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, house / rel)
+    for rel in ("data/models/mlp.safetensors", "book/images/road.png"):
+        (house / rel).parent.mkdir(parents=True, exist_ok=True)
+        (house / rel).write_bytes(b"the old one")
+    return house
+
+
+def everything(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def changed(folder, change):
+    """Apply a function to a run's results."""
+    report = read(folder / "results.json")
+    change(report)
+    (folder / "results.json").write_text(json.dumps(report), encoding="utf-8")
+
+
+DAMAGE = {
+    "no test losses": (
+        lambda runs: changed(runs / "flat", lambda report: report["runs"][0].pop("test")),
+        r"flat: expected train, val and test losses .* no test",
+    ),
+    "a loss that is no number": (
+        lambda runs: changed(runs / "flat", lambda report: report["runs"][0].update(val=math.nan)),
+        "flat: expected a finite val loss, got nan",
+    ),
+    "a model is gone": (
+        lambda runs: (runs / "scaled" / "model-0.safetensors").unlink(),
+        "model-0.safetensors: no such file",
+    ),
+    "a history is gone": (
+        lambda runs: (runs / "scaled" / "history.safetensors").unlink(),
+        "history.safetensors: no losses",
+    ),
+    "results of something else": (
+        lambda runs: (runs / "mlp" / "results.json").write_text("{}", encoding="utf-8"),
+        r"mlp.results\.json: not the results of a run; it has no model",
+    ),
+    "a model of no table": (
+        lambda runs: changed(runs / "mlp", lambda report: report.update(model="wavenet")),
+        "mlp: expected a run of one of .*, got 'wavenet'",
+    ),
+    "a model is missing": (
+        lambda runs: shutil.rmtree(runs / "scaled"),
+        "expected one run of each of the five models; missing: scaled",
+    ),
+    "a model twice": (
+        lambda runs: shutil.copytree(runs / "mlp", runs / "mlp2"),
+        "mlp2: a second run of mlp",
+    ),
+    "no first seed": (
+        lambda runs: (
+            (runs / "mlp" / "model-0.safetensors").rename(runs / "mlp" / "model-3.safetensors"),
+            changed(runs / "mlp", lambda report: report["runs"][0].update(seed=3)),
+        ),
+        "model-0.safetensors: no such file",
+    ),
+    "a page without its second marker": (
+        lambda runs: (runs.parent / "README.md").write_text("<!-- results shipped -->\n", encoding="utf-8"),
+        "README.md: .* is not followed by",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage, message", DAMAGE.values(), ids=DAMAGE)
+def test_what_cannot_be_collected_leaves_everything_as_it_was(furnished, five, capsys, damage, message):
+    runs = furnished / "runs"
+    shutil.copytree(five, runs)
+    damage(runs)
+    before = everything(furnished)
+    folders = sorted(path for path in runs.iterdir() if path.is_dir())
+    line = refused(
+        capsys, "results", "--name", "shipped", "--names", five / "short.txt", "--collect", *folders
+    )
+    assert re.search(message, line)
+    assert everything(furnished) == before
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("distinct", "expected runs of each name once .--distinct. for distinct.json"),
+        ("lecture", "is the shipped list; expected the lecture's for lecture.json"),
+    ],
+)
+def test_results_are_not_collected_under_another_lists_name(
+    furnished, five, capsys, monkeypatch, name, message
+):
+    monkeypatch.setattr(names_module, "SHIPPED", five / "short.txt")
+    before = everything(furnished)
+    line = refused(capsys, "results", "--name", name, "--collect", *(five / key for key in MODELS))
+    assert re.search(message, line)
+    assert everything(furnished) == before
+
+
+def test_a_disk_that_fails_half_way_leaves_everything_as_it_was(furnished, five, capsys, monkeypatch):
+    before, replace, done = everything(furnished), os.replace, []
+
+    def fails_once(source, target):
+        done.extend([target] if furnished in Path(target).parents else [])
+        if len(done) == 5:
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fails_once)
+    collect = ["results", "--name", "shipped", "--names", five / "short.txt", "--collect"]
+    assert "No space left on device" in refused(capsys, *collect, *(five / key for key in MODELS))
+    assert len(done) > 5 and everything(furnished) == before
+    monkeypatch.setattr(os, "replace", replace)
+    assert run(*collect, *(five / key for key in MODELS)) == 0
+    after = everything(furnished)
+    assert after.keys() >= before.keys() and all(
+        after[path] != before[path] for path in before if "distinct" not in path.name
+    )
+
+
+def test_a_variant_is_not_collected_twice(house, finished, capsys):
+    names, folders = finished.parent / "short.txt", [house / key / "all" for key in ("a", "b")]
+    for folder in folders:
+        sizes = ["--set", "n_channels=4", "n_skip=4", "dilations=[1,2]"]
+        assert train(names, folder, *sizes, model="wavenet", steps=2) == 0
+    collect = ["results", "--name", "blocks", "--names", names, "--collect"]
+    assert f"{folders[1]}: a second run of all" in refused(capsys, *collect, *folders)
+    assert not (house / "data").exists()
+
+
+# sample: as people type it
+
+
+@pytest.fixture(scope="module")
+def accented(tmp_path_factory):
+    """A run on names with accents and a joiner, of a model that hardly ever ends a name. Read only."""
+    folder = tmp_path_factory.mktemp("accented")
+    names = ["Zoé", "Anne-Marie", "Jürgen", "Ève", "مهدی\u200cزاده", "Ana", "Lea", "Mary Ann"]
+    (folder / "list.txt").write_text("\n".join(names * 2) + "\n", encoding="utf-8")
+    assert train(folder / "list.txt", folder / "run", "--alphabet", "any", steps=2) == 0
+    tensors = load_file(folder / "run" / "model-0.safetensors")
+    bias = [
+        name
+        for name in tensors
+        if tensors[name].shape == (len(read(folder / "run" / "config.json")["vocabulary"]) + 1,)
+    ]
+    tensors[bias[-1]][0] = -30
+    save_file(tensors, folder / "run" / "model-0.safetensors")
+    return folder / "run"
+
+
+def noted(capsys, folder, *arguments):
+    """The names that are printed, and what is said beside them."""
+    capsys.readouterr()
+    assert run("sample", "--run", folder, *arguments) == 0
+    printed = capsys.readouterr()
+    return printed.out.splitlines(), printed.err
+
+
+def test_names_that_are_cut_are_counted(accented, finished, capsys):
+    names, note = noted(capsys, accented, "-n", 5)
+    assert {len(name) for name in names} == {40}
+    assert (
+        note == "note: 5 of 5 names had not ended after 40 characters and are cut there; see --max-length\n"
+    )
+    names, note = noted(capsys, accented, "-n", 5, "--max-length", 90)
+    assert {len(name) for name in names} == {90} and "5 of 5 names" in note and "90 characters" in note
+    assert noted(capsys, accented, "-n", 5, "--length", "3-40")[1] == ""
+    assert noted(capsys, finished, "-n", 5)[1] == ""
+
+
+@pytest.mark.parametrize(
+    "asked, length",
+    [
+        (["--length", "50"], 50),
+        (["--length", "45-60", "--max-length", "60"], 60),
+        (["--length", "30-60"], 60),
+        (["--length", "41-"], 81),
+        (["--prefix", "A" * 45], 85),
+        (["--pattern", "A" * 45 + "*"], 85),
+        (["--prefix", "A" * 39], 40),
+    ],
+    ids=str,
+)
+def test_there_is_room_for_what_is_asked(accented, capsys, asked, length):
+    names, _ = noted(capsys, accented, "-n", 3, *asked)
+    assert {len(name) for name in names} == {length}
+
+
+def test_a_letter_in_two_parts_is_the_letter_that_the_run_knows(accented, capsys):
+    apart = unicodedata.normalize("NFD", "Zoé")
+    assert all(name.startswith("Zoé") for name in sampled(capsys, accented, "--prefix", apart, "-n", 3))
+    drawn = sampled(capsys, accented, "--pattern", apart + "??", "--alphabet", apart + "a", "-n", 3)
+    assert all(re.fullmatch("Zoé[Zoéa]{2}", name) for name in drawn)
+    joined = sampled(capsys, accented, "--prefix", "مهدی\u200c", "-n", 3)
+    assert all(name.startswith("مهدی\u200c") for name in joined)
+
+
+def test_a_transformers_names_have_no_more_characters_than_it_has_places(short_list, tmp_path, capsys):
+    sizes = ["--set", "length=16", "n_channels=4", "heads=1", "blocks=1"]
+    assert train(short_list, tmp_path / "run", *sizes, model="transformer", steps=2) == 0
+    names, _ = noted(capsys, tmp_path / "run", "-n", 200)
+    assert max(map(len, names)) == 16
+    for more in ([], ["--exact"]):
+        assert max(map(len, noted(capsys, tmp_path / "run", "-n", 50, "--pattern", "*e*", *more)[0])) <= 16
+
+
+def test_a_reader_that_goes_away_is_no_error(finished, capsys, monkeypatch):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    capsys.readouterr()
+    with open(write_end, "w", encoding="utf-8") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        assert run("sample", "--run", finished) == 0
+        monkeypatch.undo()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--max-length", "0"], "--max-length: expected 1 to 10,000, got 0"),
+        (["--max-length", "5", "--prefix", "emmalina"], "prefix of fewer than max_length = 5 .* got 8"),
+        (["--max-length", "5", "--length", "6-8"], "at most 5 characters meets Length"),
+        (["--length", "99999999999"], "expected at most 10,000 characters, got 99999999999"),
+        (["--pattern", ""], "--pattern: expected at least one character, got none"),
+        (["--pattern", "A*"], "--pattern: the run knows no 'A'"),
+        (["--pattern", "em."], "--pattern: the run knows no '.'"),
+        (["--alphabet", "a-m"], "the alphabet's 'a-m' would be three characters"),
+        (["--names", "NAMES"], "--names says which list --new is about; give --new as well"),
+        (["--new", "--names", "nowhere.txt"], "nowhere.txt: no such file in "),
+        (["--new", "--names", "FOLDER"], "is a folder"),
+        (["--seed", "9" * 30], "--seed: expected a whole number of at most 64 bits, got 9+"),
+        (["--temperature", "inf"], "finite temperature above 0, got inf"),
+    ],
+    ids=str,
+)
+def test_what_sample_cannot_do_ends_in_one_line(arguments, message, finished, short_list, tmp_path, capsys):
+    places = {"NAMES": short_list, "FOLDER": tmp_path}
+    line = refused(capsys, *SAMPLE[:1], "--run", finished, *(places.get(a, a) for a in arguments))
+    assert re.search(message, line)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe in a folder")
+def test_a_pipe_is_not_waited_for_as_the_list_of_a_run(finished, tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    for command in (["sample", "--run", finished, "--new"], [*TRAIN[:3], "--out", tmp_path / "run"]):
+        assert "pipe: expected a file" in refused(capsys, *command, "--names", tmp_path / "pipe")
+    collect = ["results", "--name", "shipped", "--collect", finished]
+    for names, message in (("pipe", "expected a file"), ("nowhere", "no such file"), (".", "is a folder")):
+        assert message in refused(capsys, *collect, "--names", tmp_path / names)
+
+
+@pytest.mark.parametrize("option", [["--name", "shipped"], ["--names", "list.txt"]], ids=str)
+def test_what_only_collecting_needs_is_refused_without_it(house, capsys, option):
+    assert f"{option[0]} goes with --collect" in refused(capsys, "results", *option)
+
+
+def test_a_list_that_is_too_short_is_named(tmp_path, capsys):
+    (tmp_path / "few.txt").write_text("emma\nava\n" * 6, encoding="utf-8")
+    line = refused(
+        capsys,
+        "train",
+        "--model",
+        "mlp",
+        "--names",
+        tmp_path / "few.txt",
+        "--distinct",
+        "--out",
+        tmp_path / "o",
+    )
+    assert f"{tmp_path / 'few.txt'}, each name once: expected at least 6 names" in line
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("out", ["NAMES", "NAMES/run"])
+def test_a_file_where_a_folder_is_wanted_is_named(short_list, tmp_path, capsys, out):
+    line = refused(
+        capsys,
+        *TRAIN[:3],
+        "--names",
+        short_list,
+        "--steps",
+        2,
+        "--device",
+        "cpu",
+        "--no-compile",
+        "--out",
+        out.replace("NAMES", str(short_list)),
+    )
+    assert line.endswith(f"Not a directory: '{short_list}'") and "partial" not in line

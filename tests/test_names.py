@@ -2,6 +2,7 @@
 
 import os
 import random
+import unicodedata
 from collections import Counter
 from hashlib import sha256
 from pathlib import Path
@@ -173,6 +174,149 @@ def test_the_variable_NAMES_names_the_list(written, monkeypatch):
     assert len(load()) == 32_178
 
 
+JOINED = {
+    "persian": "مهدی\u200cزاده",
+    "sinhala": "ශ\u0dca\u200dරී",
+    "hindi": "क्\u200dष",
+    "malayalam": "രാജന\u0d4d\u200d",
+}
+KEPT = [
+    "Mary Ann",
+    "de la Cruz",
+    "Mary-Ann",
+    "O'Neil",
+    "O’Neil",
+    "Gal·la",
+    "葛\U000e0100城",
+    "Henry 8",
+    "M̀bali",
+]
+
+
+@pytest.mark.parametrize("name", [*JOINED.values(), *KEPT], ids=[*JOINED, *KEPT])
+def test_any_alphabet_takes_what_names_are_spelled_with(written, name):
+    assert load(written(f"Emma\n{name}\n"), None) == ["Emma", name]
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("emma,F,20355", "',' in 'emma,F,20355'; expected one name a line and nothing beside it"),
+        ("emma\t20355", r"'\\t' in .*; expected one name a line and nothing beside it"),
+        ("emma;F", "';' in"),
+        ("| emma |", "[|]' in"),
+        ('"emma"', "character '\"' in"),
+        ("<p>emma</p>", "'<' in .*nothing beside it"),
+        ('["emma", "ava"]', r"'\[' in"),
+        ("# names of 2024", "begins with '#'; expected names alone, without comments"),
+        (" emma", "' emma' begins or ends with a space"),
+        ("emma  ", "'emma  ' begins or ends with a space"),
+        (" ", "blank line; expected a name"),
+        ("mary\xa0ann", r"'\\xa0' \(no-break space\) in .*; expected a plain space"),
+        ("山田\u3000太郎", r"'\\u3000' \(ideographic space\) in .*; expected a plain space"),
+        ("em\xadma", r"'\\xad' \(soft hyphen\) in"),
+        ("em\u200bma", r"\(zero width space\) in"),
+        ("\u200fאמה", r"\(right-to-left mark\) in"),
+        ("emma\ufeff", r"\(zero width no-break space\) in"),
+        ("\u200cemma", "begins with a mark that belongs to a letter in front of it"),
+        ("\u0301emma", "begins with a mark that belongs to a letter in front of it"),
+        ("Jr.", "'[.]' in 'Jr.'; expected a name without '[.]', which marks its end"),
+    ],
+    ids=ascii,
+)
+def test_what_is_no_list_of_names_is_refused_with_a_reason(written, line, message):
+    with pytest.raises(ValueError, match=r"list\.txt, line 2: .*" + message):
+        load(written(f"ava\n{line}\n"), None)
+
+
+def test_an_alphabet_of_ones_own_takes_what_any_does_not(written):
+    assert load(written("a,b\n#c\n"), "abc,#") == ["a,b", "#c"]
+    with pytest.raises(ValueError, match="begins or ends with a space"):
+        load(written("a b\n a\n"), "ab ")
+
+
+def test_one_name_is_one_name_however_its_accents_are_stored(written):
+    apart = unicodedata.normalize("NFD", "Zoé\nÅsa\n")
+    for alphabet in (None, "ZoéÅsa"):
+        assert load(written("Zoé\nÅsa\n" + apart), alphabet) == ["Zoé", "Åsa"] * 2
+    assert load(written(apart), "".join(set(apart))) == apart.splitlines(), "as the alphabet has them"
+
+
+@pytest.mark.parametrize("name, letter", [("Emma", "E"), ("zoé", "é"), ("mary ann", " ")])
+def test_a_letter_outside_the_alphabet_is_refused_with_the_way_to_take_it(written, name, letter):
+    with pytest.raises(ValueError, match=rf"'{letter}' in .*--alphabet any.*alphabet=None"):
+        load(written(f"ava\n{name}\n"))
+
+
+def test_what_no_alphabet_takes_is_not_recommended_one(written):
+    for text in ("j.r\n", "emma,F\n"):
+        with pytest.raises(ValueError) as caught:
+            load(written(text))
+        assert "any" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "alphabet, range_", [("a-z", "a-z"), ("a-zåäö", "a-z"), ("'A-Za-z", "A-Z"), ("а-я", "а-я")]
+)
+def test_a_range_is_not_an_alphabet(written, alphabet, range_):
+    with pytest.raises(ValueError, match=f"'{range_}' .* three characters; expected all letters written out"):
+        load(written("a-z\n"), alphabet)
+
+
+def test_an_alphabet_has_a_letter(written):
+    with pytest.raises(ValueError, match="alphabet of at least one character, got none"):
+        load(written("emma\n"), "")
+
+
+@pytest.mark.parametrize(
+    "text", ["emma\nava\n", "анна\nмария\n", "emma\r\nzoé"], ids=["latin", "cyrillic", "crlf"]
+)
+@pytest.mark.parametrize("code", ["utf-16-le", "utf-16-be", "utf-16"])
+def test_utf_16_is_recognised(written, text, code):
+    for alphabet in (ascii_lowercase, None):
+        with pytest.raises(
+            ValueError, match=r"list\.txt: not UTF-8 text \(looks like UTF-16\); save it as UTF-8"
+        ):
+            load(written(text.encode(code)), alphabet)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe in a folder")
+def test_a_pipe_is_refused_rather_than_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe: expected a file, .* got a pipe or a device"):
+        load(tmp_path / "pipe")
+
+
+def test_a_relative_path_is_refused_with_the_folder_it_was_looked_up_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NAMES", "lists/mine.txt")
+    with pytest.raises(ValueError) as caught:
+        load()
+    assert f"lists/mine.txt: no such file in {Path.cwd()}" in str(caught.value)
+
+
+def test_spaces_around_a_name_are_not_a_matter_of_the_alphabet(written):
+    for text in ("ava\nemma \n", "ava\n \n"):
+        with pytest.raises(
+            ValueError, match="line 2: character ' ' .* and no space before or after"
+        ) as caught:
+            load(written(text))
+        assert "any" not in str(caught.value)
+
+
+def test_a_line_without_end_is_not_printed_whole(written):
+    with pytest.raises(ValueError, match=r"line 1: character 'E' in 'emma+…'; expected") as caught:
+        load(written("emm" + "a" * 100_000 + "E"))
+    assert len(str(caught.value)) < 500
+
+
+def test_a_table_of_frequencies_is_refused(written):
+    with pytest.raises(ValueError, match=r"list\.txt: every line ends in a number; expected one name a line"):
+        load(written("emma 20355\nava 16033\n"), None)
+    assert load(written("Henry 8\nHenry\n"), None) == ["Henry 8", "Henry"]
+    assert load(written("Henry 8\n" * 3), None) == ["Henry 8"] * 3
+
+
 # splitting
 
 
@@ -223,6 +367,8 @@ def test_the_split_depends_on_the_seed_alone():
 def test_a_list_too_short_for_three_parts_is_refused(count):
     with pytest.raises(ValueError, match=f"expected at least .* got {count}"):
         split(["emma"] * count)
+    with pytest.raises(ValueError, match=f"^lists/mine.txt: expected at least 6 names .* got {count}"):
+        split(["emma"] * count, listed="lists/mine.txt")
 
 
 def test_distinct_keeps_the_first_of_each():

@@ -286,7 +286,8 @@ def test_nothing_is_fetched_from_the_network(tmp_path):
 
 
 def test_without_a_browser_it_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setenv("CHROMIUM", str(tmp_path / "nowhere"))
+    monkeypatch.delenv("CHROMIUM", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
     parts, styles, out = write_small(tmp_path)
     with pytest.raises(FileNotFoundError, match="install the package chromium, or set CHROMIUM"):
         tool.print_book(parts, ABOUT, styles, out, tmp_path / "small.pdf")

@@ -1,10 +1,11 @@
+import json
 import re
 from xml.etree import ElementTree
 
 import pytest
 
-from common import roadmap
-from common.evaluate import LECTURE, spread, stored_results, stored_spread
+from common import evaluate, roadmap
+from common.evaluate import spread, stored_results
 from common.models import MODELS, count_parameters
 
 STOPS = next(iter(roadmap.PARTS.values()))
@@ -24,11 +25,23 @@ def circles(drawing):
     return [(float(c.get("cx")), float(c.get("cy"))) for c in drawing.iter("circle")]
 
 
-def test_stops_show_the_stored_losses(road):
-    for place, stop in zip(road, STOPS, strict=True):
-        if stop.model:
-            assert place.own and place.measured == str(stored_spread(stop.model))
-            assert place.lecture == LECTURE[stop.model][1]
+def test_stops_show_the_stored_losses(tmp_path, monkeypatch):
+    def runs(n):
+        losses = [{"val": 3 - n / 10, "train": 9, "test": 9}, {"val": 3.02 - n / 10, "train": 9, "test": 9}]
+        return [loss | {"parameters": 100 * n} for loss in losses]
+
+    stored = {"models": {name: {"runs": runs(n)} for n, name in enumerate(MODELS)}}
+    (tmp_path / "shipped.json").write_text(json.dumps(stored), encoding="utf-8")
+    monkeypatch.setattr(evaluate, "RESULTS", tmp_path)
+    own = [place for place in roadmap.places(STOPS) if place.own]
+    shown = [f"{3.01 - n / 10:.3f} ± 0.014" for n in range(5)]  # 0.02 / √2
+    assert [place.measured for place in own] == shown
+    assert [place.loss for place in own] == pytest.approx([3.01, 2.91, 2.81, 2.71, 2.61])
+    assert [place.lecture for place in own] == [2.105, 2.027, 2.029, 2.022, 1.993]
+    assert own[4].change == "The size: 400 parameters instead of 300."
+
+
+def test_the_stops_are_the_models():
     assert [stop.model for stop in STOPS if stop.model] == list(MODELS)
 
 
@@ -46,6 +59,13 @@ def test_the_last_stop_is_the_small_winner_of_the_challenge(road):
     assert road[-1].own and road[-1].says == road[-1].measured == str(spread(run["val"] for run in runs))
     assert road[-1].lecture is None and road[-1].loss < road[-2].loss
     assert f"a mean over {len(runs)} seeds" in roadmap.page()
+
+
+def test_a_road_needs_every_stops_model():
+    stored = stored_results()
+    del stored["models"]["flat"]
+    with pytest.raises(ValueError, match="03_eight_char_context: no stored results of 'flat'"):
+        roadmap.places(STOPS, stored)
 
 
 def test_a_stop_without_a_model_stands_where_the_last_one_stood(road):

@@ -172,7 +172,7 @@ def test_no_temperature_to_speak_of_takes_the_likeliest(temperature):
     assert names == ["bc"] * 50
 
 
-@pytest.mark.parametrize("prefix, max_length", [("", 7), ("", 1), ("ab", 7), ("abab", 4)])
+@pytest.mark.parametrize("prefix, max_length", [("", 7), ("", 1), ("ab", 7), ("abab", 5)])
 def test_names_without_an_end_are_cut(prefix, max_length):
     model = Fake([-100.0, 0.0, 0.0, 0.0])
     names = sample(
@@ -198,8 +198,16 @@ def test_names_are_40_characters_at_most():
         ({"prefix": "éa"}, "'é' of 'éa'"),
         ({"prefix": "Em"}, "'E' of 'Em'"),
         ({"prefix": "em."}, "prefix without '.'"),
+        ({"prefix": "em" * 20}, "prefix of fewer than max_length = 40 characters, got 40"),
+        ({"prefix": "em" * 30}, "prefix of fewer than max_length = 40 characters, got 60"),
+        ({"prefix": "em" * 30, "constraint": Length(3)}, "prefix of at most max_length = 40 .* got 60"),
+        ({"prefix": "emma", "max_length": 3}, "prefix of fewer than max_length = 3 characters, got 4"),
+        ({"max_length": 0}, "max_length of 1 to 10,000, got 0"),
+        ({"max_length": 10**11, "constraint": Length(10**10)}, "max_length of 1 to 10,000, got 1000"),
+        ({"temperature": float("inf")}, "finite temperature above 0, got inf"),
+        ({"temperature": float("inf"), "constraint": Length(3)}, "finite temperature above 0, got inf"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 def test_wrong_input_is_refused(options, message):
     model = trained()
@@ -216,6 +224,43 @@ def test_every_model_of_the_book_can_be_sampled(key):
     assert any(isinstance(layer, BatchNorm1d) for layer in model.layers)
     names = sample(model, VOCABULARY, recipe.block_size, 3, generator=generator(), prefix="em")
     assert len(names) == 3 and all(name.startswith("em") for name in names)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "options", [{}, {"constraint": Length(2)}, {"constraint": Length(2, 3), "exact": True}], ids=str
+)
+def test_a_model_whose_logits_are_no_numbers_is_refused(bad, options):
+    diverged = Fake([0.0, bad, 0.0, 0.0])
+    with pytest.raises(ValueError, match="finite logits, got (nan|inf); .* training diverged"):
+        sample(diverged, Vocabulary("abc"), 3, generator=generator(), **options)
+
+
+def test_a_prefix_that_fills_max_length_may_meet_a_constraint():
+    drawn = sample(
+        Fake([0.0] * 4),
+        Vocabulary("abc"),
+        3,
+        generator=generator(),
+        prefix="ab",
+        constraint=Pattern("ab"),
+        max_length=2,
+    )
+    assert drawn == ["ab"]
+
+
+def test_many_names_are_asked_for_in_parts(monkeypatch):
+    whole = sample(trained(), VOCABULARY, 3, 300, generator=generator())
+    monkeypatch.setattr("common.sample.AT_ONCE", 64)
+    model = Fake([0.0] * 27)
+    sample(model, VOCABULARY, 3, 300, generator=generator())
+    assert [len(rows) for rows in model.asked[:5]] == [64, 64, 64, 64, 44]
+    assert sample(trained(), VOCABULARY, 3, 300, generator=generator()) == whole
+
+
+def test_no_name_with_an_end_inside_has_a_probability():
+    with pytest.raises(ValueError, match="names without '.', which ends a name, got 'a.b'"):
+        log_probabilities(Fake([0.0] * 4), Vocabulary("abc"), 3, ["ab", "a.b"])
 
 
 # ---- top-k and nucleus ---------------------------------------------------------------------

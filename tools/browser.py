@@ -12,14 +12,25 @@ MISSING = "no Chromium on PATH (install the package chromium, or set CHROMIUM=/p
 
 
 def chromium() -> str | None:
-    """The binary that CHROMIUM names, or the first of the usual names on PATH."""
+    """The binary that CHROMIUM names, or the first of the usual names on PATH; None without either.
+
+    FileNotFoundError where CHROMIUM names one that is not there.
+    """
     named = os.environ.get("CHROMIUM")
-    return shutil.which(named) if named else next(filter(None, map(shutil.which, NAMES)), None)
+    if not named:
+        return next(filter(None, map(shutil.which, NAMES)), None)
+    found = shutil.which(named)
+    if not found:
+        looked_in = f" in {os.getcwd()}" if os.path.dirname(named) else " on PATH"
+        raise FileNotFoundError(
+            f"CHROMIUM={named}: no such program{'' if os.path.isabs(named) else looked_in}"
+        )
+    return os.path.abspath(found)
 
 
 @contextlib.contextmanager
 def started():
-    """A running browser; FileNotFoundError where the machine has none."""
+    """A running browser; FileNotFoundError where the machine has none, or not the one that is named."""
     binary = chromium()
     if not binary:
         raise FileNotFoundError(MISSING)

@@ -104,23 +104,29 @@ def card(style: str) -> str:
 
 
 def with_picture(page: str) -> str:
-    """The start page with today's picture between its markers."""
+    """The start page with today's picture between its markers. ValueError for a page without both."""
     begin, end = "<!-- cover -->", "<!-- end of cover -->"
     head, _, rest = page.partition(begin)
-    return f"{head}{begin}\n{block()}\n{end}{rest.partition(end)[2]}"
+    _, found, tail = rest.partition(end)
+    if not found:
+        raise ValueError(f"expected {begin} and, after it, {end}")
+    return f"{head}{begin}\n{block()}\n{end}{tail}"
 
 
 def main() -> int:
-    START.write_text(with_picture(START.read_text(encoding="utf-8")), encoding="utf-8")
-    style = (ROOT / "book" / "_static" / "aids.css").read_text(encoding="utf-8")
+    """Both are made before either is written."""
     try:
+        start = with_picture(START.read_text(encoding="utf-8"))
+        style = (ROOT / "book" / "_static" / "aids.css").read_text(encoding="utf-8")
         with browser.started() as chromium:
             page = chromium.new_page(viewport={"width": 1200, "height": 630})
             page.set_content(card(style))
-            page.screenshot(path=CARD)
-    except FileNotFoundError as error:
-        print(f"error: {error}; the card stays as it is", file=sys.stderr)
+            drawn = page.screenshot()
+    except (OSError, ValueError) as error:
+        print(f"error: {error}; the drawing and the card stay as they are", file=sys.stderr)
         return 2
+    START.write_text(start, encoding="utf-8")
+    CARD.write_bytes(drawn)
     return 0
 
 

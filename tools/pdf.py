@@ -462,12 +462,12 @@ def main() -> None:
     folder, target = book / "_build" / "pdf", book / "_build" / "wavenet-book.pdf"
     began = time.time()
     folder.mkdir(parents=True, exist_ok=True)
-    about = about_the_book(
-        yaml.safe_load((book / "_config.yml").read_text(encoding="utf-8")),
-        tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"],
-        (html / "index.html").read_text(encoding="utf-8"),
-    )
     try:
+        about = about_the_book(
+            yaml.safe_load((book / "_config.yml").read_text(encoding="utf-8")),
+            tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"],
+            (html / "index.html").read_text(encoding="utf-8"),
+        )
         parts, styles = read_book(book, html, "../html")
         pages = print_book(parts, about, styles, folder, target)
     except (OSError, ValueError) as error:

@@ -32,8 +32,14 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 def main() -> None:
-    port = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
-    with ThreadingHTTPServer(("127.0.0.1", port), functools.partial(Handler, directory=HTML)) as server:
+    asked = sys.argv[1] if len(sys.argv) > 1 else "8000"
+    if not asked.isdecimal() or int(asked) > 65_535:
+        sys.exit(f"error: expected a port from 0 to 65535, got {asked!r}")
+    try:
+        started = ThreadingHTTPServer(("127.0.0.1", int(asked)), functools.partial(Handler, directory=HTML))
+    except OSError as error:
+        sys.exit(f"error: port {asked}: {error.strerror}; choose another with PORT=")
+    with started as server:
         print(
             f"Serving the book at http://127.0.0.1:{server.server_address[1]}/ (stop with Ctrl-C)", flush=True
         )

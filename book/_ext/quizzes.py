@@ -49,10 +49,14 @@ def question_html(question: dict, name: str) -> str:
     )
 
 
+# Without the script the answers can be picked, and nothing would say why none is marked.
+UNMARKED = "<noscript><p>To have the answers marked, switch JavaScript on in this browser.</p></noscript>"
+
+
 def quiz_html(stored: re.Match) -> str:
     questions, _ = json.JSONDecoder().raw_decode(stored["rest"])
     forms = [question_html(q, f"{stored['id']}-{number}") for number, q in enumerate(questions, start=1)]
-    return f'<div class="quiz">{"".join(forms)}</div>{stored["between"]}'
+    return f'<div class="quiz">{UNMARKED}{"".join(forms)}</div>{stored["between"]}'
 
 
 def draw_quizzes(app, pagename, templatename, context, doctree):

@@ -12,6 +12,7 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from string import ascii_lowercase
+from tempfile import TemporaryDirectory
 
 import torch
 from safetensors import SafetensorError
@@ -27,15 +28,14 @@ from .evaluate import (
     smooth,
     spread,
     stored_results,
-    stored_spread,
     token_losses,
 )
 from .experiments import SPLITS, Run, load_model, publish
 from .field import longest_name
-from .files import read_json, replace_file, write_json
+from .files import read_json, replace_files, write_json
 from .models import MODELS, NETWORKS, PRETRAINED, RECIPES, WINNERS
 from .provenance import ROOT
-from .sample import sample
+from .sample import LONGEST, sample
 from .stacked import WorkerDied
 from .train import OPTIMIZERS, SCHEDULES, Config, device
 from .vocabulary import Vocabulary
@@ -45,6 +45,7 @@ CLOSED_PIPE = 141  # the exit status that a shell reports of one
 MOST_SEEDS = 10_000  # models that are trained side by side
 MOST_NAMES = 1_000_000  # that are drawn side by side
 TEMPERATURES = (1e-30, 1e30)  # by which float32 can divide
+CUT = 40  # characters of a drawn name, where nothing longer is asked for
 BLOCKS = "blocks"
 
 
@@ -143,6 +144,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--top-p", type=_number, metavar="P", help="only the likeliest with probability P")
     command.add_argument("--alphabet", metavar="LETTERS", help="only these characters")
     command.add_argument("--length", metavar="N", help="how long: 5, 3-6 or 3-")
+    command.add_argument(
+        "--max-length", type=int, metavar="N",
+        help="where a name that has not ended is cut (default: 40, or 40 beyond a longer --prefix, --length "
+        "or --pattern; no more than the places of a transformer)",
+    )  # fmt: skip
     command.add_argument("--pattern", help='"?" for any character, "*" for any number of them, as in "a???n"')
     command.add_argument("--new", action="store_true", help="no name of the training list")
     command.add_argument(
@@ -441,83 +447,144 @@ def _sample(options) -> None:
         )
     if options.names and not options.new:
         raise ValueError("--names is the list that --new keeps away from; give --new as well")
-    generator, most = torch.Generator().manual_seed(options.seed), longest_name(model)
-    if most is not None and len(options.prefix) > most:
-        raise ValueError(
-            f"--prefix: expected at most {most} characters, which is what this {settings['model']} takes, "
-            f"got {len(options.prefix)}"
-        )
-    names = sample(
+    prefix = names_module.spelled(options.prefix, settings["vocabulary"])
+    constraint, longest = _constraint(options, settings), _max_length(options, model)
+    drawn = sample(
         model, vocabulary, recipe.block_size, options.count,
-        generator=generator, prefix=options.prefix, temperature=options.temperature,
-        top_k=options.top_k, top_p=options.top_p,
-        constraint=_constraint(options, settings), exact=options.exact,
-        **({} if most is None else {"max_length": most}),
+        generator=torch.Generator().manual_seed(options.seed), prefix=prefix,
+        temperature=options.temperature, top_k=options.top_k, top_p=options.top_p,
+        constraint=constraint, exact=options.exact, max_length=longest,
     )  # fmt: skip
-    options.say("\n".join(names))
+    options.say("\n".join(drawn))
+    cut = 0 if constraint else sum(len(name) == longest for name in drawn)
+    if cut:
+        print(
+            f"note: {cut} of {len(drawn)} names had not ended after {longest} characters and are cut there; "
+            "see --max-length",
+            file=sys.stderr,
+        )
+
+
+def _max_length(options, model) -> int:
+    """Where a name is cut. As asked, or else with room for all that the other options ask for."""
+    most = longest_name(model)
+    if options.max_length is not None:
+        if not 1 <= options.max_length <= LONGEST:
+            raise ValueError(f"--max-length: expected 1 to {LONGEST:,}, got {options.max_length}")
+        return options.max_length
+    shortest, longest = _lengths(options.length) if options.length is not None else (0, 0)
+    pattern = (options.pattern or "").replace("*", "")
+    asked = max(len(options.prefix), shortest, longest or 0, len(pattern))
+    if asked > LONGEST - CUT:
+        raise ValueError(
+            f"expected at most {LONGEST:,} characters, got {asked}; name the room with --max-length"
+        )
+    room = CUT if asked < CUT else asked + CUT
+    # A drawn name may fill every place; an exact draw looks at one character more, to see whether it ends.
+    return room if most is None else min(room, max(1, most + (not options.exact)))
+
+
+def _lengths(text) -> tuple[int, int | None]:
+    """Shortest and longest of --length; None: any."""
+    found = re.fullmatch(r"(\d+)(-(\d*))?", text)
+    if not found:
+        raise ValueError(f"--length: expected 5, 3-6 or 3-, got {text!r}")
+    longest = (int(found[3]) if found[3] else None) if found[2] else int(found[1])
+    return int(found[1]), longest
 
 
 def _constraint(options, settings):
     """What the options ask of a name, or None."""
-    asked = []
+    asked, known = [], settings["vocabulary"]
     if options.alphabet is not None:
-        unknown = sorted(set(options.alphabet) - set(settings["vocabulary"]))
-        if unknown:
-            raise ValueError(f"--alphabet: the run knows no {unknown[0]!r}, only {settings['vocabulary']!r}")
-        asked.append(constraints.Alphabet(options.alphabet))
+        alphabet = names_module.spelled(options.alphabet, known)
+        names_module.check_alphabet(alphabet)
+        _check_known("--alphabet", alphabet, known)
+        asked.append(constraints.Alphabet(alphabet))
     if options.length is not None:
-        found = re.fullmatch(r"(\d+)(-(\d*))?", options.length)
-        if not found:
-            raise ValueError(f"--length: expected 5, 3-6 or 3-, got {options.length!r}")
-        shortest = int(found[1])
-        longest = (int(found[3]) if found[3] else None) if found[2] else shortest
-        asked.append(constraints.Length(shortest, longest))
+        asked.append(constraints.Length(*_lengths(options.length)))
     if options.pattern is not None:
-        asked.append(constraints.Pattern(options.pattern))
+        pattern = names_module.spelled(options.pattern, known + "?*")
+        if not pattern:
+            raise ValueError("--pattern: expected at least one character, got none")
+        _check_known("--pattern", pattern, known + "?*")
+        asked.append(constraints.Pattern(pattern))
     if options.new:
         path = options.names or names_module.path_in_use()
         asked.append(constraints.NotIn(_training_names(path, settings)))
+    elif options.names:
+        raise ValueError("--names says which list --new is about; give --new as well")
     return constraints.All(*asked) if asked else None
+
+
+def _check_known(option, text, known) -> None:
+    """ValueError for what the run cannot write."""
+    unknown = sorted(set(text) - set(known))
+    if unknown:
+        raise ValueError(f"{option}: the run knows no {unknown[0]!r}, only {known!r}")
 
 
 def _training_names(path, settings) -> list[str]:
     """The names that a run was trained on. ValueError where the list is another one."""
     listed = settings["names"]
-    if not path.exists() or sha256(path.read_bytes()).hexdigest() != listed["sha256"]:
+    if _digest(path) != listed["sha256"]:
         raise ValueError(f"{path} is not the list of this run ({listed['file']}); name it with --names")
     names = names_module.load(path, settings["vocabulary"])
     return names_module.split(names_module.distinct(names) if listed["distinct_only"] else names).train
 
 
+def _digest(path) -> str:
+    """The SHA-256 of a list. ValueError where there is none to read."""
+    if not path.is_file():
+        names_module.load(path)  # says what is wrong with it
+    return sha256(path.read_bytes()).hexdigest()
+
+
 def _results(options) -> None:
+    """Everything is checked and made before anything is written, and then all of it is or nothing."""
+    made, collected = {}, {}
+    for option in ("name", "names"):
+        if getattr(options, option) and not options.collect:
+            raise ValueError(f"--{option} goes with --collect, and there is none")
     if options.collect:
         if options.check:
             raise ValueError("--collect writes and --check does not; give one of them")
         if not options.name:
             raise ValueError("--collect needs --name, the list that the runs were made on")
-        collect = _ablation if options.name == BLOCKS else _collect
-        write_json(RESULTS / f"{options.name}.json", collect(options.collect, options.names))
-        if options.name == "shipped":
-            for folder in options.collect:
-                model = read_json(folder / "results.json")["model"]
-                publish(folder, 0, PRETRAINED / f"{model}.safetensors")
-            if len(options.collect) == len(MODELS):
-                _draw_road(ROOT / "book" / "images" / "road.png")
-    for path, text in _pages().items():
-        if path.read_text(encoding="utf-8") == text:
-            continue
-        if options.check:
-            raise ValueError(f"{path.name}: its table is out of date; run `python -m common results`")
-        replace_file(path, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))
+        made = _collected(options.collect, options.name, options.names)
+        collected[options.name] = json.loads(made[RESULTS / f"{options.name}.json"])
+    pages = {
+        path: text for path, text in _pages(collected).items() if path.read_text(encoding="utf-8") != text
+    }
+    for path in pages if options.check else ():
+        raise ValueError(f"{path.name}: its table is out of date; run `python -m common results`")
+    replace_files(made | {path: text.encode() for path, text in pages.items()})
+    for path in pages:
         print(f"refreshed {path.name}")
+
+
+def _collected(folders, name, path) -> dict[Path, bytes]:
+    """The files that come of runs: their results and, for the shipped list, the weights and the cover."""
+    with TemporaryDirectory() as staged:
+        stored = _ablation(folders, path) if name == BLOCKS else _collect(folders, path, name)
+        write_json(Path(staged) / "results.json", stored)
+        made = {RESULTS / f"{name}.json": Path(staged) / "results.json"}
+        if name == "shipped":
+            for folder in folders:
+                weights = f"{read_json(folder / 'results.json')['model']}.safetensors"
+                publish(folder, 0, Path(staged) / weights)
+                made[PRETRAINED / weights] = Path(staged) / weights
+            _draw_road(stored, Path(staged) / "road.png")
+            made[ROOT / "book" / "images" / "road.png"] = Path(staged) / "road.png"
+        return {target: file.read_bytes() for target, file in made.items()}
 
 
 def _reports(folders, path):
     """The reports of runs on one list, what they share, and that list. ValueError where they differ."""
-    reports = [read_json(folder / "results.json") for folder in folders]
+    reports = [_report(folder) for folder in folders]
     shared = {key: reports[0][key] for key in ("names", "training", "vocabulary")}
     path = path or names_module.SHIPPED
-    if sha256(path.read_bytes()).hexdigest() != shared["names"]["sha256"]:
+    if _digest(path) != shared["names"]["sha256"]:
         raise ValueError(
             f"{path} is not the list of these runs ({shared['names']['file']}); name it with --names"
         )
@@ -531,18 +598,58 @@ def _reports(folders, path):
     return reports, shared, names
 
 
-def _collect(folders, path) -> dict:
+def _report(folder) -> dict:
+    """The results of a finished run. ValueError for a file of something else, or a loss that is no number."""
+    path = folder / "results.json"
+    report = read_json(path)
+    for key in ("model", "names", "training", "vocabulary", "runs", "provenance"):
+        if not isinstance(report, dict) or not report.get(key):
+            raise ValueError(f"{path}: not the results of a run; it has no {key}")
+    for run in report["runs"]:
+        for split in SPLITS:
+            if split in run and not (isinstance(run[split], float | int) and math.isfinite(run[split])):
+                raise ValueError(f"{folder}: expected a finite {split} loss, got {run[split]}")
+    return report
+
+
+def _collect(folders, path, name) -> dict:
+    """Runs of the book's five models on one list, one run each."""
     reports, shared, names = _reports(folders, path)
+    _check_list(name, shared["names"])
     vocabulary, models = Vocabulary(shared["vocabulary"]), {}
     for folder, report in zip(folders, reports, strict=True):
+        key = report["model"]
+        if key not in MODELS:
+            raise ValueError(f"{folder}: expected a run of one of {list(MODELS)}, got {key!r}")
+        if key in models:
+            raise ValueError(f"{folder}: a second run of {key}; expected one")
+        for run in report["runs"]:
+            lacking = [split for split in SPLITS if split not in run]
+            if lacking:
+                raise ValueError(
+                    f"{folder}: expected train, val and test losses of seed {run['seed']}, got no "
+                    f"{', '.join(lacking)} (was it trained with --no-test?)"
+                )
         trained = [load_model(folder, run["seed"]) for run in report["runs"]]
-        models[report["model"]] = {
+        models[key] = {
             "runs": report["runs"],
             "provenance": report["provenance"],
             "training_curve": _curve(folder),
-            **_looks(trained, MODELS[report["model"]].block_size, names, vocabulary),
+            **_looks(trained, MODELS[key].block_size, names, vocabulary),
         }
-    return shared | {"models": {name: models[name] for name in MODELS if name in models}}
+    missing = [key for key in MODELS if key not in models]
+    if missing:
+        raise ValueError(f"expected one run of each of the five models; missing: {', '.join(missing)}")
+    return shared | {"models": {key: models[key] for key in MODELS}}
+
+
+def _check_list(name, listed) -> None:
+    """ValueError where runs on a list cannot be the stored results of this name."""
+    if listed["distinct_only"] != (name == "distinct"):
+        wanted = "of each name once (--distinct)" if name == "distinct" else "without --distinct"
+        raise ValueError(f"expected runs {wanted} for {name}.json")
+    if name == "lecture" and listed["sha256"] == _digest(names_module.SHIPPED):
+        raise ValueError(f"{listed['file']} is the shipped list; expected the lecture's for lecture.json")
 
 
 def _ablation(folders, path) -> dict:
@@ -557,11 +664,13 @@ def _ablation(folders, path) -> dict:
     for folder, report in zip(folders, reports, strict=True):
         if report["model"] not in NETWORKS:
             raise ValueError(f"{folder}: expected a run of one of {list(NETWORKS)}, got {report['model']!r}")
+        if folder.name in variants:
+            raise ValueError(f"{folder}: a second run of {folder.name}; the folder's name is the variant's")
         trained = [load_model(folder, run["seed"]) for run in report["runs"]]
         losses = torch.stack([token_losses(model, x, y) for model in trained])
         variants[folder.name] = {
             "model": report["model"],
-            "sizes": report["sizes"],
+            "sizes": report.get("sizes", {}),
             "runs": [{key: value for key, value in run.items() if key != "test"} for run in report["runs"]],
             "val_by_position": [[round(v, 4) for v in loss_by_position(each, val_words)] for each in losses],
             "training_curve": _curve(folder),
@@ -595,7 +704,7 @@ def _curve(folder) -> dict:
     }
 
 
-def _draw_road(path) -> None:
+def _draw_road(stored, path) -> None:
     """The cover: how the validation loss goes down from chapter to chapter."""
     import matplotlib.pyplot as plt  # here, for no other command draws
 
@@ -604,20 +713,23 @@ def _draw_road(path) -> None:
     plots.use_style()
     figure, ax = plt.subplots(figsize=(6.4, 3.4))
     labels = [recipe.title.replace(", ", ",\n") for recipe in MODELS.values()]
-    plots.road(ax, labels, [stored_spread(name) for name in MODELS], [val for _, val in LECTURE.values()])
+    losses = [spread(run["val"] for run in stored["models"][name]["runs"]) for name in MODELS]
+    plots.road(ax, labels, losses, [val for _, val in LECTURE.values()])
     ax.tick_params(axis="x", labelsize=9)
-    replace_file(path, lambda partial: figure.savefig(partial, format="png", dpi=200))
+    figure.savefig(path, format="png", dpi=200)
     plt.close(figure)
 
 
-def _pages() -> dict[Path, str]:
-    """Pages with made parts, as they ought to be: what stands between two markers is made here."""
-    made = {
-        f"results {stored.stem}": lambda name=stored.stem: _table(name) for stored in RESULTS.glob("*.json")
-    }
+def _pages(collected: dict[str, dict]) -> dict[Path, str]:
+    """Pages with made parts, as they ought to be: what stands between two markers is made here.
+
+    collected: results that take the place of the stored ones, by their names.
+    """
+    lists = {stored.stem for stored in RESULTS.glob("*.json")} | set(collected)
+    made = {f"results {name}": lambda name=name: _table(name, collected.get(name)) for name in lists}
     made["results challenge"] = _winners
     made |= {f"bench {place}": lambda place=place: bench.page(place) for place in bench.measured_on()}
-    made["map"] = roadmap.page
+    made["map"] = lambda: roadmap.page(collected.get("shipped"))
     pages = {}
     for path in (
         ROOT / "README.md",
@@ -640,8 +752,8 @@ def _pages() -> dict[Path, str]:
     return pages
 
 
-def _table(name: str) -> str:
-    stored = stored_results(name)
+def _table(name: str, stored: dict | None = None) -> str:
+    stored = stored or stored_results(name)
     rows, provenance = [], []
     for key, entry in stored["models"].items():
         losses = {split: spread(run[split] for run in entry["runs"]) for split in SPLITS}

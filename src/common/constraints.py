@@ -236,12 +236,18 @@ class Machine:
 
         No step is in vain: the work is in proportion to what comes out.
         """
-        for index, after in self.allowed(self.start if state is None else state).items():
+        rest = []
+        path = [iter(self.allowed(self.start if state is None else state).items())]
+        while path:  # a loop, for recursion ends at a thousand characters
+            index, after = next(path[-1], (None, None))
             if index == 0:
-                yield []
+                yield list(rest)
+            elif index is not None:
+                rest.append(index)
+                path.append(iter(self.allowed(after).items()))
             else:
-                for rest in self.continuations(after):
-                    yield [index, *rest]
+                path.pop()
+                del rest[-1:]
 
 
 def _clash(constraint, vocabulary, max_length, prefix) -> tuple[Constraint, ...]:

@@ -124,8 +124,8 @@ class Run:
 
 
 def _digest(path: Path) -> str:
-    try:
-        return sha256(path.read_bytes()).hexdigest()
+    try:  # a pipe would be waited for
+        return sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
     except OSError:
         return ""  # whoever reads it says what is wrong with it
 
@@ -155,11 +155,12 @@ def data(what: Run, place: torch.device) -> Data:
 def _data(path, digest, alphabet, distinct, block_size, place) -> Data:
     names = names_module.load(path, alphabet)
     vocabulary = Vocabulary("".join(names) if alphabet is None else alphabet)
+    listed = f"{path}, each name once" if distinct else path
     if distinct:
         names = names_module.distinct(names)
     splits = {
         name: tuple(t.to(place) for t in names_module.examples(part, vocabulary, block_size))
-        for name, part in names_module.split(names)._asdict().items()
+        for name, part in names_module.split(names, listed=listed)._asdict().items()
     }
     return Data(splits, vocabulary, len(names), digest, max(names, key=len))
 

@@ -1,9 +1,10 @@
 """Files that are whole or not there."""
 
 import contextlib
+import errno
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 
@@ -13,6 +14,9 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     OSError names the file, where a disk is full too.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    for folder in path.parents:  # what there is of them
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
@@ -26,6 +30,23 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         with contextlib.suppress(OSError):  # where a folder is none, the error above says so
             partial.unlink(missing_ok=True)
+
+
+def replace_files(contents: Mapping[Path, bytes]) -> None:
+    """Several files at once. Where one cannot be written, those before it are put back as they were."""
+    before = {path: path.read_bytes() if path.exists() else None for path in contents}
+    done = []
+    try:
+        for path, content in contents.items():
+            replace_file(path, lambda partial, content=content: partial.write_bytes(content))
+            done.append(path)
+    except BaseException:
+        for path in done:
+            if before[path] is None:
+                path.unlink()
+            else:
+                replace_file(path, lambda partial, path=path: partial.write_bytes(before[path]))
+        raise
 
 
 def read_json(path: Path) -> dict:

@@ -8,27 +8,40 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def commit() -> str:
-    """The commit that ran, with a + where the module differed from it."""
+    """The commit that ran, with a + where the module differed from it.
+
+    "unknown" without git, and where the book is not the repository itself: a copy inside another one,
+    or an installed module, would have that one's commit.
+    """
     try:
-        git = ["git", "-C", str(ROOT)]
-        head = subprocess.run(
-            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
-        )
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "src"], capture_output=True, text=True, check=True
-        )
+        if Path(_git("rev-parse", "--show-toplevel")).resolve() != ROOT.resolve():
+            return "unknown"
+        head = _git("rev-parse", "--short=12", "HEAD")
+        changed = _git("status", "--porcelain", "src")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
+    return head + ("+" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    # A hook's GIT_DIR, GIT_INDEX_FILE and the like lead to the repository that the hook is for.
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("GIT_") or name.startswith("GIT_CONFIG")
+    }
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=kept).stdout.strip()
 
 
 def processor() -> str:
     """The processor's name, as far as the system tells."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = CPUINFO.read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -9,7 +9,7 @@ from html import escape
 from textwrap import wrap
 from typing import NamedTuple
 
-from .evaluate import LECTURE, Spread, markdown_table, spread, stored_results, stored_spread
+from .evaluate import LECTURE, Spread, markdown_table, spread, stored_results
 from .provenance import ROOT
 
 
@@ -91,13 +91,19 @@ class Place(NamedTuple):
     says: str
 
 
-def places(stops) -> list[Place]:
-    """The stops with titles and losses. A stop without a model of its own stands where the last one stood."""
-    found, models, at, size = [], stored_results()["models"], None, None
+def places(stops, stored: dict | None = None) -> list[Place]:
+    """The stops with titles and losses. A stop without a model of its own stands where the last one stood.
+
+    stored: results in place of the stored ones. ValueError where a stop's model is not among them.
+    """
+    found, models, at, size = [], (stored or stored_results())["models"], None, None
     for number, stop in enumerate(stops, start=1):
         change = stop.change
         if stop.model:
-            at, before, size = stored_spread(stop.model), size, models[stop.model]["runs"][0]["parameters"]
+            if stop.model not in models:
+                raise ValueError(f"{stop.page}: no stored results of {stop.model!r}")
+            runs, before = models[stop.model]["runs"], size
+            at, size = spread(run["val"] for run in runs), runs[0]["parameters"]
             change = stop.change.format(parameters=size, before=before)
         elif stop.winner:
             at = _measured(_winner(stop))
@@ -132,19 +138,19 @@ def _title(page: str) -> str:
     return "".join(notebook["cells"][0]["source"]).splitlines()[0].lstrip("# ").replace("`", "")
 
 
-def page() -> str:
+def page(stored: dict | None = None) -> str:
     """The text of the map: for each part its road, drawn wide and narrow, and the same in words."""
-    parts = ["", _introduction()]
+    parts = ["", _introduction(stored or stored_results())]
     for index, (caption, stops) in enumerate(PARTS.items()):
-        road = places(stops)
+        road = places(stops, stored)
         drawings = "\n".join(draw(road, caption, f"road-{index}", narrow) for narrow in (False, True))
         parts += ["", f"## {caption}", "", "```{raw} html", drawings, "```", ""]
         parts += ["### In words", "", _in_words(road), ""]
     return "\n".join(parts)
 
 
-def _introduction() -> str:
-    seeds = min(len(entry["runs"]) for entry in stored_results()["models"].values())
+def _introduction(stored) -> str:
+    seeds = min(len(entry["runs"]) for entry in stored["models"].values())
     stops = [(number, stop) for stops in PARTS.values() for number, stop in enumerate(stops, start=1)]
     start = stops[0][1].model
     asides = [

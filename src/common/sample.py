@@ -1,5 +1,6 @@
 """Autoregressive sampling: a trained model in, names out."""
 
+import math
 from itertools import islice
 
 import torch
@@ -9,6 +10,8 @@ from .layers import evaluating
 from .vocabulary import Vocabulary
 
 ENUMERATED = 50_000  # exact=True scores every name where there are no more of them than this
+LONGEST = 10_000  # characters of a name at most
+AT_ONCE = 8_192  # names that the model is asked about in one call; more would need too much memory
 DRAWN = 100_000  # and otherwise draws so many names at most in search of those that meet the constraint
 
 
@@ -42,8 +45,9 @@ def sample(
 
     The model runs in evaluation mode; every layer's own mode is restored afterwards. Draws come from
     the CPU generator, whatever the model's device. Without a constraint, a name that has not ended
-    after `max_length` characters is cut there. ValueError for a prefix outside the vocabulary, for
-    settings out of range, for a constraint that no name meets, and where `exact` finds too few names.
+    after `max_length` characters is cut there: one of that length has been cut. ValueError for a prefix
+    outside the vocabulary or one that leaves no room, for settings out of range, for logits that are no
+    numbers, for a constraint that no name meets, and where `exact` finds too few names.
     Introduced in chapter 1; top-k, nucleus and constraints in chapter 9.
     """
     _check(temperature, top_k, top_p)
@@ -52,6 +56,13 @@ def sample(
     if vocabulary.end in prefix:
         raise ValueError(f"expected a prefix without {vocabulary.end!r}, which ends a name, got {prefix!r}")
     start = vocabulary.encode(prefix)
+    if not 1 <= max_length <= LONGEST:
+        raise ValueError(f"expected a max_length of 1 to {LONGEST:,}, got {max_length}")
+    if len(start) >= max_length + (constraint is not None):  # a name may end there, if it must meet something
+        room = "fewer than" if constraint is None else "at most"
+        raise ValueError(
+            f"expected a prefix of {room} max_length = {max_length:,} characters, got {len(start)}"
+        )
     if exact and constraint is None:
         raise ValueError("exact=True says how a constraint is met; expected a constraint, got None")
     machine = None if constraint is None else Machine(constraint, vocabulary, max_length, prefix)
@@ -105,6 +116,10 @@ def log_probabilities(
 
     Given that the name begins with `prefix`, which all of them must do. Introduced in chapter 9.
     """
+    names = list(names)
+    for name in names:
+        if vocabulary.end in name:
+            raise ValueError(f"expected names without {vocabulary.end!r}, which ends a name, got {name!r}")
     encoded = [vocabulary.encode(name) for name in names]
     start = vocabulary.encode(prefix)
     if not all(name[: len(start)] == start for name in encoded):
@@ -115,8 +130,8 @@ def log_probabilities(
 
 
 def _check(temperature, top_k, top_p) -> None:
-    if not temperature > 0:
-        raise ValueError(f"expected a temperature above 0, got {temperature}")
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"expected a finite temperature above 0, got {temperature}")
     if top_k is not None and top_k < 1:
         raise ValueError(f"expected a top_k of at least 1, got {top_k}")
     if top_p is not None and not 0 < top_p <= 1:
@@ -125,6 +140,17 @@ def _check(temperature, top_k, top_p) -> None:
 
 def _next_logits(model, block_size, names) -> torch.Tensor:
     """Logits (B, V) of what follows names of one length, on the CPU."""
+    parts = [names[at : at + AT_ONCE] for at in range(0, len(names), AT_ONCE)]
+    logits = torch.cat([_logits(model, block_size, part) for part in parts])
+    largest = logits.max().item()
+    if not largest < math.inf:  # NaN is the largest of all
+        raise ValueError(
+            f"expected a model with finite logits, got {largest}; probably its training diverged"
+        )
+    return logits
+
+
+def _logits(model, block_size, names) -> torch.Tensor:
     place = next(iter(model.tensors().values())).device
     if block_size is None:
         logits = model(torch.tensor([[0, *name] for name in names], device=place))

@@ -32,7 +32,7 @@ import serve  # noqa: E402
 @pytest.fixture(scope="session")
 def browser():
     """A running Chromium, shared by all tests of a worker."""
-    if not machine.chromium():
+    if not machine.chromium():  # an error where CHROMIUM names one that is not there
         if os.environ.get("BOOK_BROWSER") == "required":
             pytest.fail(machine.MISSING)
         pytest.skip(machine.MISSING)
@@ -65,16 +65,19 @@ def open_page(browser, html):
 
     ``open_page("wavenet/01_x.html", theme="dark", width=360)`` opens it from file:// with no
     network. ``folder`` names another built book, and a ``rel`` that begins with http:// is
-    opened as it stands. The page carries its ``noise``. When the test ends, it fails if any
-    page that it opened asked for something outside, missed a file, wrote to the console or
-    raised an error.
+    opened as it stands. ``scripts=False`` switches JavaScript off. The page carries its ``noise``.
+    When the test ends, it fails if any page that it opened asked for something outside, missed a
+    file, wrote to the console or raised an error.
     """
     contexts, opened = [], []
 
-    def open_one(rel, *, theme="light", width=1200, height=900, folder=html, motion="no-preference"):
+    def open_one(
+        rel, *, theme="light", width=1200, height=900, folder=html, motion="no-preference", scripts=True
+    ):
         context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=theme, reduced_motion=motion
-        )
+            viewport={"width": width, "height": height}, color_scheme=theme, reduced_motion=motion,
+            java_script_enabled=scripts,
+        )  # fmt: skip
         contexts.append(context)
         noise = Noise()
         base = rel if rel.startswith("http://127.0.0.1") else "file:"
@@ -92,10 +95,15 @@ def open_page(browser, html):
         page.noise = noise
         page.on("console", lambda message: noise.console.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: noise.errors.append(str(error)))
-        page.on("requestfailed", lambda request: noise.missing.append(request.url))
+        wanted = lambda url: scripts or ".js" not in url  # noqa: E731
+        page.on(
+            "requestfailed",
+            lambda request: noise.missing.append(request.url) if wanted(request.url) else None,
+        )
         page.on("requestfinished", lambda request: noise.loaded.add(request.url))
         page.goto(rel if base == rel else (folder / rel).as_uri())
-        page.evaluate("document.fonts.ready")
+        if scripts:
+            page.evaluate("document.fonts.ready")
         opened.append((rel, noise))
         return page
 

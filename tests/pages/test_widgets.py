@@ -24,6 +24,7 @@ from common.widgets import halved
 from conftest import ROOT
 
 PLAYGROUND = "playground.html"
+CONVOLUTION = "wavenet/07_causal_convolutions.html"
 WORDS = names.load(names.SHIPPED)
 SPLITS = names.split(WORDS)
 VOCABULARY = Vocabulary("".join(WORDS))
@@ -51,6 +52,38 @@ def in_the_page(name):
     """A trained model as the playground's page has it, which halves the weights of its larger ones."""
     model = pretrained(name)
     return halved(model) if count_parameters(model) > 50_000 else model
+
+
+# ---- without JavaScript ------------------------------------------------------------------
+
+NEEDS = "To play with this, switch JavaScript on in this browser. The text and the figures need none."
+KERNEL = "This control talks to Python. It comes alive when the notebook runs in JupyterLab."
+VIEW = r'<script type="application/vnd\.jupyter\.widget-view\+json">[^<]*</script>'
+
+
+def test_every_widget_and_quiz_has_a_line_for_those_without_javascript(html):
+    views = quizzes = 0
+    for path in html.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        lines = re.findall(VIEW + "(?:<noscript><p[^>]*>([^<]*)</p></noscript>)?", text)
+        assert set(lines) <= {NEEDS, KERNEL}, path.name
+        asked = re.findall(r'<div class="quiz">(<noscript>)?', text)
+        assert all(asked), path.name
+        views, quizzes = views + len(lines), quizzes + len(asked)
+    assert views > 10 and quizzes > 10
+
+
+def test_without_javascript_a_page_says_what_is_missing(open_page):
+    page = open_page("wavenet/01_three_char_mlp.html", scripts=False)
+    lines = page.locator("article noscript p")
+    assert {NEEDS, KERNEL} < set(
+        lines.all_inner_texts()
+    ) and "have the answers marked" in lines.last.inner_text()
+    assert all(line.bounding_box()["height"] > 10 for line in lines.all())
+
+
+def test_with_javascript_nothing_asks_for_it(open_live):
+    assert "JavaScript on" not in open_live("wavenet/01_three_char_mlp.html").locator("body").inner_text()
 
 
 # ---- the same models ---------------------------------------------------------------------
@@ -154,6 +187,47 @@ def test_names_are_written_marked_and_announced(open_live, axe):
     assert axe(page) == []
 
 
+@pytest.mark.parametrize("letters", [35, 60])
+def test_a_long_prefix_goes_on(open_live, letters):
+    page = open_live(PLAYGROUND, width=360, height=740)
+    playground = page.locator(".wn-playground")
+    prefix = playground.get_by_label("A name begins with")
+    prefix.fill("mari" * (letters // 4))
+    begun = prefix.input_value()
+    assert len(begun) == letters // 4 * 4, "what is pasted is not cut"
+    for model in ("mlp", "open"):
+        playground.get_by_label("Model", exact=True).select_option(model)
+        playground.get_by_role("button", name="Write 20 names").click()
+        written = [
+            text.split()[0] for text in playground.locator(".wn-panel").first.locator("li").all_inner_texts()
+        ]
+        assert all(name.startswith(begun) for name in written) and any(
+            len(name) > len(begun) for name in written
+        )
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_names_that_are_cut_are_counted_in_the_page(open_live):
+    page = open_live(PLAYGROUND)
+    playground = page.locator(".wn-playground")
+    playground.get_by_label("Model", exact=True).select_option("mlp")
+    playground.get_by_label("Temperature").focus()
+    page.keyboard.press("End")
+    counted = 0
+    for _ in range(30):  # the flat chart of temperature 2 ends a name of 40 letters now and then
+        playground.get_by_role("button", name="Write 100 names").click()
+        panel = playground.locator(".wn-panel").first
+        longest = [
+            len(text.split()[0]) == 40 for text in panel.locator("li").all_inner_texts() if text.strip()
+        ]
+        told = re.search(r"(\d+) had not ended after 40 letters and (is|are) cut there", panel.inner_text())
+        assert (int(told[1]) if told else 0) == sum(longest)
+        counted += sum(longest)
+        if counted:
+            break
+    assert counted
+
+
 def test_what_is_typed_never_becomes_html(open_live):
     page = open_live(PLAYGROUND)
     page.evaluate("window.caught = 0")
@@ -162,7 +236,8 @@ def test_what_is_typed_never_becomes_html(open_live):
     page.wait_for_timeout(600)
     assert page.evaluate("caught") == 0
     assert page.locator(".wn img, .wn b").count() == 0
-    assert "“<” is left out" in page.locator(".wn-problem").inner_text()
+    for problem in page.locator(".wn-problem").all():
+        assert "“<” is left out" in problem.inner_text()
     assert page.get_by_label("A name begins with").get_attribute("aria-invalid") == "true"
 
 
@@ -380,6 +455,25 @@ def test_a_pattern_is_gone_through_letter_by_letter(open_live):
 # ---- the other widgets -------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "rel, widget, label, typed, said",
+    [
+        ("wavenet/04_flatten_consecutive.html", ".wn-tree", "A name so far", "José", "“é” is left out"),
+        (CONVOLUTION, ".wn-convolution", "A name", "Zoé", "“é” is left out"),
+        (CONVOLUTION, ".wn-convolution", "A name", "wolfeschlegelstein", "The first 14 letters are drawn."),
+    ],
+    ids=["tree", "convolution", "long"],
+)
+def test_what_a_drawing_leaves_out_is_said(open_live, rel, widget, label, typed, said):
+    drawing = open_live(rel).locator(widget)
+    problem = drawing.locator(".wn-problem")
+    assert problem.inner_text() == ""
+    drawing.get_by_label(label, exact=True).fill(typed)
+    assert said in problem.inner_text() and problem.get_attribute("role") == "alert"
+    drawing.get_by_label(label, exact=True).fill("emma")
+    assert problem.inner_text() == ""
+
+
 def test_the_tree_is_fused_level_by_level(open_live):
     page = open_live("wavenet/04_flatten_consecutive.html")
     tree = page.locator(".wn-tree")
@@ -420,9 +514,6 @@ def test_the_tree_plays(open_live):
     tree.get_by_role("button", name="Play").click()
     page.clock.run_for(10_000)
     assert tree.get_by_label("Fuse up to level").get_attribute("aria-valuetext") == "prediction"
-
-
-CONVOLUTION = "wavenet/07_causal_convolutions.html"
 
 
 def test_the_pages_convolution_is_pytorchs(open_live):

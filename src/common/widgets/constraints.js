@@ -101,8 +101,8 @@ function machineOf(parts, characters, prefix, maxLength = 40) {
 }
 
 // What cannot be met together, in words: the fewest parts, up to two, otherwise all of them.
-function clashOf(parts, characters, prefix) {
+function clashOf(parts, characters, prefix, maxLength) {
   const pairs = parts.flatMap((a, i) => parts.slice(i + 1).map((b) => [a, b]));
-  const few = [...parts.map((part) => [part]), ...pairs].find((chosen) => !machineOf(chosen, characters, prefix).possible);
+  const few = [...parts.map((part) => [part]), ...pairs].find((chosen) => !machineOf(chosen, characters, prefix, maxLength).possible);
   return (few || parts).map((part) => part.says).join(" and ");
 }

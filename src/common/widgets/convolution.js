@@ -18,8 +18,9 @@ function render({ model, el }) {
   let letters, values, nodes, picked, hovered, width = 0;
 
   const keep = keeper(model);
-  const line = textField("A name", model.get("text"), (typed) => keep("text", typed), LONGEST);
+  const line = textField("A name", model.get("text"), (typed) => keep("text", typed), 500); // what is pasted is not cut
   const text = line.input;
+  const problem = node("p", { class: "wn-problem", role: "alert" });
   const last = () => letters.length - 1;
   const here = () => Math.min(Math.max(model.get("step"), 0), last());
   const step = slider("Letters read", { min: 0, max: LONGEST, value: model.get("step") }, (s) => keep("step", s));
@@ -62,7 +63,13 @@ function render({ model, el }) {
 
   // The name has changed: compute everything, and build the nodes anew.
   function rebuild() {
-    const typed = [...text.value.toLowerCase()].map((c) => characters.indexOf(c)).filter((i) => i > 0).slice(0, LONGEST);
+    const written = [...text.value.normalize("NFC").toLowerCase()];
+    const known = written.map((c) => characters.indexOf(c)).filter((i) => i > 0);
+    const strange = written.find((c) => characters.indexOf(c) < 1);
+    const complaint = strange !== undefined ? `“${strange}” is left out: the model knows ${characters[1]} to ${characters.at(-1)}.`
+      : known.length > LONGEST ? `The first ${LONGEST} letters are drawn.` : "";
+    if (problem.textContent !== complaint) problem.textContent = complaint;
+    const typed = known.slice(0, LONGEST);
     const tokens = Int32Array.from([0, ...typed]);
     letters = [...tokens].map((i) => characters[i]);
     values = forward(stage, tokens, tokens.length);
@@ -204,7 +211,7 @@ function render({ model, el }) {
       line.root,
       step.root,
       node("div", { class: "wn-buttons" }, next, play)),
-    counters, explanation, key, drawing, detail, strip, heard);
+    problem, counters, explanation, key, drawing, detail, strip, heard);
   // For the console and the tests: the logits of whole names of one length, each with its dot in front.
   root.wavenet = { logits: (tokens, T) => Array.from(logits(stage, Int32Array.from(tokens), T).data) };
   el.append(root);

@@ -11,7 +11,8 @@ function render({ model, el }) {
   const keep = keeper(model);
 
   const problem = node("p", { class: "wn-problem", role: "alert" });
-  const prefixField = textField("A name begins with", model.get("prefix"), (typed) => keep("prefix", typed));
+  const typable = 500; // what is pasted is not cut
+  const prefixField = textField("A name begins with", model.get("prefix"), (typed) => keep("prefix", typed), typable);
   const prefix = prefixField.input;
   const temperature = slider("Temperature",
     { min: 0.1, max: 2, step: 0.05, value: model.get("temperature"), show: (t) => t.toFixed(2) },
@@ -26,8 +27,8 @@ function render({ model, el }) {
 
   const long = 15; // one more than this: any length
   const fields = {
-    pattern: textField("Pattern (? one letter, * any)", model.get("pattern"), (typed) => keep("pattern", typed)),
-    alphabet: textField("Only these letters", model.get("alphabet"), (typed) => keep("alphabet", typed)),
+    pattern: textField("Pattern (? one letter, * any)", model.get("pattern"), (typed) => keep("pattern", typed), typable),
+    alphabet: textField("Only these letters", model.get("alphabet"), (typed) => keep("alphabet", typed), typable),
   };
   const shortest = slider("Shortest", { min: 0, max: long, value: model.get("shortest"), show: (n) => (n ? `${n}` : "any") },
     (n) => keep("shortest", n));
@@ -49,8 +50,8 @@ function render({ model, el }) {
   const letters = `${characters[1]} to ${characters.at(-1)}`;
   const unknown = new Map(); // a field's input -> what it holds that the models do not know
   function lettersOf(input, extra = "") {
-    const typed = [...input.value.toLowerCase()];
     const knows = (c) => extra.includes(c) || (c !== characters[0] && characters.includes(c));
+    const typed = [...input.value.normalize("NFC")].flatMap((c) => (knows(c) ? [c] : [...c.toLowerCase()]));
     const strange = typed.find((c) => !knows(c));
     unknown.set(input, strange);
     input.setAttribute("aria-invalid", String(strange !== undefined));
@@ -70,20 +71,28 @@ function render({ model, el }) {
     return found;
   }
 
+  // Where a name is cut, as on the command line: after 40 letters, or 40 beyond what is asked for.
+  function room(begun) {
+    const pattern = lettersOf(fields.pattern.input, "?*").filter((c) => c !== "*");
+    const asked = Math.max(begun.length, pattern.length, model.get("shortest"), model.get("longest"));
+    return asked < 40 ? 40 : asked + 40;
+  }
+
   // The typed prefix as indices, and the machine of all rules; complains where something cannot be.
   function start() {
     const begun = lettersOf(prefix).map((c) => characters.indexOf(c));
     const prefixText = begun.map((i) => characters[i]).join("");
     const parts = rules();
-    const machine = parts.length ? machineOf(parts, [...characters], prefixText) : undefined;
+    const maxLength = room(begun);
+    const machine = parts.length ? machineOf(parts, [...characters], prefixText, maxLength) : undefined;
     const strange = [...unknown.values()].find((c) => c !== undefined);
     let complaint = strange === undefined ? "" : `“${strange}” is left out: the models know ${characters.length - 1} characters, ${letters}.`;
     if (machine && !machine.possible) {
       const named = prefixText ? `No name that begins with “${prefixText}”` : "No name";
-      complaint += `${complaint && " "}${named} meets ${clashOf(parts, [...characters], prefixText)}.`;
+      complaint += `${complaint && " "}${named} meets ${clashOf(parts, [...characters], prefixText, maxLength)}.`;
     }
     if (problem.textContent !== complaint) problem.textContent = complaint;
-    return { begun, machine };
+    return { begun, machine, maxLength };
   }
 
   // What the next character is drawn with, and what it would be drawn with if nothing were cut off.
@@ -155,7 +164,7 @@ function render({ model, el }) {
   }
 
   function generate(howMany) {
-    const { begun, machine } = start();
+    const { begun, machine, maxLength } = start();
     if (machine && !machine.possible) {
       for (const { summary, names } of shown) {
         summary.textContent = "No name was written: none can meet the constraints.";
@@ -166,12 +175,15 @@ function render({ model, el }) {
       return;
     }
     const options = {
-      temperature: model.get("temperature"), topK: model.get("top_k") || characters.length, topP: model.get("top_p"), machine,
+      temperature: model.get("temperature"), topK: model.get("top_k") || characters.length, topP: model.get("top_p"), machine, maxLength,
     };
     const told = shown.map(({ stage, summary, names }) => {
-      const written = sample(stage, begun, howMany, draw, options).map((name) => name.map((i) => characters[i]).join(""));
+      const drawn = sample(stage, begun, howMany, draw, options);
+      const written = drawn.map((name) => name.map((i) => characters[i]).join(""));
+      const cut = machine ? 0 : drawn.filter((name) => name.length === maxLength).length;
       const fresh = written.filter((name) => !known.has(name));
-      summary.textContent = `${fresh.length} of ${howMany} are new (●): not among the ${count(known.size)} names in the training set.`;
+      summary.textContent = `${fresh.length} of ${howMany} are new (●): not among the ${count(known.size)} names in the training set.`
+        + (cut ? ` ${cut} had not ended after ${maxLength} letters and ${cut > 1 ? "are" : "is"} cut there.` : "");
       names.replaceChildren(...written.map((name) => known.has(name)
         ? node("li", {}, name)
         : node("li", { class: "wn-new" }, name, node("span", { class: "wn-hidden" }, " (new)"))));

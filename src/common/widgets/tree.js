@@ -13,6 +13,7 @@ function render({ model, el }) {
   const keep = keeper(model);
   const line = textField("A name so far", model.get("text"), (typed) => keep("text", typed));
   const text = line.input;
+  const problem = node("p", { class: "wn-problem", role: "alert" });
   const level = slider("Fuse up to level",
     { min: 0, max: levels + 1, value: model.get("level"), show: (l) => (l > levels ? "prediction" : `${l}`) },
     (l) => keep("level", l));
@@ -35,7 +36,11 @@ function render({ model, el }) {
   const shape = (each) => `(${each.shape.join(", ")})`;
 
   function update() {
-    const typed = [...text.value.toLowerCase()].map((c) => characters.indexOf(c)).filter((i) => i > 0);
+    const written = [...text.value.normalize("NFC").toLowerCase()];
+    const strange = written.find((c) => characters.indexOf(c) < 1);
+    const complaint = strange === undefined ? "" : `“${strange}” is left out: the model knows ${characters[1]} to ${characters.at(-1)}.`;
+    if (problem.textContent !== complaint) problem.textContent = complaint;
+    const typed = written.map((c) => characters.indexOf(c)).filter((i) => i > 0);
     const context = contextOf(typed, stage.blockSize);
     values = forward(stage, context);
     const p = softmax(values.at(-1).data);
@@ -153,7 +158,7 @@ function render({ model, el }) {
       level.root,
       ...(stages.length > 1 ? [which.root] : []),
       node("div", { class: "wn-buttons" }, play)),
-    explanation, top, drawing, influenceNote, heard);
+    problem, explanation, top, drawing, influenceNote, heard);
   // For the console and the tests: influence of every character on log p(chosen), and the logits.
   root.wavenet = {
     influence: (name, context, chosen) => {
