@@ -169,7 +169,7 @@ def test_what_pytorch_refuses_is_refused(name, case):
     [
         (lambda: Embedding(4, 3, padding_idx=0), "Embedding: expected only num_embeddings, "),
         (lambda: Linear(4, 3, dtype=torch.float64), "got dtype=torch.float64"),
-        (lambda: Linear(4, 3, bais=False), "expected only in_features, out_features, bias, generator, got bais"),
+        (lambda: Linear(4, 3, bais=False), "only in_features, out_features, bias, generator, got bais"),
         (lambda: ReLU(inplace=True), "ReLU: expected no arguments, got inplace=True"),
         (lambda: SiLU(inplace=True), "SiLU: expected no arguments, got inplace=True"),
         (lambda: Dropout(0.5, inplace=True), "Dropout: expected only p, got inplace=True"),
@@ -187,13 +187,7 @@ def test_arguments_that_only_pytorch_takes_are_refused_by_a_sentence(build, said
 
 # the optimisers
 
-OWN = {
-    "SGD": optim.SGD,
-    "RMSprop": optim.RMSprop,
-    "Adam": optim.Adam,
-    "AdamW": optim.AdamW,
-    "Muon": optim.Muon,
-}
+OWN = {own.__name__: own for own in (optim.SGD, optim.RMSprop, optim.Adam, optim.AdamW, optim.Muon)}
 REFUSED_OPTIONS = {"maximize", "amsgrad", "centered", "dampening", "nesterov", "ns_steps", "ns_coefficients"}
 
 
@@ -227,5 +221,5 @@ def test_an_optimiser_takes_the_steps_of_pytorchs_cases_or_refuses_the_option(th
         q.grad = torch.randn((6, 4), generator=g, dtype=dtype)
         p, kept = ours.step(p, q.grad, kept, rate)
         other.step()
-        close = {"atol": 1e-3 * rate * 30, "rtol": 0} if name == "Muon" else EXACT
+        close = {"atol": 0.1 * rate, "rtol": 0} if name == "Muon" else EXACT  # torch has 16 bits there
         torch.testing.assert_close(p, q.detach(), **close)
