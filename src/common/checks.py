@@ -19,10 +19,10 @@ def expect(what: str, value: float, target: float, tolerance: float) -> None:
     nothing to hold it to: the value is printed beside the book's. ValueError for a tolerance that is
     negative, infinite or not a number.
     """
-    if not 0 <= tolerance < math.inf:
-        raise ValueError(f"{what}: expected a tolerance of at least 0, got {tolerance}")
     if os.environ.get("NAMES"):
         print(f"your list: {what} {value:.3f} (this book's list: {target:g} ± {tolerance:g})")
+    elif not 0 <= tolerance < math.inf:
+        raise ValueError(f"{what}: expected a tolerance of at least 0, got {tolerance}")
     elif abs(value - target) <= tolerance:
         print(f"held: {what} is within {tolerance:g} of {target:g}")
     else:
