@@ -6,6 +6,8 @@ Two conventions differ from torch.nn, and the chapters say why:
   left to right, and starts as a normal with standard deviation 1 / sqrt(in_features).
 * Sequences are laid out (B, T, C). torch's ``BatchNorm1d`` wants (B, C, T).
 
+Arguments that torch.nn's layers have and these do not are refused with a ValueError, never passed over.
+
 Random numbers come from the CPU generator that is passed in, so that every device starts from
 the same weights. Introduced in chapter 2; ``FlattenConsecutive`` in chapter 4; ``CausalConv1d`` in chapter 7;
 ``Gate``, ``Residual`` and the blocks of WaveNet in chapter 8.
