@@ -30,7 +30,7 @@ class Layer:
     takes: tuple[str, ...] = ()
 
     def __init__(self, **others):
-        """Takes what a layer has no use for, as some arguments of torch.nn's, to refuse it: ValueError."""
+        """What is left over is refused: ValueError for arguments that only torch.nn's layers have."""
         if others:
             name, known = type(self).__name__, inspect.signature(type(self).__init__).parameters
             known = [argument for argument in known if argument not in ("self", "others")]
