@@ -1,12 +1,20 @@
 """Lines that could be broken without any other test noticing: found by breaking them, one by one."""
 
+import math
+
 import pytest
 import torch
 
+from common import names as names_module
 from common import optim
-from common.layers import BatchNorm1d, Dropout, every_layer
-from common.models import BatchOnlyBatchNorm1d, flat, hierarchical, wavenet
-from common.names import sequences
+from common.constraints import Length, NotIn
+from common.evaluate import mean_loss
+from common.experiments import Run, data, load_model, run, taught
+from common.field import NameDropout
+from common.layers import BatchNorm1d, Dropout, Embedding, Flatten, Layer, Sequential, every_layer
+from common.models import BatchOnlyBatchNorm1d, dilated, flat, hierarchical, wavenet
+from common.names import IGNORED, examples, sequences
+from common.sample import log_probabilities
 from common.stacked import Stacked
 from common.train import Config, plain_steps
 from common.vocabulary import Vocabulary
@@ -100,3 +108,102 @@ def test_a_trained_model_needs_no_gradients_and_keeps_no_generator(optimizer):
     assert dropouts and all(layer.generator is None for layer in dropouts)
     assert not any(t.requires_grad for t in model.tensors().values())
     assert not model(x).requires_grad
+
+
+# where dropout stands in a network, and what it draws from
+
+
+def test_dilated_puts_dropout_before_its_levels_and_behind_each():
+    build = lambda **sizes: dilated(9, 4, 4, dilations=(1, 2), generator=generator(), **sizes)  # noqa: E731
+    shares = lambda model: [layer.p for layer in every_layer(model) if isinstance(layer, Dropout)]  # noqa: E731
+    assert shares(build()) == []
+    assert shares(build(dropout=0.25)) == [0.25, 0.25]
+    assert shares(build(input_dropout=0.5)) == [0.5]
+    assert [type(layer) for layer in build(input_dropout=0.5).layers][:2] == [Embedding, Dropout]
+
+
+def test_dropout_of_whole_names_keeps_the_mean_and_draws_from_its_generator():
+    layer, x = NameDropout(0.75), torch.ones(300, 2, 200)
+    layer.generator = generator(1)
+    y = layer(x)
+    assert sorted(y.unique().tolist()) == [0, 4] and abs(y.mean().item() - 1) < 0.02
+    layer.generator = generator(1)
+    assert torch.equal(layer(x), y)
+    assert torch.equal(layer.eval()(x), x)
+
+
+# targets, scores and machines
+
+
+def test_targets_that_only_pad_are_marked_as_such():
+    x, y = examples(["a", "cde"], Vocabulary("abcdefgh"), None)
+    assert x.tolist() == [[0, 1, 0, 0], [0, 3, 4, 5]]
+    assert y.tolist() == [[1, 0, IGNORED, IGNORED], [3, 4, 5, 0]]
+
+
+def test_a_mean_of_many_losses_is_taken_in_double_precision():
+    weight = torch.zeros(3)
+
+    class Fixed(Layer):
+        def __call__(self, x):
+            return weight.expand(len(x), 3)
+
+    x = torch.zeros((300_000, 1), dtype=torch.long)
+    loss = float(torch.tensor(3.0).log())  # of one prediction, in 32 bits
+    assert abs(mean_loss(Fixed(), x, x[:, 0]) - loss) < 1e-12
+
+
+def test_scores_are_computed_in_double_precision():
+    model = Sequential([Embedding(3, 3), Flatten()])
+    model.layers[0].weight = torch.tensor([[0.0, 40.0, 0.0], [50.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    (score,) = log_probabilities(model, Vocabulary("ab"), 1, ["b"])
+    assert abs(float(score) - (-40 - math.log(3))) < 1e-12
+
+
+def test_a_constraint_remembers_no_more_than_it_needs():
+    at_least = Length(3)
+    state = at_least.start()
+    for _ in range(9):
+        state = at_least.step(state, "a")
+    assert state == 3  # and not 9: enough is enough
+    other = NotIn(["emma"])
+    state = other.start()
+    for character in "emil":
+        state = other.step(state, character)
+    assert state == NotIn.FREE
+
+
+# runs
+
+
+@pytest.fixture
+def short_list(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("\n".join(names_module.load(names_module.SHIPPED)[:60] + ["emma"] * 5) + "\n")
+    return path
+
+
+def small_run(path, **settings):
+    sizes = {"n_embd": 3, "n_hidden": 4, "dilations": [1]}
+    return Run("dilated", Config(steps=2, batch_size=4), sizes, names=path, **settings)
+
+
+def test_distinct_names_count_once(short_list):
+    every, once = (data(small_run(short_list, distinct=d), torch.device("cpu")) for d in (False, True))
+    assert every.rows == 65 and once.rows == len(set(names_module.load(short_list)))
+    assert sum(len(x) for x, _ in once.splits.values()) == once.rows < 65
+
+
+def test_teachers_teach_their_mean_and_belong_to_the_run(short_list, tmp_path):
+    teacher, student = tmp_path / "teacher", small_run(short_list)
+    results = run(small_run(short_list, seeds=(0, 1)), teacher)
+    assert math.isfinite(results["sd"]["val"])
+    assert run(small_run(short_list), tmp_path / "one")["sd"] is None
+    student = small_run(short_list, teachers=(teacher,))
+    on = data(student, torch.device("cpu"))
+    x, y = on.splits["train"]
+    with torch.no_grad():
+        both = [torch.softmax(load_model(teacher, seed)(x), dim=-1) for seed in (0, 1)]
+    soft, counted = taught(student, on), y != IGNORED
+    torch.testing.assert_close(soft[counted], (0.5 * (both[0] + both[1]))[counted], atol=1e-5, rtol=0)
+    assert student.identity() != small_run(short_list).identity()
