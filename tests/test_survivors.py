@@ -16,7 +16,7 @@ from common.models import BatchOnlyBatchNorm1d, dilated, flat, hierarchical, wav
 from common.names import IGNORED, examples, sequences
 from common.sample import log_probabilities
 from common.stacked import Stacked
-from common.train import Config, plain_steps
+from common.train import Config, _identity, plain_steps
 from common.vocabulary import Vocabulary
 
 
@@ -206,4 +206,15 @@ def test_teachers_teach_their_mean_and_belong_to_the_run(short_list, tmp_path):
         both = [torch.softmax(load_model(teacher, seed)(x), dim=-1) for seed in (0, 1)]
     soft, counted = taught(student, on), y != IGNORED
     torch.testing.assert_close(soft[counted], (0.5 * (both[0] + both[1]))[counted], atol=1e-5, rtol=0)
-    assert student.identity() != small_run(short_list).identity()
+    before = student.identity()
+    assert before != small_run(short_list).identity()
+    (teacher / "model-1.safetensors").write_bytes((teacher / "model-0.safetensors").read_bytes())
+    assert student.identity() != before  # the same folder, another teacher in it
+
+
+def test_a_checkpoint_belongs_to_its_teachers():
+    model = dilated(9, 4, 4, dilations=(1,), generator=generator())
+    x, y, _ = sequences(["ab", "cd"], Vocabulary("abcdefgh"))
+    soft = torch.rand((2, 3, 9), generator=generator())
+    said = [_identity(model, x, y, [Config()], probabilities) for probabilities in (soft, soft + 1, None)]
+    assert len({each["data"] for each in said}) == 3
