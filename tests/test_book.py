@@ -432,6 +432,12 @@ def test_notebook_can_fetch_what_it_needs(path):
     assert elsewhere_cell(path) == tool.elsewhere_source(path), "run make normalise"
 
 
+@every_notebook
+def test_notebook_fetches_the_book_once(path):
+    first = tool.ELSEWHERE_SOURCE.splitlines()[0]
+    assert sum(first in cell.source for cell in read(path).cells) == 1, "run make normalise"
+
+
 def test_first_cell_moves_the_numbers_of_the_others(tmp_path, monkeypatch):
     monkeypatch.setattr(tool, "ROOT", tmp_path)
     monkeypatch.setattr(tool, "BOOK", tmp_path / "book")
@@ -447,11 +453,39 @@ def test_first_cell_moves_the_numbers_of_the_others(tmp_path, monkeypatch):
     assert 'os.chdir("book/book/wavenet")' in nb.cells[1].source
 
 
-def run_elsewhere(tmp_path, repository: str, branch: str = "main"):
-    """Run the cell in an empty folder, by a Python that does not see the book, with pip replaced."""
+@pytest.mark.parametrize("kept", ["the one with the id", "the one without"])
+def test_an_older_copy_of_the_first_cell_goes(kept, tmp_path, monkeypatch):
+    monkeypatch.setattr(tool, "ROOT", tmp_path)
+    monkeypatch.setattr(tool, "BOOK", tmp_path / "book")
+    monkeypatch.setattr(tool, "addresses", lambda: {"repository": "https://example.org/x", "branch": "b"})
+    path = tmp_path / "book" / "nb.ipynb"
+    nb = small_notebook()
+    nb.cells[2].outputs[0].traceback = ["Cell \x1b[32mIn[2]\x1b[39m, line 1"]
+    tool.put_elsewhere_cell(nb, path)
+    once = tool.normalised_text(nb)
+    source = tool.ELSEWHERE_SOURCE.splitlines()[0] + "\nprint('as it was a year ago')"
+    old = nbformat.v4.new_code_cell(source, id="cell-002", execution_count=2)
+    tool.count_on(nb.cells[2:])
+    nb.cells.insert(2, old)
+    nb.cells[3].source += "\n# " + tool.ELSEWHERE_SOURCE.splitlines()[0]  # quoted, not a copy
+    if kept == "the one without":
+        del nb.cells[1]
+        tool.count_on(nb.cells, -1)
+    tool.put_elsewhere_cell(nb, path)
+    assert [c.execution_count for c in nb.cells if c.cell_type == "code"] == [1, 2, 3]
+    nb.cells[2].source = nb.cells[2].source.splitlines()[0] + "\nprint(2)"
+    assert tool.normalised_text(nb) == once
+
+
+def run_elsewhere(tmp_path, repository: str, branch: str = "main", path: Path | None = None):
+    """Run the cell in an empty folder, by a Python that does not see the book, with pip replaced.
+
+    path: a folder from which that Python may import.
+    """
     source = tool.ELSEWHERE_SOURCE.format(repository=repository, branch=branch, folder="book/wavenet")
     stub = "import subprocess\nrun = subprocess.run\n"
     stub += "subprocess.run = lambda c, **k: print(c[-4:]) if 'pip' in c else run(c, **k)\n"
+    stub = f"import sys; sys.path.insert(0, {str(path)!r})\n{stub}" if path else stub
     show = "\nimport os; print(os.getcwd()); import common; print(common.__file__)"
     command = [sys.executable, "-S", "-I", "-c", stub + source + show]
     return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
@@ -460,6 +494,26 @@ def run_elsewhere(tmp_path, repository: str, branch: str = "main"):
 def test_first_cell_says_so_where_the_book_cannot_be_fetched(tmp_path):
     done = run_elsewhere(tmp_path, "")
     assert done.returncode and "has no address to fetch it from" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["package", "folder", "module"])
+def test_first_cell_says_so_where_another_package_has_the_name(kind, tmp_path):
+    place = tmp_path / ("common.py" if kind == "module" else "common")
+    if kind != "module":
+        place.mkdir()
+    if kind != "folder":
+        (place if kind == "module" else place / "__init__.py").write_text("raise SystemExit('it ran')")
+    done = run_elsewhere(tmp_path, "https://example.org/x", path=tmp_path)
+    *_, last = done.stderr.strip().splitlines()
+    assert done.returncode == 1 and "it ran" not in done.stderr
+    assert last.startswith("RuntimeError: The package `common` that Python finds here is not this book's: ")
+    assert str(place) in last and "make lab" in last and "pip uninstall common" in last
+
+
+def test_first_cell_does_nothing_where_the_book_is_installed(tmp_path):
+    done = run_elsewhere(tmp_path, "", path=ROOT / "src")
+    folder, package = done.stdout.splitlines()
+    assert Path(folder) == tmp_path and Path(package) == ROOT / "src" / "common" / "__init__.py"
 
 
 def test_first_cell_fetches_the_book(tmp_path):

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -69,6 +70,30 @@ def test_statements_about_a_list_of_the_user_are_reported(condition, line, capsy
     monkeypatch.setenv("NAMES", "mine.txt")
     expect_true("the loss falls", condition)
     assert capsys.readouterr().out == f"{line}the loss falls\n"
+
+
+@pytest.mark.parametrize("value", [True, np.bool_(True), torch.tensor(True), torch.tensor(2) > 1], ids=repr)
+def test_truth_of_every_library_is_held(value, capsys):
+    expect_true("the loss falls", value)
+    assert capsys.readouterr().out == "held: the loss falls\n"
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [None, 1, "False", float("nan"), all, [False], torch.tensor(1.0), torch.tensor([True]), np.ones(1, bool)],
+    ids=repr,
+)
+@pytest.mark.parametrize("names", ["", "mine.txt"])
+def test_what_is_neither_true_nor_false_holds_nothing(condition, names, monkeypatch):
+    monkeypatch.setenv("NAMES", names)
+    with pytest.raises(ValueError, match="the loss falls: expected True or False, got "):
+        expect_true("the loss falls", condition)
+
+
+@pytest.mark.parametrize("tolerance", [float("inf"), float("nan"), -0.1])
+def test_a_tolerance_that_cannot_decide_is_refused(tolerance):
+    with pytest.raises(ValueError, match=f"expected a tolerance of at least 0, got {tolerance}"):
+        expect("loss", 2.1, 2.1, tolerance)
 
 
 # grade
@@ -171,6 +196,11 @@ def test_these_are_the_same(got, expected, printed):
         ([1.0, 2.0, 3.0], torch.tensor([1.0, 2.0])),
         ("emma", torch.tensor([1.0, 2.0])),
         ([torch.tensor([1.0, 2.0]), 3], [torch.tensor([1.0, 9.0]), 3]),
+        ("em", ["e", "m"]),
+        ({1: "a", 2: "b"}, [1, 2]),
+        ({1, 2}, [1, 2]),
+        pytest.param(math.factorial(200), 0.5, id="too large for a float"),
+        (torch.tensor([float("nan")]), torch.tensor([0.0])),
     ],
     ids=on_one_line,
 )
@@ -190,3 +220,8 @@ def test_the_tolerance_can_be_chosen(wrap, printed):
 def test_long_arguments_are_left_out(printed):
     line = printed(lambda x, n: 0, [((torch.zeros(50), 2), 1)])
     assert line == "exercise 4.1: case 1 of 1: for (..., 2) expected 1, got 0\n"
+
+
+def test_an_answer_is_not_correct_on_no_cases():
+    with pytest.raises(ValueError, match="exercise 4.1: expected at least one case, got none"):
+        grade("4.1", lambda: 1, [])

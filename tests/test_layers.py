@@ -16,6 +16,7 @@ from common.layers import (
     ReLU,
     Residual,
     Sequential,
+    SiLU,
     Skips,
     Tanh,
     WaveNetBlock,
@@ -246,7 +247,7 @@ def test_batchnorm_agrees_while_training_and_after(shape, options):
 
 @pytest.mark.parametrize("shape", [(50, 3), (10, 5, 3)], ids=str)
 def test_batchnorm_normalises_every_channel_over_all_else(shape):
-    y = double(BatchNorm1d(3, eps=0))(5 * random(*shape) + 2).reshape(-1, 3)
+    y = double(BatchNorm1d(3, eps=1e-30))(5 * random(*shape) + 2).reshape(-1, 3)
     torch.testing.assert_close(y.mean(0), torch.zeros(3, dtype=torch.float64), **EXACT)
     torch.testing.assert_close(y.var(0, unbiased=False), torch.ones(3, dtype=torch.float64), **EXACT)
 
@@ -769,3 +770,164 @@ def test_blocks_hand_on_where_names_begin():
 def test_a_residual_shows_what_is_inside():
     assert repr(Residual([Tanh()])) == "Residual([\n    Tanh(),\n])"
     assert "\n    WaveNetBlock([\n        Sequential([\n            CausalConv1d(4, 10, 2" in repr(stack())
+
+
+# tensors of other shapes
+
+
+@pytest.mark.parametrize(
+    "layer, name, shape",
+    [
+        (Linear(3, 4), "weight", (4, 3)),
+        (Linear(3, 4), "bias", (1,)),
+        (Linear(3, 4), "bias", (1, 4)),
+        (Embedding(5, 3), "weight", (6, 3)),
+        (BatchNorm1d(4), "running_var", (1, 4)),
+        (CausalConv1d(3, 4, 2), "before", ()),
+    ],
+    ids=lambda value: repr(value),
+)
+@pytest.mark.parametrize("inside", [False, True], ids=["alone", "in a network"])
+def test_tensors_of_another_shape_are_refused(layer, name, shape, inside):
+    # in a network, behind a layer that must not change either
+    model = Sequential([Linear(3, 3), Residual([layer])]) if inside else layer
+    name = f"1.0.{name}" if inside else name
+    before = model.tensors()
+    wrong = {key: torch.full_like(t, 7.0) for key, t in before.items()} | {name: torch.zeros(shape)}
+    expected = f"expected {name} of shape {tuple(before[name].shape)}, got {shape}"
+    with pytest.raises(ValueError) as caught:
+        model.load(wrong)
+    assert str(caught.value) == expected
+    assert all(t is before[key] for key, t in model.tensors().items())
+
+
+# what goes in
+
+
+@pytest.mark.parametrize(
+    "index, least, most", [([0, 5], 0, 5), ([-1, 0], -1, 0), ([[2], [99]], 2, 99), ([-6, 9], -6, 9)]
+)
+def test_embedding_counts_from_the_start_alone(index, least, most):
+    with pytest.raises(IndexError, match=rf"expected integers in \[0, 5\), got {least} to {most}"):
+        Embedding(5, 3)(torch.tensor(index))
+    with pytest.raises(IndexError):
+        torch.nn.Embedding(5, 3)(torch.tensor(index))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool, torch.uint8, torch.int16], ids=str)
+def test_embedding_refuses_what_counts_nothing(dtype):
+    index = torch.ones(5).to(dtype)
+    with pytest.raises(ValueError, match=f"expected integers of 64 or 32 bits, got {dtype}"):
+        Embedding(5, 3)(index)
+    with pytest.raises(RuntimeError):
+        torch.nn.Embedding(5, 3)(index)
+
+
+def test_embedding_takes_integers_of_32_bits():
+    layer = Embedding(5, 3, generator=generator())
+    assert torch.equal(layer(torch.tensor([4, 0], dtype=torch.int32)), layer.weight[[4, 0]])
+
+
+@pytest.mark.parametrize("layer", [Linear(1, 3), Embedding(5, 3)], ids=repr)
+def test_a_single_number_goes_in_where_torch_takes_it(layer):
+    if isinstance(layer, Embedding):
+        assert torch.equal(layer(torch.tensor(2)), layer.weight[2])
+    else:
+        with pytest.raises(ValueError, match=r"a last dimension of 1, got shape \(\)"):
+            layer(torch.tensor(2.0))
+
+
+@pytest.mark.parametrize("kernel_size, dilation", [(2.0, 1), (2, 1.5), ("2", 1), (None, 1)])
+def test_causal_convolution_wants_whole_numbers(kernel_size, dilation):
+    with pytest.raises(ValueError, match=f"of at least 1, got {kernel_size} and {dilation}"):
+        CausalConv1d(4, 5, kernel_size, dilation)
+
+
+@pytest.mark.parametrize("p", [float("nan"), -0.1, 1.0, float("inf")])
+def test_dropout_refuses_what_is_no_probability(p):
+    with pytest.raises(ValueError, match=rf"expected p in \[0, 1\), got {p}"):
+        Dropout(p)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (0, 4, 5), (4, 0, 5)], ids=str)
+def test_an_empty_batch_has_no_statistics(shape):
+    layer = BatchNorm1d(5)
+    with pytest.raises(ValueError, match="more than 1 value per channel in training mode, got"):
+        layer(torch.ones(shape))
+    assert torch.equal(layer.running_mean, torch.zeros(5)) and torch.equal(layer.running_var, torch.ones(5))
+    assert layer.eval()(torch.ones(shape)).shape == shape
+
+
+def test_no_channels_are_refused_as_one_value_is():
+    with pytest.raises(ValueError, match=r"more than 1 value per channel in training mode, got \(4, 0\)"):
+        BatchNorm1d(0)(torch.ones(4, 0))
+
+
+def test_what_is_no_number_is_seen_as_in_torch():
+    x = random(6, 5)
+    x[2, 3] = float("nan")
+    ours, theirs = batch_norms(5)
+    torch.testing.assert_close(ours(x), theirs(x), **EXACT, equal_nan=True)
+    torch.testing.assert_close(ours.running_var, theirs.running_var, **EXACT, equal_nan=True)
+    assert ours.running_mean.isnan().tolist() == [False, False, False, True, False]
+
+
+@pytest.mark.parametrize("lengths, kept", [([1, 0], 1), ([0, 0], 0)])
+def test_a_mask_that_leaves_too_little_is_refused_and_changes_nothing(lengths, kept):
+    layer = BatchNorm1d(5)
+    with pytest.raises(ValueError, match=rf"1 value per channel in training mode, got \({kept}, 5\)"):
+        layer(torch.ones(2, 3, 5), lengths_as_mask(lengths, 3))
+    assert torch.equal(layer.running_mean, torch.zeros(5)) and torch.equal(layer.running_var, torch.ones(5))
+    assert layer.eval()(torch.ones(2, 3, 5), lengths_as_mask(lengths, 3)).shape == (2, 3, 5)
+
+
+# masks and places through every container
+
+
+def normed_block(g, last=False):
+    body = [CausalConv1d(4, 10, 2, 2, generator=g), BatchNorm1d(10), Gate()]
+    return WaveNetBlock(body, None if last else Linear(5, 4, generator=g), Linear(5, 4, generator=g))
+
+
+CONTAINERS = {
+    "Sequential": lambda g: Sequential([CausalConv1d(4, 4, 2, generator=g), BatchNorm1d(4), SiLU()]),
+    "Residual": lambda g: Residual([CausalConv1d(4, 4, 2, 2, generator=g), BatchNorm1d(4), Tanh()]),
+    "WaveNetBlock": lambda g: Sequential([Skips([normed_block(g, last=True)])]),
+    "Skips": lambda g: Skips([normed_block(g), normed_block(g), normed_block(g, last=True)]),
+    "all": lambda g: Sequential(
+        [Residual([Skips([normed_block(g), normed_block(g, True)])]), BatchNorm1d(4)]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_a_padded_batch_with_a_mask_is_its_names_end_to_end(name):
+    lengths, g = [7, 1, 4], generator(3)
+    padded, packed = double(CONTAINERS[name](g)), double(CONTAINERS[name](generator(3)))
+    assert_all_close(padded.tensors().values(), packed.tensors().values())
+    mask = lengths_as_mask(lengths, 7)
+    x = torch.where(mask[..., None], random(3, 7, 4), 50.0)  # what pads is loud
+    z = x[mask][None]
+    place = torch.cat([torch.arange(length) for length in lengths])[None]
+    for model in (padded, packed):
+        for p in model.parameters():
+            p.requires_grad_()
+    for _ in range(2):
+        y, expected = padded(x, mask=mask)[mask], packed(z, place=place)[0]
+        torch.testing.assert_close(y, expected, **EXACT)
+    assert_all_close(
+        [t for key, t in padded.tensors().items() if "running" in key],
+        [t for key, t in packed.tensors().items() if "running" in key],
+    )
+    assert_all_close(gradients(y, padded.parameters()), gradients(expected, packed.parameters()))
+    assert not torch.allclose(padded(x)[mask], expected)  # without the mask it is something else
+    padded.eval()
+    alone = [padded(x[i : i + 1, :length])[0] for i, length in enumerate(lengths)]
+    torch.testing.assert_close(padded(x, mask=mask)[mask], torch.cat(alone), **EXACT)
+
+
+@pytest.mark.parametrize("size", [0.1, 30.0, 800.0])
+def test_silu_agrees(size):
+    x, z = (size * random(40)).requires_grad_(), (size * random(40)).requires_grad_()
+    torch.testing.assert_close(SiLU()(x), F.silu(z), **EXACT)
+    assert_all_close(gradients(SiLU()(x), [x]), gradients(F.silu(z), [z]))

@@ -89,3 +89,21 @@ def test_muon_is_for_the_matrices_inside():
     assert kinds["0.weight"] == kinds["9.weight"] == ("AdamW", 0.2)
     assert kinds["2.weight"] == kinds["6.weight"] == ("Muon", 0.2)
     assert kinds["3.weight"] == kinds["9.bias"] == ("AdamW", 0.0)
+
+
+@pytest.mark.parametrize(
+    "build, said",
+    [
+        (lambda: SGD(momentum=-0.1), "SGD: expected momentum of at least 0, got -0.1"),
+        (lambda: SGD(momentum=float("nan")), "expected momentum of at least 0, got nan"),
+        (lambda: SGD(weight_decay=float("inf")), "expected weight_decay of at least 0, got inf"),
+        (lambda: RMSprop(eps=-1e-8), "RMSprop: expected eps of at least 0, got -1e-08"),
+        (lambda: Adam(betas=(0.9, 1.0)), r"Adam: expected betas in \[0, 1\), got \(0.9, 1.0\)"),
+        (lambda: AdamW((-0.5, 0.9)), r"AdamW: expected betas in \[0, 1\), got \(-0.5, 0.9\)"),
+        (lambda: Muon(factor=float("nan")), "Muon: expected factor of at least 0, got nan"),
+        (lambda: SGD(nesterov=True), "SGD: expected only momentum, weight_decay, got nesterov=True"),
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_be_meant_are_refused(build, said):
+    with pytest.raises(ValueError, match=said):
+        build()

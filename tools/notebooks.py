@@ -15,7 +15,7 @@ chapter ("The cells run in about three minutes") and into the table of book/cost
 Normalising takes out what differs between two runs and says nothing: random cell
 and widget ids, timings, versions of Python, machine paths in tracebacks. It also puts
 the cell at the top of every notebook of the book that fetches the book where it is
-missing, on Colab for instance, from the address in book/_config.yml.
+missing, on Colab for instance, from the address in book/_config.yml, once in each.
 """
 
 import argparse
@@ -166,9 +166,11 @@ ELSEWHERE = "elsewhere"  # the cell's id, by which it is found again
 ELSEWHERE_SOURCE = """\
 # Where the book is not installed, as on Colab: fetch it, and install it.
 import importlib.util
+import os
 
-if importlib.util.find_spec("common") is None:
-    import os
+found = importlib.util.find_spec("common")
+folders = list(getattr(found, "submodule_search_locations", None) or [])
+if found is None:
     import subprocess
     import sys
 
@@ -184,6 +186,13 @@ if importlib.util.find_spec("common") is None:
     subprocess.run([*pip, "--editable=book", "jupyterquiz"], check=True)
     sys.path.insert(0, os.path.abspath("book/src"))
     os.chdir("book/{folder}")
+elif not any(os.path.exists(f + "/roadmap.py") for f in folders):
+    raise RuntimeError(
+        "The package `common` that Python finds here is not this book's: "
+        + str(folders or found.origin)
+        + ". Run the notebook in the book's own environment (make lab), or"
+        " take the other package away first: pip uninstall common"
+    )
 """
 # The number of a cell in a traceback, among colours: Cell In[3], line 1
 CELL_NUMBER = re.compile(r"(Cell (?:\x1b\[[\d;]*m)*In ?\[)(\d+)(\])")
@@ -200,34 +209,39 @@ def elsewhere_source(path: Path) -> str:
     return ELSEWHERE_SOURCE.format(folder=folder, **addresses()).rstrip("\n")
 
 
-def count_on(nb) -> None:
-    """Move the number of every cell that ran up by one, in its outputs and tracebacks too."""
+def count_on(cells: list, by: int = 1) -> None:
+    """Move the number of every cell that ran up or down, in its outputs and tracebacks too."""
 
     def next_number(match: re.Match) -> str:
-        return f"{match[1]}{int(match[2]) + 1}{match[3]}"
+        return f"{match[1]}{int(match[2]) + by}{match[3]}"
 
-    for cell in nb.cells:
+    for cell in cells:
         if cell.cell_type == "code" and cell.execution_count:
-            cell.execution_count += 1
+            cell.execution_count += by
             for output in cell.outputs:
                 if output.get("execution_count"):
-                    output.execution_count += 1
+                    output.execution_count += by
                 if output.output_type == "error":
                     output.traceback = [CELL_NUMBER.sub(next_number, line) for line in output.traceback]
 
 
 def put_elsewhere_cell(nb, path: Path) -> None:
-    """Write the cell into a notebook of the book, after its title. It counts as run: it has no output."""
+    """Write the cell into a notebook of the book, after its title. It counts as run: it has no output.
+
+    What was there before goes, whatever its id: a cell that begins as this one does is an older copy.
+    """
     if not path.is_relative_to(BOOK):
         return
-    cells = [cell for cell in nb.cells if cell.get("id") == ELSEWHERE]
-    if not cells:
-        ran = any(cell.get("execution_count") for cell in nb.cells)
-        count_on(nb)
-        cells = [nbformat.v4.new_code_cell(id=ELSEWHERE, execution_count=1 if ran else None)]
-        nb.cells.insert(1, cells[0])
-    cells[0].source = elsewhere_source(path)
-    cells[0].metadata["tags"] = ["remove-cell"]
+    first, ran = ELSEWHERE_SOURCE.splitlines()[0], any(cell.get("execution_count") for cell in nb.cells)
+    for index, cell in reversed(list(enumerate(nb.cells))):
+        if cell.get("id") == ELSEWHERE or cell.cell_type == "code" and cell.source.startswith(first):
+            del nb.cells[index]
+            if cell.get("execution_count"):
+                count_on(nb.cells[index:], -1)
+    count_on(nb.cells)
+    new = nbformat.v4.new_code_cell(elsewhere_source(path), id=ELSEWHERE, execution_count=1 if ran else None)
+    new.metadata["tags"] = ["remove-cell"]
+    nb.cells.insert(1, new)
 
 
 def normalised_text(nb) -> str:

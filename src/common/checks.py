@@ -4,9 +4,11 @@
 tells the truth, and prints a line that is the same on every machine. `grade` marks an exercise.
 """
 
+import math
 import os
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import torch
 
 
@@ -14,10 +16,13 @@ def expect(what: str, value: float, target: float, tolerance: float) -> None:
     """Hold a measured value to within a tolerance of what the page says.
 
     Raises AssertionError outside. With a list of the reader's own (the variable NAMES) there is
-    nothing to hold it to: the value is printed beside the book's.
+    nothing to hold it to: the value is printed beside the book's. ValueError for a tolerance that is
+    negative, infinite or not a number.
     """
     if os.environ.get("NAMES"):
         print(f"your list: {what} {value:.3f} (this book's list: {target:g} ± {tolerance:g})")
+    elif not 0 <= tolerance < math.inf:
+        raise ValueError(f"{what}: expected a tolerance of at least 0, got {tolerance}")
     elif abs(value - target) <= tolerance:
         print(f"held: {what} is within {tolerance:g} of {target:g}")
     else:
@@ -25,7 +30,12 @@ def expect(what: str, value: float, target: float, tolerance: float) -> None:
 
 
 def expect_true(what: str, condition: bool) -> None:
-    """Hold a statement of the page. Raises AssertionError where it is false."""
+    """Hold a statement of the page. Raises AssertionError where it is false.
+
+    ValueError for what is neither true nor false: a list or a function would always hold.
+    """
+    if not _is_truth(condition):
+        raise ValueError(f"{what}: expected True or False, got {condition!r}")
     if os.environ.get("NAMES") and not condition:
         print(f"your list: not so here: {what}")
     elif condition:
@@ -40,8 +50,11 @@ def grade(
     """Try an answer on cases ((arguments), expected); print what came of it.
 
     A function that returns None counts as not answered yet. Numbers may be off by `tolerance`.
+    ValueError for no cases.
     """
     cases = list(cases)
+    if not cases:
+        raise ValueError(f"exercise {exercise}: expected at least one case, got none")
     for number, (arguments, expected) in enumerate(cases, start=1):
         shown = ", ".join(repr(a) if len(repr(a)) < 60 else "..." for a in arguments)
         try:
@@ -59,16 +72,24 @@ def grade(
     print(f"exercise {exercise}: correct ({len(cases)} case{'s' * (len(cases) != 1)})")
 
 
+def _is_truth(value) -> bool:
+    if isinstance(value, torch.Tensor):
+        return value.dtype == torch.bool and value.ndim == 0
+    return isinstance(value, bool | np.bool_)
+
+
 def _same(got, expected, tolerance) -> bool:
     try:
         if isinstance(expected, torch.Tensor):
             close = max(tolerance, 1e-5)  # what float32 can hold
             return got.shape == expected.shape and torch.allclose(got.double(), expected.double(), 0, close)
         if isinstance(expected, (list, tuple)):
+            if isinstance(got, str | dict | set):
+                return False  # what they give one by one may look alike
             pairs = zip(got, expected, strict=True)
             return all(_same(g, e, tolerance) for g, e in pairs)
         if isinstance(expected, float):
             return bool(got == expected or abs(got - expected) <= tolerance)  # the former for infinity
         return bool(got == expected)
-    except (AttributeError, TypeError, ValueError, RuntimeError):
+    except (AttributeError, TypeError, ValueError, RuntimeError, OverflowError):
         return False  # not even comparable

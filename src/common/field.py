@@ -32,12 +32,14 @@ class Borrowed(Layer):
         return dict(self.module.named_parameters()) | dict(self.module.named_buffers())
 
     def load(self, tensors):
+        self.check(tensors)
         own = self.tensors()
-        if tensors.keys() != own.keys():
-            raise ValueError(f"expected tensors {sorted(own)}, got {sorted(tensors)}")
         for name, tensor in tensors.items():
             own[name].data = tensor.detach()
         return self
+
+    def fits(self, name, tensor):
+        return tensor.shape == self.tensors()[name].shape
 
     def __repr__(self):
         return f"Borrowed({self.module!r})"

@@ -6,11 +6,14 @@ Two conventions differ from torch.nn, and the chapters say why:
   left to right, and starts as a normal with standard deviation 1 / sqrt(in_features).
 * Sequences are laid out (B, T, C). torch's ``BatchNorm1d`` wants (B, C, T).
 
+Arguments that torch.nn's layers have and these do not are refused with a ValueError, never passed over.
+
 Random numbers come from the CPU generator that is passed in, so that every device starts from
 the same weights. Introduced in chapter 2; ``FlattenConsecutive`` in chapter 4; ``CausalConv1d`` in chapter 7;
 ``Gate``, ``Residual`` and the blocks of WaveNet in chapter 8.
 """
 
+import inspect
 from contextlib import contextmanager
 from textwrap import indent
 
@@ -20,11 +23,21 @@ import torch
 class Layer:
     """What all layers share: a mode, and tensors that move together.
 
-    ``takes`` names what a layer is called with besides x: ``mask``, ``place``. See Sequential.
+    ``takes`` names what a layer is called with besides its input: ``mask``, ``place``. See Sequential.
     """
 
     training = True
     takes: tuple[str, ...] = ()
+
+    def __init__(self, **others):
+        """What is left over is refused: ValueError for arguments that only torch.nn's layers have."""
+        if others:
+            name, known = type(self).__name__, inspect.signature(type(self).__init__).parameters
+            known = [argument for argument in known if argument not in ("self", "others")]
+            raise ValueError(
+                f"{name}: expected {'only ' + ', '.join(known) if known else 'no arguments'}, "
+                f"got {', '.join(f'{argument}={value!r}' for argument, value in others.items())}"
+            )
 
     def parameters(self) -> list[torch.Tensor]:
         """The tensors that gradient descent changes."""
@@ -35,12 +48,25 @@ class Layer:
         return {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
 
     def load(self, tensors: dict[str, torch.Tensor]):
-        """Put tensors as from `tensors()` in place. ValueError where the names do not match."""
-        if tensors.keys() != self.tensors().keys():
-            raise ValueError(f"expected tensors {sorted(self.tensors())}, got {sorted(tensors)}")
+        """Put tensors as from `tensors()` in place. ValueError where names or shapes do not match."""
+        self.check(tensors)
         for name, tensor in tensors.items():
             setattr(self, name, tensor)
         return self
+
+    def check(self, tensors: dict[str, torch.Tensor]):
+        """ValueError where tensors have other names than `tensors()`, or other shapes."""
+        own = self.tensors()
+        if tensors.keys() != own.keys():
+            raise ValueError(f"expected tensors {sorted(own)}, got {sorted(tensors)}")
+        for name, tensor in tensors.items():
+            if not self.fits(name, tensor):
+                shapes = tuple(own[name].shape), tuple(tensor.shape)
+                raise ValueError(f"expected {name} of shape {shapes[0]}, got {shapes[1]}")
+
+    def fits(self, name: str, tensor: torch.Tensor) -> bool:
+        """Whether a tensor may stand under that name."""
+        return tensor.shape == getattr(self, name).shape
 
     def train(self, mode=True):
         """Switch to training mode, or to evaluation mode; returns the layer."""
@@ -57,14 +83,25 @@ class Layer:
 class Embedding(Layer):
     """A table of learned vectors, one row a character.
 
-    x: (...) integers in [0, num_embeddings) -> (..., embedding_dim)
+    input: (...) integers in [0, num_embeddings) -> (..., embedding_dim)
+    IndexError for other integers, as in torch.nn; ValueError for numbers of another type.
     """
 
-    def __init__(self, num_embeddings, embedding_dim, *, generator=None):
+    def __init__(self, num_embeddings, embedding_dim, *, generator=None, **others):
+        super().__init__(**others)
         self.weight = torch.randn((num_embeddings, embedding_dim), generator=generator)
 
-    def __call__(self, x):
-        return self.weight[x]
+    def __call__(self, input):
+        self.check_rows(input)
+        return self.weight[input]
+
+    def check_rows(self, input):
+        # plain indexing would count -1 from the end, and take booleans as a mask
+        if input.dtype not in (torch.int64, torch.int32):
+            raise ValueError(f"expected integers of 64 or 32 bits, got {input.dtype}")
+        least, most = map(int, input.aminmax()) if input.numel() else (0, 0)
+        if least < 0 or most >= len(self.weight):
+            raise IndexError(f"expected integers in [0, {len(self.weight)}), got {least} to {most}")
 
     def parameters(self):
         return [self.weight]
@@ -74,10 +111,10 @@ class Embedding(Layer):
 
 
 class Flatten(Layer):
-    """Concatenate the vectors of all positions. x: (B, T, C) -> (B, T * C)"""
+    """Concatenate the vectors of all positions. input: (B, T, C) -> (B, T * C)"""
 
-    def __call__(self, x):
-        return x.flatten(1)
+    def __call__(self, input):
+        return input.flatten(1)
 
 
 class FlattenConsecutive(Layer):
@@ -108,19 +145,20 @@ class FlattenConsecutive(Layer):
 class Linear(Layer):
     """An affine map of the last dimension: y = x W + b.
 
-    x: (..., in_features) -> (..., out_features)
+    input: (..., in_features) -> (..., out_features); ValueError for another last dimension.
     """
 
-    def __init__(self, in_features, out_features, bias=True, *, generator=None):
+    def __init__(self, in_features, out_features, bias=True, *, generator=None, **others):
+        super().__init__(**others)
         self.weight = torch.randn((in_features, out_features), generator=generator) / in_features**0.5
         self.bias = torch.zeros(out_features) if bias else None
 
-    def __call__(self, x):
-        if x.shape[-1] != self.weight.shape[0]:
+    def __call__(self, input):
+        if input.shape[-1:] != self.weight.shape[:1]:
             raise ValueError(
-                f"expected a last dimension of {self.weight.shape[0]}, got shape {tuple(x.shape)}"
+                f"expected a last dimension of {self.weight.shape[0]}, got shape {tuple(input.shape)}"
             )
-        y = x @ self.weight
+        y = input @ self.weight
         return y if self.bias is None else y + self.bias
 
     def parameters(self):
@@ -134,35 +172,46 @@ class Linear(Layer):
 class BatchNorm1d(Layer):
     """Normalise every channel over the batch (Ioffe and Szegedy, 2015, algorithm 1).
 
-    x: (B, C) -> (B, C), statistics over B; x: (B, T, C) -> (B, T, C), statistics over B and T
+    input: (B, C) -> (B, C), statistics over B; or (B, T, C) -> (B, T, C), statistics over B and T
 
     Training mode uses the batch's mean and its biased variance, and moves the running statistics
     towards them (the variance in its unbiased form), as torch.nn does. Evaluation mode uses the
-    running statistics. ValueError in training mode for a single value a channel.
+    running statistics. ValueError in training mode for a single value a channel, and for what torch.nn
+    takes besides: no scale and shift (affine), no running statistics, or their plain average
+    (a momentum of None).
     mask: (B, T), False at places that only pad: they are left out of the statistics (chapter 7).
     """
 
     takes = ("mask",)
 
-    def __init__(self, num_features, eps=1e-5, momentum=0.1):
+    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, **others):
+        super().__init__(**others)
+        if not eps > 0:
+            raise ValueError(f"expected eps above 0, got {eps}")
+        if momentum is None or not 0 <= momentum <= 1:
+            raise ValueError(f"expected momentum in [0, 1], got {momentum}")
+        if not affine or not track_running_stats:
+            raise ValueError(
+                f"expected True for affine and track_running_stats, got {affine} and {track_running_stats}"
+            )
         self.eps, self.momentum = eps, momentum
         self.weight, self.bias = torch.ones(num_features), torch.zeros(num_features)
         self.running_mean, self.running_var = torch.zeros(num_features), torch.ones(num_features)
 
-    def __call__(self, x, mask=None):
-        dims, mean, var = self.reduced_dims(x), self.running_mean, self.running_var
+    def __call__(self, input, mask=None):
+        dims, mean, var = self.reduced_dims(input), self.running_mean, self.running_var
         if self.training:
-            counted = x if mask is None else _kept(x, mask)
+            counted = input if mask is None else _kept(input, mask)
             dims = dims if mask is None else 0
             mean = counted.mean(dims)
-            count = counted.numel() // mean.numel()
+            count = counted.numel() // max(mean.numel(), 1)
             if count < 2:
                 raise ValueError(
                     f"expected more than 1 value per channel in training mode, got {tuple(counted.shape)}"
                 )
             var = counted.var(dims, unbiased=False)
             self._track(mean.detach(), var.detach() * count / (count - 1))
-        return self.weight * (x - mean) / torch.sqrt(var + self.eps) + self.bias
+        return self.weight * (input - mean) / torch.sqrt(var + self.eps) + self.bias
 
     def reduced_dims(self, x):
         """The dimensions that are averaged away: every one but the channels'."""
@@ -198,7 +247,7 @@ class CausalConv1d(Layer):
 
     y_t = sum over k of x_(t - (kernel_size - 1 - k) dilation) W_k + b
 
-    x: (B, T, in_channels) -> (B, T, out_channels), whatever T; ValueError for another shape.
+    input: (B, T, in_channels) -> (B, T, out_channels), whatever T; ValueError for another shape.
 
     ``weight`` is (kernel_size, in_channels, out_channels), and tap 0 is the oldest: a Linear over
     kernel_size concatenated neighbours has the same numbers, ``linear.weight.view(kernel_size, C, H)``,
@@ -210,22 +259,25 @@ class CausalConv1d(Layer):
 
     takes = ("place",)
 
-    def __init__(self, in_channels, out_channels, kernel_size, dilation=1, bias=True, *, generator=None):
-        if kernel_size < 1 or dilation < 1:
+    def __init__(
+        self, in_channels, out_channels, kernel_size, dilation=1, bias=True, *, generator=None, **others
+    ):
+        super().__init__(**others)
+        if not all(isinstance(size, int) and size >= 1 for size in (kernel_size, dilation)):
             raise ValueError(
-                f"expected kernel_size and dilation of at least 1, got {kernel_size} and {dilation}"
+                f"expected a whole kernel_size and dilation of at least 1, got {kernel_size} and {dilation}"
             )
         shape, self.dilation = (kernel_size, in_channels, out_channels), dilation
         self.weight = torch.randn(shape, generator=generator) / (kernel_size * in_channels) ** 0.5
         self.bias = torch.zeros(out_channels) if bias else None
         self.before = torch.zeros(in_channels)
 
-    def __call__(self, x, place=None):
+    def __call__(self, input, place=None):
         kernel_size, in_channels, _ = self.weight.shape
-        if x.ndim != 3 or x.shape[-1] != in_channels:
-            raise ValueError(f"expected (B, T, {in_channels}), got a tensor of shape {tuple(x.shape)}")
-        B, T, _ = x.shape
-        x = torch.cat([self.before.expand(B, (kernel_size - 1) * self.dilation, -1), x], dim=1)
+        if input.ndim != 3 or input.shape[-1] != in_channels:
+            raise ValueError(f"expected (B, T, {in_channels}), got a tensor of shape {tuple(input.shape)}")
+        B, T, _ = input.shape
+        x = torch.cat([self.before.expand(B, (kernel_size - 1) * self.dilation, -1), input], dim=1)
         taps = [x[:, k * self.dilation : k * self.dilation + T] for k in range(kernel_size)]
         if place is not None:
             back = [(kernel_size - 1 - k) * self.dilation for k in range(kernel_size)]
@@ -246,24 +298,27 @@ class CausalConv1d(Layer):
 
 
 class Tanh(Layer):
-    """The hyperbolic tangent of every element. x: (...) -> (...)"""
+    """The hyperbolic tangent of every element. input: (...) -> (...)"""
 
-    def __call__(self, x):
-        return torch.tanh(x)
+    def __call__(self, input):
+        return torch.tanh(input)
 
 
 class ReLU(Layer):
-    """What is negative becomes 0. x: (...) -> (...)"""
+    """What is negative becomes 0. input: (...) -> (...)"""
 
-    def __call__(self, x):
-        return torch.relu(x)
+    def __call__(self, input):
+        return torch.relu(input)
 
 
 class SiLU(Layer):
-    """x times its own sigmoid: a ReLU without a corner (Hendrycks and Gimpel, 2016). x: (...) -> (...)"""
+    """A number times its own sigmoid: a ReLU without a corner (Hendrycks and Gimpel, 2016).
 
-    def __call__(self, x):
-        return x * torch.sigmoid(x)
+    input: (...) -> (...)
+    """
+
+    def __call__(self, input):
+        return input * torch.sigmoid(input)
 
 
 class Gate(Layer):
@@ -285,23 +340,24 @@ class Gate(Layer):
 class Dropout(Layer):
     """In training, every element is 0 with probability p, the others grow by 1 / (1 - p).
 
-    x: (...) -> (...) (Srivastava et al., 2014). Evaluation mode changes nothing. The draws come
-    from `generator`, on the CPU whatever x's device; training sets it to the run's. Introduced in
+    input: (...) -> (...) (Srivastava et al., 2014). Evaluation mode changes nothing. The draws come
+    from `generator`, on the CPU whatever the input's device; training sets it to the run's. Introduced in
     chapter 11.
     """
 
     generator: torch.Generator | None = None
 
-    def __init__(self, p):
+    def __init__(self, p, **others):
+        super().__init__(**others)
         if not 0 <= p < 1:
             raise ValueError(f"expected p in [0, 1), got {p}")
         self.p = p
 
-    def __call__(self, x):
+    def __call__(self, input):
         if not self.training or self.p == 0:
-            return x
-        kept = torch.rand(x.shape, generator=self.generator) >= self.p
-        return x * kept.to(x.device) / (1 - self.p)
+            return input
+        kept = torch.rand(input.shape, generator=self.generator) >= self.p
+        return input * kept.to(input.device) / (1 - self.p)
 
     def __repr__(self):
         return f"Dropout({self.p:g})"
@@ -311,7 +367,7 @@ class Sequential(Layer):
     """Layers called one after the other.
 
     Like torch.nn.Sequential, but it takes one list, and `train()` and `eval()` set the mode of
-    every layer inside. What is given besides x goes to the layers that take it:
+    every layer inside. What is given besides the input goes to the layers that take it:
     mask (B, T), False at places that only pad, to the BatchNorms; place (B, T), where several names
     stand in one row, to the convolutions.
     """
@@ -321,8 +377,8 @@ class Sequential(Layer):
     def __init__(self, layers):
         self.layers = list(layers)
 
-    def __call__(self, x, mask=None, place=None):
-        given = {"mask": mask, "place": place}
+    def __call__(self, input, mask=None, place=None):
+        x, given = input, {"mask": mask, "place": place}
         for layer in self.layers:
             x = layer(
                 x, **{name: given[name] for name in getattr(layer, "takes", ()) if given[name] is not None}
@@ -339,12 +395,14 @@ class Sequential(Layer):
         }
 
     def load(self, tensors):
-        """Put tensors as from `tensors()` in place. ValueError where the names do not match."""
-        if tensors.keys() != self.tensors().keys():
-            raise ValueError(f"expected tensors {sorted(self.tensors())}, got {sorted(tensors)}")
+        self.check(tensors)  # all, before any is changed
         for i, layer in enumerate(self.layers):
             layer.load({name: tensors[f"{i}.{name}"] for name in layer.tensors()})
         return self
+
+    def fits(self, name, tensor):
+        i, _, inner = name.partition(".")
+        return self.layers[int(i)].fits(inner, tensor)
 
     def to(self, device=None, dtype=None):
         """Move every tensor inside to a device or a floating-point type, in place; returns self."""

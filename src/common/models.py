@@ -85,6 +85,12 @@ class BatchOnlyBatchNorm1d(BatchNorm1d):
         super().reduced_dims(x)
         return 0
 
+    def fits(self, name, tensor):
+        own = getattr(self, name)
+        return (
+            tensor.shape == own.shape or name.startswith("running_") and tensor.shape[-1:] == own.shape[-1:]
+        )
+
     def _track(self, mean, var):
         # the lecture's version keeps the reduced dimension: (1, C), or (1, T, C)
         super()._track(mean[None], var[None])

@@ -6,15 +6,33 @@ run in the plain loop and in the stacked, compiled one. Each agrees with torch.o
 Introduced in chapter 10.
 """
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, fields, replace
 
 import torch
 
 from .layers import Embedding, every_layer, parameter_names
 
 
+class Optimiser:
+    """What all share: settings that cannot be meant are refused, and those that only torch.optim has."""
+
+    def __new__(cls, *arguments, **options):
+        known = [field.name for field in fields(cls)]
+        if unknown := [f"{name}={value!r}" for name, value in options.items() if name not in known]:
+            raise ValueError(f"{cls.__name__}: expected only {', '.join(known)}, got {', '.join(unknown)}")
+        return super().__new__(cls)
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            for number in value if isinstance(value, tuple | list) else (value,):
+                if not (0 <= number < (1 if name == "betas" else math.inf)):
+                    wanted = "in [0, 1)" if name == "betas" else "of at least 0"
+                    raise ValueError(f"{type(self).__name__}: expected {name} {wanted}, got {value}")
+
+
 @dataclass(frozen=True)
-class SGD:
+class SGD(Optimiser):
     """Gradient descent; with ``momentum``, along a running sum of the gradients (Polyak, 1964).
 
     b <- momentum b + g;  p <- p - lr b
@@ -36,7 +54,7 @@ class SGD:
 
 
 @dataclass(frozen=True)
-class RMSprop:
+class RMSprop(Optimiser):
     """Every gradient divided by its recent size (Tieleman and Hinton, 2012).
 
     v <- alpha v + (1 - alpha) g^2;  p <- p - lr g / (sqrt(v) + eps)
@@ -57,7 +75,7 @@ class RMSprop:
 
 
 @dataclass(frozen=True)
-class Adam:
+class Adam(Optimiser):
     """Momentum and RMSprop together, both corrected for their start at zero (Kingma and Ba, 2015).
 
     m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2
@@ -97,7 +115,7 @@ class AdamW(Adam):
 
 
 @dataclass(frozen=True)
-class Muon:
+class Muon(Optimiser):
     """Momentum whose step has every direction of the matrix in equal strength (Jordan et al., 2024).
 
     b <- momentum b + (1 - momentum) g;  u = (1 - momentum) g + momentum b;  rate = factor lr

@@ -57,10 +57,11 @@ class Stacked:
         *, optimizer=None, clip: float = 0.0, average: float = 0.0, label_smoothing: float = 0.0,
     ):  # fmt: skip
         self.template = copy.deepcopy(models[0]).train()
-        if optimizer not in (None, SGD()):
-            for layer in every_layer(self.template):
-                if type(layer) is Embedding:
-                    layer.__class__ = _OneHotEmbedding
+        plain = optimizer in (None, SGD())
+        for layer in every_layer(self.template):
+            if type(layer) is Embedding:
+                layer.check_rows(contexts)
+                layer.__class__ = _UncheckedEmbedding if plain else _OneHotEmbedding
         self.learned = parameter_names(self.template)
         self.kept = [name for name in self.template.tensors() if name not in self.learned]
         self.contexts, self.targets, self.batch_size = contexts, targets, batch_size
@@ -127,6 +128,13 @@ class Stacked:
             kept = follow(parameters | statistics, kept, self.average)
         after = parameters | statistics | kept
         return [after[name] for name in self.names], loss
+
+
+class _UncheckedEmbedding(Embedding):
+    """The same: a graph cannot look at numbers, and all that go in were looked at before."""
+
+    def __call__(self, x):
+        return self.weight[x]
 
 
 class _OneHotEmbedding(Embedding):
