@@ -395,8 +395,8 @@ def test_a_transformer_is_sampled_as_far_as_it_goes(short_list, tmp_path, capsys
     assert train(short_list, tmp_path / "run", *small, model="transformer", steps=2) == 0
     for more in ([], ["--pattern", "a*"], ["--pattern", "a*", "--exact"]):
         names = sampled(capsys, tmp_path / "run", "-n", 100, *more)
-        assert len(names) == 100 and max(map(len, names)) == 5
-    assert "expected at most 5 characters" in refused(
+        assert len(names) == 100 and max(map(len, names)) == 6 - ("--exact" in more)
+    assert "prefix of fewer than max_length = 6" in refused(
         capsys, "sample", "--run", tmp_path / "run", "--prefix", "abcdef"
     )
 
@@ -1164,13 +1164,13 @@ def test_a_transformers_names_have_no_more_characters_than_it_has_places(short_l
         assert max(map(len, noted(capsys, tmp_path / "run", "-n", 50, "--pattern", "*e*", *more)[0])) <= 16
 
 
-def test_a_reader_that_goes_away_is_no_error(finished, capsys, monkeypatch):
+def test_a_reader_that_goes_away_is_told_nothing(finished, capsys, monkeypatch):
     read_end, write_end = os.pipe()
     os.close(read_end)
     capsys.readouterr()
     with open(write_end, "w", encoding="utf-8") as closed:
         monkeypatch.setattr(sys, "stdout", closed)
-        assert run("sample", "--run", finished) == 0
+        assert run("sample", "--run", finished) == command_line.CLOSED_PIPE
         monkeypatch.undo()
     assert capsys.readouterr().err == ""
 
@@ -1186,11 +1186,11 @@ def test_a_reader_that_goes_away_is_no_error(finished, capsys, monkeypatch):
         (["--pattern", "A*"], "--pattern: the run knows no 'A'"),
         (["--pattern", "em."], "--pattern: the run knows no '.'"),
         (["--alphabet", "a-m"], "the alphabet's 'a-m' would be three characters"),
-        (["--names", "NAMES"], "--names says which list --new is about; give --new as well"),
+        (["--names", "NAMES"], "--names is the list that --new keeps away from; give --new as well"),
         (["--new", "--names", "nowhere.txt"], "nowhere.txt: no such file in "),
         (["--new", "--names", "FOLDER"], "is a folder"),
-        (["--seed", "9" * 30], "--seed: expected a whole number of at most 64 bits, got 9+"),
-        (["--temperature", "inf"], "finite temperature above 0, got inf"),
+        (["--seed", "9" * 30], r"--seed: expected a whole number of at least 0 and below 2\*\*64, got '9+"),
+        (["--temperature", "inf"], "--temperature: expected a finite number, got 'inf'"),
     ],
     ids=str,
 )
@@ -1217,34 +1217,12 @@ def test_what_only_collecting_needs_is_refused_without_it(house, capsys, option)
 
 def test_a_list_that_is_too_short_is_named(tmp_path, capsys):
     (tmp_path / "few.txt").write_text("emma\nava\n" * 6, encoding="utf-8")
-    line = refused(
-        capsys,
-        "train",
-        "--model",
-        "mlp",
-        "--names",
-        tmp_path / "few.txt",
-        "--distinct",
-        "--out",
-        tmp_path / "o",
-    )
+    line = refused(capsys, *arguments_of(tmp_path / "few.txt", tmp_path / "o", "--distinct"))
     assert f"{tmp_path / 'few.txt'}, each name once: expected at least 6 names" in line
     assert not (tmp_path / "o").exists()
 
 
 @pytest.mark.parametrize("out", ["NAMES", "NAMES/run"])
-def test_a_file_where_a_folder_is_wanted_is_named(short_list, tmp_path, capsys, out):
-    line = refused(
-        capsys,
-        *TRAIN[:3],
-        "--names",
-        short_list,
-        "--steps",
-        2,
-        "--device",
-        "cpu",
-        "--no-compile",
-        "--out",
-        out.replace("NAMES", str(short_list)),
-    )
-    assert line.endswith(f"Not a directory: '{short_list}'") and "partial" not in line
+def test_a_file_where_a_folder_is_wanted_is_named(short_list, capsys, out):
+    line = refused(capsys, *arguments_of(short_list, out.replace("NAMES", str(short_list)), steps=2))
+    assert line.endswith(f"{short_list} is no folder; choose another --out") and "partial" not in line

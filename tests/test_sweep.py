@@ -728,8 +728,8 @@ def test_a_full_disk_leaves_the_results_file_whole(names, finished, small_disk):
         (["--scheduler", "pbt"], "got the scheduler 'pbt'"),
         (["--names", "nowhere.txt"], "nowhere.txt: no such file"),
         (["--processes", "-1"], "at least 1 process, got -1"),
-        (["--search-seed", "-1"], "seed of the search"),
-        (["--evaluate-every", "-5"], "expected to look at the validation loss"),
+        (["--search-seed", "4294967296"], "seed of the search"),
+        (["--evaluate-every", "5000"], "expected to look at the validation loss"),
         (["--space", "."], "expected the search space as JSON"),
         (["--teacher", "nowhere", "--distill", "1"], "no such file"),
     ],
@@ -741,6 +741,14 @@ def test_bad_arguments_end_in_one_line(names, tmp_path, capsys, more, message):
     printed = capsys.readouterr()
     assert printed.out == "" and len(printed.err.splitlines()) == 1 and message in printed.err
     assert not folder.exists()  # the corrected command finds no other sweep there
+
+
+@pytest.mark.parametrize("below", ["", "sweep"])
+def test_a_file_where_a_sweeps_folder_is_wanted_is_named(names, tmp_path, below):
+    (tmp_path / "afile").write_text("mine", encoding="utf-8")
+    with pytest.raises(ValueError, match="afile is no folder; choose another --out$"):
+        sweep_module.search(small(names), tmp_path / "afile" / below)
+    assert (tmp_path / "afile").read_text(encoding="utf-8") == "mine"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ twin here is either computed, in float64, with outputs, gradients and running st
 modes, or stands in REFUSED with the sentence that refuses it.
 """
 
+import copy
 import inspect
 
 import pytest
@@ -160,6 +161,17 @@ def test_what_pytorch_refuses_is_refused(name, case):
         return
     with pytest.raises(kinds, match="expected .*, got "):
         double(TWINS[name](*arguments.args, **arguments.kwargs))(*given.args, **given.kwargs)
+
+
+def test_a_layer_of_ones_own_may_pass_its_arguments_on():
+    class Mine(BatchNorm1d):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+
+    assert Mine(3, momentum=0.5).momentum == 0.5
+    assert copy.deepcopy(Mine(3)).weight.shape == (3,)
+    with pytest.raises(ValueError, match="expected no arguments, got 3"):
+        Flatten(3)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from safetensors.torch import load_file, save
 from . import names as names_module
 from .evaluate import mean_loss, smooth, spread
 from .field import longest_name
-from .files import read_json, replace_file, write_json
+from .files import check_folder, read_json, replace_file, write_json
 from .layers import Dropout, evaluating, every_layer
 from .models import RECIPES, count_parameters, predictions
 from .optim import assigned, beside
@@ -380,8 +380,7 @@ def _refuse_other(folder: Path, asked: dict, alone: bool = True) -> None:
 
     alone: whether no other process is at work in the folder, as far as is known.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is no folder; choose another --out")
+    check_folder(folder)
     path = folder / "config.json"
     if not path.exists():
         return

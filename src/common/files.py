@@ -49,6 +49,13 @@ def replace_files(contents: Mapping[Path, bytes]) -> None:
         raise
 
 
+def check_folder(folder: Path) -> None:
+    """ValueError where a file stands in the place of an output folder, or of one above it."""
+    there = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    if not there.is_dir():
+        raise ValueError(f"{there} is no folder; choose another --out")
+
+
 def read_json(path: Path) -> dict:
     """The JSON object of a file. ValueError where there is none, or where it is something else."""
     try:

@@ -29,15 +29,17 @@ class Layer:
     training = True
     takes: tuple[str, ...] = ()
 
-    def __init__(self, **others):
-        """What is left over is refused: ValueError for arguments that only torch.nn's layers have."""
-        if others:
-            name, known = type(self).__name__, inspect.signature(type(self).__init__).parameters
-            known = [argument for argument in known if argument not in ("self", "others")]
-            raise ValueError(
-                f"{name}: expected {'only ' + ', '.join(known) if known else 'no arguments'}, "
-                f"got {', '.join(f'{argument}={value!r}' for argument, value in others.items())}"
-            )
+    def __new__(cls, *arguments, **options):
+        """ValueError for arguments that a layer does not have, such as those of torch.nn's alone."""
+        own = cls.__init__ is not object.__init__
+        known = dict(list(inspect.signature(cls.__init__).parameters.items())[1:]) if own else {}
+        others = [f"{name}={value!r}" for name, value in options.items() if name not in known]
+        others += [] if known else map(repr, arguments)
+        passed_on = any(parameter.kind == parameter.VAR_KEYWORD for parameter in known.values())
+        if others and not passed_on:
+            wanted = f"only {', '.join(known)}" if known else "no arguments"
+            raise ValueError(f"{cls.__name__}: expected {wanted}, got {', '.join(others)}")
+        return super().__new__(cls)
 
     def parameters(self) -> list[torch.Tensor]:
         """The tensors that gradient descent changes."""
@@ -87,8 +89,7 @@ class Embedding(Layer):
     IndexError for other integers, as in torch.nn; ValueError for numbers of another type.
     """
 
-    def __init__(self, num_embeddings, embedding_dim, *, generator=None, **others):
-        super().__init__(**others)
+    def __init__(self, num_embeddings, embedding_dim, *, generator=None):
         self.weight = torch.randn((num_embeddings, embedding_dim), generator=generator)
 
     def __call__(self, input):
@@ -148,8 +149,7 @@ class Linear(Layer):
     input: (..., in_features) -> (..., out_features); ValueError for another last dimension.
     """
 
-    def __init__(self, in_features, out_features, bias=True, *, generator=None, **others):
-        super().__init__(**others)
+    def __init__(self, in_features, out_features, bias=True, *, generator=None):
         self.weight = torch.randn((in_features, out_features), generator=generator) / in_features**0.5
         self.bias = torch.zeros(out_features) if bias else None
 
@@ -184,8 +184,7 @@ class BatchNorm1d(Layer):
 
     takes = ("mask",)
 
-    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, **others):
-        super().__init__(**others)
+    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True):
         if not eps > 0:
             raise ValueError(f"expected eps above 0, got {eps}")
         if momentum is None or not 0 <= momentum <= 1:
@@ -259,10 +258,7 @@ class CausalConv1d(Layer):
 
     takes = ("place",)
 
-    def __init__(
-        self, in_channels, out_channels, kernel_size, dilation=1, bias=True, *, generator=None, **others
-    ):
-        super().__init__(**others)
+    def __init__(self, in_channels, out_channels, kernel_size, dilation=1, bias=True, *, generator=None):
         if not all(isinstance(size, int) and size >= 1 for size in (kernel_size, dilation)):
             raise ValueError(
                 f"expected a whole kernel_size and dilation of at least 1, got {kernel_size} and {dilation}"
@@ -347,8 +343,7 @@ class Dropout(Layer):
 
     generator: torch.Generator | None = None
 
-    def __init__(self, p, **others):
-        super().__init__(**others)
+    def __init__(self, p):
         if not 0 <= p < 1:
             raise ValueError(f"expected p in [0, 1), got {p}")
         self.p = p

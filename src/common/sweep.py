@@ -34,7 +34,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from . import experiments
 from .experiments import Run
-from .files import read_json, write_json
+from .files import check_folder, read_json, write_json
 from .models import RECIPES
 from .train import Config, plain_steps, seeded
 
@@ -298,6 +298,7 @@ def claim(sweep: Sweep, folder: Path) -> None:
 
     More trials are no other sweep; who calls writes their number, once the folder was found whole.
     """
+    check_folder(folder)
     path, asked = folder / "sweep.json", _as_read(sweep.to_json())
     if not path.exists():
         if lies := _remains(folder):
