@@ -1,0 +1,35 @@
+"""The page on what breaks quotes messages that the code really gives."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "book" / "troubleshooting.md").read_text(encoding="utf-8")
+SOURCE = "\n".join(
+    path.read_text(encoding="utf-8")
+    for folder in ("src/common", "tools")
+    for path in sorted((ROOT / folder).glob("*.py"))
+)
+HEADS = re.findall(r"^\*\*(.+?)\*\*", PAGE, re.MULTILINE)
+QUOTED = [found for head in HEADS for found in re.findall(r'"([^"]+)"|^`([^`]+)`[.]$', head)]
+QUOTED = ["".join(found) for found in QUOTED]
+
+
+def pieces(message: str) -> list[str]:
+    """The words of a message between what differs from case to case: numbers, names in quotes, ellipses."""
+    found = re.split(r"'[^']*'|line \d+|-?\d[\d,]*|\(\w+\)|[`:;=]|\.\.\.", message)
+    return [piece.strip() for piece in found if len(piece.strip()) > 6]
+
+
+def test_the_page_quotes_messages():
+    assert len(QUOTED) >= 8
+
+
+@pytest.mark.parametrize("message", QUOTED)
+def test_a_quoted_message_stands_in_the_code(message):
+    said = SOURCE.replace("{ending(code)}", "ended with code")  # by `stacked.ending`
+    code = re.sub(r'"\s*\n\s*f?"', "", said)  # strings that go on in the next line
+    for piece in pieces(message):
+        assert piece in code, f"{piece!r} of {message!r} is said nowhere"
