@@ -18,7 +18,8 @@ class Stop(NamedTuple):
 
     `change` may hold {parameters} and {before}: the sizes of this stop's model and of the last one.
     `winner` names an entry of the challenge: a model that was trained in another way. `variant` names
-    one of chapter 8's ablation: it is trained for too short a time to move the road.
+    one of chapter 8's ablation: it is trained for too short a time to move the road. `uses` names the
+    model of an earlier stop, where the chapter works with another than the last one.
     """
 
     page: str
@@ -26,6 +27,7 @@ class Stop(NamedTuple):
     model: str | None = None
     winner: str | None = None
     variant: str | None = None
+    uses: str | None = None
 
 
 PARTS = {
@@ -64,6 +66,7 @@ PARTS = {
         Stop(
             "wavenet/10_experiments",
             "The bench: optimisers, searches and a run explorer, and how not to be fooled by them.",
+            uses="hierarchical",
         ),
         Stop(
             "wavenet/11_beating_1993",
@@ -114,6 +117,9 @@ def places(stops, stored: dict | None = None) -> list[Place]:
             says = str(at)
         elif stop.variant:
             says = f"{_measured(_variant(stop))}, two epochs"
+        elif stop.uses:
+            used = _measured(models[stop.uses]["runs"])
+            says = f"{used.mean:.3f}, chapter {_first(stops, stop.uses)}'s model"
         lecture = LECTURE[stop.model][1] if stop.model else None
         found.append(
             Place(number, _title(stop.page), stop.page, change, at.mean, str(at), lecture, own, says)
@@ -127,6 +133,10 @@ def _winner(stop) -> list[dict]:
 
 def _variant(stop) -> list[dict]:
     return stored_results("blocks")["variants"][stop.variant]["runs"]
+
+
+def _first(stops, model: str) -> int:
+    return next(number for number, stop in enumerate(stops, start=1) if stop.model == model)
 
 
 def _measured(runs) -> Spread:
@@ -158,7 +168,13 @@ def _introduction(stored) -> str:
         f"{len(_variant(stop))} seeds, does not move the road. "
         for number, stop in stops
         if stop.variant
-    ] + [
+    ]
+    asides += [
+        f"Chapter {number} works with the model of chapter {_first([s for _, s in stops], stop.uses)}. "
+        for number, stop in stops
+        if stop.uses
+    ]
+    asides += [
         f"The model of chapter {number} was trained in another way; its loss is a mean over "
         f"{len(_winner(stop))} seeds. "
         for number, stop in stops
@@ -168,7 +184,7 @@ def _introduction(stored) -> str:
         "The road down, chapter by chapter. Each stop says what changes there, and a validation loss: "
         f"mean ± standard deviation over {seeds} seeds on this book's list. A diamond ◆ is the lecture's "
         "own figure for the same model, a single run on its own list; the lecture's road starts at "
-        f"{LECTURE[start][1]:.3f}. A hollow stop stands where the one before it stood. "
+        f"{LECTURE[start][1]:.3f}. At a hollow stop the road stays where it is. "
         f"{''.join(asides)}Every stop is a link."
     )
 
