@@ -21,7 +21,7 @@ import common
 from common import __main__ as command_line
 from common import sweep as sweep_module
 from common.experiments import Run
-from common.sweep import Range, Sweep, best, importance, load, opened, read_space, search, summary
+from common.sweep import Range, Sweep, alone, best, importance, load, opened, read_space, search, summary
 from common.train import Config
 
 SOURCE = Path(common.__file__).parents[1]
@@ -580,7 +580,7 @@ def ended(process, timeout=300):
 
 
 def in_the_middle(folder, process):
-    """Wait until a trial is finished and another one has a checkpoint; returns the latter's process."""
+    """Wait until a trial is finished and another one has a checkpoint; the latter's process, suspended."""
     until = time.monotonic() + 200
     while True:
         assert process.poll() is None, process.communicate()
@@ -588,12 +588,21 @@ def in_the_middle(folder, process):
         time.sleep(0.05)
         if not (folder / "trials.json").exists() or not load(folder)["trials"]:
             continue
-        with opened(folder) as study:
-            running = study.get_trials(states=[TrialState.RUNNING])
-        for trial in running:
+        for trial in running(folder):
             first = trial.user_attrs.get("first", trial.number)
-            if (folder / f"trial-{first:04}" / "checkpoint.pt").exists():
-                return trial.user_attrs["process"][0], first
+            if not (folder / f"trial-{first:04}" / "checkpoint.pt").exists():
+                continue
+            worker = psutil.Process(trial.user_attrs["process"][0])
+            with alone(folder):  # not while it holds the study
+                worker.suspend()
+            if trial.number in [still.number for still in running(folder)]:
+                return worker, first
+            worker.resume()  # it was done before it could be stopped
+
+
+def running(folder):
+    with opened(folder) as study:
+        return study.get_trials(states=[TrialState.RUNNING])
 
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
@@ -605,11 +614,11 @@ def test_a_killed_worker_costs_no_trial(names, tmp_path):
     process = started(command(names, folder, trials=4, processes=2))
     worker, number = in_the_middle(folder, process)
     before = load(folder)["trials"]
-    assert worker != process.pid and psutil.Process(worker).ppid() == process.pid
-    os.kill(worker, signal.SIGKILL)
+    assert worker.pid != process.pid and worker.ppid() == process.pid
+    worker.kill()
     status, out, err = ended(process)
     assert (status, err) == (0, "")
-    assert f"process {worker} of the sweep ended with code -9\n" in out
+    assert f"process {worker.pid} of the sweep ended with code -9\n" in out
     assert f"trial {number}: its process is gone; it is run again from its last checkpoint\n" in out
     after = load(folder)["trials"]
     assert len(after) == 4 and all(record in after for record in before)
@@ -623,9 +632,10 @@ def test_a_killed_sweep_goes_on_by_the_same_command(names, tmp_path):
     folder = tmp_path / "sweep"
     arguments = command(names, folder, trials=4, processes=2)
     process = started(arguments)
-    in_the_middle(folder, process)
+    worker, _ = in_the_middle(folder, process)
     crew = psutil.Process(process.pid).children()
     process.send_signal(signal.SIGKILL)
+    worker.resume()
     ended(process)
     gone, alive = psutil.wait_procs(crew, timeout=20)
     assert len(crew) == 2 and not alive, "a worker outlived its parent"
