@@ -11,7 +11,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 import unicodedata
 from dataclasses import asdict
 from hashlib import sha256
@@ -546,66 +545,55 @@ def test_a_benchmark_that_cannot_be_kept_is_printed(tmp_path, monkeypatch, capsy
 # interrupted
 
 
-# the command as it is, but for a checkpoint every 1,000 steps instead of 10,000
+# the command, but that it keeps a checkpoint every 10 steps, and sends itself a signal after its first
 IMPATIENT = """
-import sys
+import os, sys
 from functools import partial
 from common import __main__ as command_line
-from common import experiments
+from common import experiments, train
 
-experiments.run = partial(experiments.run, checkpoint_every=1_000)
+def store_and_signal(*arguments):
+    store(*arguments)
+    os.kill(os.getpid(), number)
+
+train.CHUNK, store, number = 10, train._store, int(sys.argv.pop(1))
+train._store = store_and_signal if number else store
+experiments.run = partial(experiments.run, checkpoint_every=10)
 sys.exit(command_line.main())
 """
 
 
-def started(names, out, steps):
-    arguments = ["train", "--model", "mlp", "--names", names, "--steps", steps, "--out", out]
+def started(number, *arguments):
     environment = {key: value for key, value in os.environ.items() if key != "NAMES"}
     return subprocess.Popen(
-        [sys.executable, "-c", IMPATIENT, *map(str, arguments), "--device", "cpu", "--no-compile"],
+        [sys.executable, "-c", IMPATIENT, *map(str, [int(number), *arguments])],
         env=environment | {"PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
     )  # fmt: skip
 
 
-def interrupted(process, ready, number):
-    """Wait until `ready()`, send the signal; returns the exit status and what was printed."""
-    until = time.monotonic() + 300
-    while not ready():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.005)
-    process.send_signal(number)
+def ended(process):
     out, err = process.communicate(timeout=300)
     return process.returncode, out, err
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_run_killed_and_interrupted_ends_as_one_that_was_not(short_list, tmp_path):
-    steps = 4_000
-    whole = started(short_list, tmp_path / "whole", steps)
-    out = tmp_path / "run"
-    checkpoint = out / "checkpoint.pt"
+    steps, out = 100, tmp_path / "run"
+    whole = started(0, *arguments_of(short_list, tmp_path / "whole", steps=steps))
+    arguments = arguments_of(short_list, out, steps=steps)
+    interrupted = "\ninterrupted; the same command resumes from the last checkpoint\n"
+    for number, expected in (
+        (signal.SIGKILL, (-signal.SIGKILL, "", "")),
+        (signal.SIGINT, (130, "", interrupted)),
+    ):
+        assert ended(started(number, *arguments)) == expected
+        assert torch.load(out / "checkpoint.pt", weights_only=True)["done"] == (10 if expected[0] < 0 else 20)
+        assert not (out / "results.json").exists()
 
-    ended = interrupted(started(short_list, out, steps), checkpoint.exists, signal.SIGKILL)
-    assert ended == (-signal.SIGKILL, "", "")
-    done = torch.load(checkpoint, weights_only=True)["done"]
-    assert 0 < done < steps and not (out / "results.json").exists()
-
-    written = checkpoint.stat().st_mtime_ns
-    status, printed, message = interrupted(
-        started(short_list, out, steps), lambda: checkpoint.stat().st_mtime_ns != written, signal.SIGINT
-    )
-    assert (status, printed) == (130, "")
-    assert message.strip() == "interrupted; the same command resumes from the last checkpoint"
-    assert done < torch.load(checkpoint, weights_only=True)["done"] < steps
-    assert not (out / "results.json").exists()
-
-    resumed = started(short_list, out, steps)
-    for process in (resumed, whole):
-        printed, message = process.communicate(timeout=300)
-        assert (process.returncode, message) == (0, "")
-        assert len(printed.splitlines()) == 2
+    for process in (started(0, *arguments), whole):
+        status, printed, message = ended(process)
+        assert (status, message, len(printed.splitlines())) == (0, "", 2)
     for name in ("history", "model-0"):
         a, b = (load_file(folder / f"{name}.safetensors") for folder in (out, tmp_path / "whole"))
         assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
