@@ -22,7 +22,7 @@ import torch.nn.functional as F
 
 from common import __main__ as command_line
 from common.evaluate import RESULTS, spread, stored_results
-from common.experiments import Run, data, load_model, publish, settings
+from common.experiments import Run, data, differences, load_model, publish
 from common.files import read_json, write_json
 from common.models import PRETRAINED, WINNERS, predictions
 from common.provenance import ROOT
@@ -52,12 +52,8 @@ def planned(key: str, seed: int, plan: dict, options) -> list[str]:
 def check(key: str, seed: int, plan: dict, options) -> None:
     """ValueError where a finished run is not the one that the plan describes now, or is none."""
     asked = command_line._parser().parse_args(planned(key, seed, plan, options))
-    what, every = command_line._run_of(asked), asked.evaluate_every
-    expected = settings(what, data(what, torch.device("cpu")))
-    results, steps = read_json(asked.out / "results.json"), what.config.steps
-    changed = sorted(name for name in expected if results.get(name) != expected[name])
-    looked = [*range(every, steps, every), steps] if every else []
-    changed += [] if results.get("curve", {}).get("steps", []) == looked else ["curve"]
+    what, results = command_line._run_of(asked), read_json(asked.out / "results.json")
+    changed = differences(results, what, data(what, torch.device("cpu")), asked.evaluate_every)
     if changed:
         raise ValueError(
             f"{asked.out} holds a run that differs from the plan in {', '.join(changed)}; move it away, "

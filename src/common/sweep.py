@@ -33,10 +33,10 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from . import experiments
-from .experiments import Run
+from .experiments import Impossible, Run
 from .files import check_folder, read_json, write_json
 from .models import RECIPES
-from .train import Config, plain_steps, seeded
+from .train import Config
 
 STUDY = "sweep"
 WORTH_COMPILING = 20_000  # steps of a trial, below which the plain loop is done before the compiler
@@ -274,15 +274,7 @@ class Sweep:
 
 def check_data(sweep: Sweep) -> None:
     """ValueError for a bad list or a teacher that does not fit it: before a folder is claimed."""
-    on = experiments.data(sweep.run, torch.device("cpu"))
-    expected = experiments.settings(sweep.run, on)
-    for folder in sweep.run.teachers:
-        report = read_json(folder / "results.json")
-        for key in ("names", "vocabulary"):
-            if report.get(key) != expected[key]:
-                raise ValueError(
-                    f"{folder}: expected a teacher with the {key} {expected[key]}, got {report.get(key)}"
-                )
+    experiments.teachers_of(sweep.run, experiments.data(sweep.run, torch.device("cpu")))
 
 
 def check_list(sweep: Sweep, said: dict) -> None:
@@ -299,7 +291,7 @@ def claim(sweep: Sweep, folder: Path) -> None:
     More trials are no other sweep; who calls writes their number, once the folder was found whole.
     """
     check_folder(folder)
-    path, asked = folder / "sweep.json", _as_read(sweep.to_json())
+    path, asked = folder / "sweep.json", experiments._plain(sweep.to_json())
     if not path.exists():
         if lies := _remains(folder):
             raise ValueError(
@@ -344,22 +336,9 @@ def published(sweep: Sweep, folder: Path) -> tuple[list[dict], list[dict]]:
     if not path.exists():
         return [], []
     before = read_json(path)
-    before = before if isinstance(before, dict) else {}
-    _same(
-        _as_read(_public(sweep)),
-        before.get("sweep"),
-        f"{path} holds the trials of another sweep, which differs",
-    )
+    asked = experiments._plain(_public(sweep))
+    _same(asked, before.get("sweep"), f"{path} holds the trials of another sweep, which differs")
     return before["trials"], before.get("failed", [])
-
-
-def _as_read(value: dict) -> dict:
-    """As it will be read from a file: lists for tuples."""
-    return json.loads(json.dumps(value))
-
-
-class Impossible(ValueError):
-    """What the parameters of one trial make impossible, and of no other."""
 
 
 def perform(sweep: Sweep, params: dict, folder: Path, report: Callable[[int, float], None]) -> dict:
@@ -375,42 +354,20 @@ def perform(sweep: Sweep, params: dict, folder: Path, report: Callable[[int, flo
     on = experiments.data(what, place)
     if (folder / "results.json").exists():  # its process ended between this and telling so
         results = read_json(folder / "results.json")
-        _check_results(results, what, on, sweep.every, folder)
+        changed = experiments.differences(results, what, on, sweep.every)
+        changed += [] if set(results.get("mean", ())) == {"val"} else ["mean"]
+        if changed:
+            raise ValueError(
+                f"{folder} holds another run, which differs in {', '.join(changed)}; move it away, or choose "
+                "another --out"
+            )
         for step, values in zip(results["curve"]["steps"], results["curve"]["val"], strict=True):
             report(step, sum(values) / len(values))
         return results
-    _check_possible(what, on, place)
     return experiments.run(
         what, folder, place=sweep.device, compile=sweep.compile, workers=0,
         every=sweep.every, report=report, splits=("val",), checkpoint_every=sweep.every,
     )  # fmt: skip
-
-
-def _check_results(results: dict, what: Run, on, every: int, folder: Path) -> None:
-    asked = experiments.settings(what, on)
-    changed = sorted(key for key in asked if results.get(key) != asked[key])
-    looked = [*range(every, what.config.steps, every), what.config.steps]
-    changed += [] if results.get("curve", {}).get("steps") == looked else ["curve"]
-    changed += [] if set(results.get("mean", ())) == {"val"} else ["mean"]
-    if changed:
-        raise ValueError(
-            f"{folder} holds another run, which differs in {', '.join(changed)}; move it away, or choose "
-            "another --out"
-        )
-
-
-def _check_possible(what: Run, on, place: torch.device) -> None:
-    """`Impossible` where a model of this run cannot be built, or takes no step of its training."""
-    try:
-        if bool(what.teachers) != (what.config.distill > 0):
-            raise ValueError(
-                f"expected a teacher where distill is above 0, got distill {what.config.distill}"
-            )
-        build = lambda generator: what.build(len(on.vocabulary), generator).to(place)  # noqa: E731
-        (model,), (generator,) = seeded(build, what.seeds[:1])
-        plain_steps(model, *on.splits["train"], generator, what.config, 0, 1)
-    except BUILDING as error:
-        raise Impossible(_first_line(error)) from None
 
 
 def decoded(params: dict) -> dict:

@@ -21,12 +21,12 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from .experiments import Impossible
 from .files import write_json
 from .sweep import (
     ATTEMPTS,
     REDUCTION,
     Choices,
-    Impossible,
     Sweep,
     check_any,
     check_data,
