@@ -730,7 +730,7 @@ SAMPLE = ["sample", "--run", "RUN"]
         ([*TRAIN, "--betas", "0.9", "nan"], "--betas: expected a finite number, got 'nan'"),
         ([*TRAIN, "--drop-factor", "-1"], "no negative .*drop_factor"),
         ([*TRAIN, "--evaluate-every", "-5"], "--evaluate-every: expected a whole number of at least 0"),
-        ([*TRAIN, "--alphabet", ""], "--alphabet: expected at least one character"),
+        ([*TRAIN, "--alphabet", ""], "expected an alphabet of at least one character, got none"),
         ([*TRAIN, "--out", ""], "--out: expected a path"),
         ([*TRAIN, "--device", "abacus"], "device 'abacus' cannot be used"),
         ([*TRAIN, "--device", "meta"], "device 'meta' cannot be used"),
@@ -749,11 +749,11 @@ SAMPLE = ["sample", "--run", "RUN"]
         (["sample", "--run", "NAMES"], "short.txt"),
         ([*SAMPLE, "--prefix", "Em"], "'E' of 'Em'"),
         ([*SAMPLE, "--prefix", "em."], "prefix without '.'"),
-        ([*SAMPLE, "--temperature", "0"], "temperature above 0"),
+        ([*SAMPLE, "--temperature", "0"], "a temperature from 1e-45 to 1e.30, got 0"),
         ([*SAMPLE, "--temperature", "nan"], "--temperature: expected a finite number, got 'nan'"),
         ([*SAMPLE, "--temperature", "inf"], "--temperature: expected a finite number, got 'inf'"),
-        ([*SAMPLE, "--temperature", "1e-320"], "a temperature from 1e-30 to 1e.30"),
-        ([*SAMPLE, "--temperature", "1e300", "--length", "3"], "a temperature from 1e-30 to 1e.30"),
+        ([*SAMPLE, "--temperature", "1e-320"], "a temperature from 1e-45 to 1e.30"),
+        ([*SAMPLE, "--temperature", "1e300", "--length", "3"], "a temperature from 1e-45 to 1e.30"),
         ([*SAMPLE, "-n", "1" + "0" * 12], "a count of at most 1,000,000"),
         ([*SAMPLE, "--names", "NAMES"], "give --new as well"),
         ([*SAMPLE, "-n", "0"], "count of at least 1, got 0"),
@@ -765,8 +765,8 @@ SAMPLE = ["sample", "--run", "RUN"]
         ([*SAMPLE, "--length", "6-3"], "shortest first, got 6 to 3"),
         ([*SAMPLE, "--pattern", "a?", "--alphabet", "b"], "no name of .* meets Alphabet.*Pattern"),
         ([*SAMPLE, "--pattern", "a?", "--prefix", "b"], "begins with 'b' meets Pattern"),
-        ([*SAMPLE, "--new"], "is not the list of this run .short.txt.; name it with --names"),
-        ([*SAMPLE, "--new", "--names", "BAD"], "bad.txt is not the list of this run"),
+        ([*SAMPLE, "--new"], "is not the list of the run .short.txt.; name it with --names"),
+        ([*SAMPLE, "--new", "--names", "BAD"], "bad.txt is not the list of the run"),
         ([*SAMPLE, "--exact"], "expected a constraint, got None"),
         ([*SAMPLE, "--model-seed", "7"], "model-7.safetensors: no such file"),
         ([*SAMPLE, "--seed", "9" * 30], "--seed: expected a whole number .* below 2..64"),
@@ -894,7 +894,7 @@ def test_runs_on_different_lists_are_not_collected(house, finished, capsys):
     line = refused(capsys, *collect, house / "unfinished")
     assert "results.json: no such file" in line
     line = refused(capsys, *collect, finished)
-    assert f"{path} is not the list of these runs (short.txt)" in line
+    assert f"{path} is not the list of the run (short.txt)" in line
     collect[4] = house / "nowhere.txt"
     assert "nowhere.txt" in refused(capsys, *collect, house / "mlp")
     assert not (house / "data").exists()
@@ -1166,7 +1166,7 @@ def test_a_reader_that_goes_away_is_told_nothing(finished, capsys, monkeypatch):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--max-length", "0"], "--max-length: expected 1 to 10,000, got 0"),
+        (["--max-length", "0"], "a max_length of 1 to 10,000, got 0"),
         (["--max-length", "5", "--prefix", "emmalina"], "prefix of fewer than max_length = 5 .* got 8"),
         (["--max-length", "5", "--length", "6-8"], "at most 5 characters meets Length"),
         (["--length", "99999999999"], "expected at most 10,000 characters, got 99999999999"),
