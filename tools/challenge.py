@@ -39,7 +39,7 @@ def folders(key: str, plan: dict, options) -> list[Path]:
 
 def planned(key: str, seed: int, plan: dict, options) -> list[str]:
     """The arguments of a run, as the plan has them now."""
-    entry, folder = plan[key], RUNS / options.list / key / str(seed)
+    entry, folder = plan[key], folders(key, plan, options)[seed]
     arguments = ["train", *entry["arguments"], "--seeds", "1", "--first-seed", str(seed), "--no-test"]
     arguments += ["--out", str(folder)]
     arguments += ["--names", str(options.names)] if options.names else []
@@ -66,7 +66,7 @@ def train(key: str, seed: int, plan: dict, options) -> None:
     if "teachers" in plan[key]:
         for number in range(plan[plan[key]["teachers"]]["seeds"]):
             check(plan[key]["teachers"], number, plan, options)
-    if (RUNS / options.list / key / str(seed) / "results.json").exists():
+    if (folders(key, plan, options)[seed] / "results.json").exists():
         check(key, seed, plan, options)
         return
     arguments = planned(key, seed, plan, options)

@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(command)
     command.add_argument(
         "--evaluate-every", type=_whole, default=0, metavar="STEPS",
-        help="look at the validation loss so often, for its curve (default: at the end only)",
+        help="between two looks at the validation loss, for its curve (default: at the end only)",
     )  # fmt: skip
     command.add_argument("--no-test", action="store_true", help="leave the test split closed")
     command.add_argument(
@@ -146,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--max-length", type=int, metavar="N",
         help="where a name that has not ended is cut (default: 40, or 40 beyond a longer --prefix, --length "
-        "or --pattern; no more than the places of a transformer)",
+        "or --pattern; no more than a transformer has places for)",
     )  # fmt: skip
     command.add_argument("--pattern", help='"?" for any character, "*" for any number of them, as in "a???n"')
     command.add_argument("--new", action="store_true", help="no name of the training list")
@@ -176,7 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     command.add_argument(
         "--evaluate-every", type=_whole, default=0, metavar="STEPS",
-        help="look at the validation loss so often (default: a tenth of the steps)",
+        help="between two looks at the validation loss (default: a tenth of the steps)",
     )  # fmt: skip
     command.add_argument("--engine", choices=("optuna", "ray"), default="optuna")
     command.add_argument(

@@ -34,7 +34,7 @@ from .layers import Dropout, evaluating, every_layer
 from .models import RECIPES, count_parameters, predictions
 from .optim import assigned, beside
 from .provenance import commit, machine
-from .train import Config, Diverged, Watch, plain_steps, seeded, train
+from .train import Config, Diverged, Watch, first_line, plain_steps, seeded, train
 from .vocabulary import Vocabulary
 
 SPLITS = ("train", "val", "test")
@@ -76,12 +76,11 @@ class Run:
                 raise ValueError(f"expected seeds from 0 to 2**64 - 1, got {seed!r}")
         if len(set(seeds)) < len(seeds):
             raise ValueError(f"expected seeds that differ, got {list(seeds)}")
-        path = Path(self.names or names_module.path_in_use())
         sizes = RECIPES[self.model].checked(dict(self.sizes))
-        for name, value in (("names", path), ("sizes", tuple(sorted(sizes.items())))):
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "names", Path(self.names or names_module.path_in_use()))
+        object.__setattr__(self, "sizes", tuple(sorted(sizes.items())))
         object.__setattr__(self, "seeds", seeds)
-        object.__setattr__(self, "teachers", tuple(Path(folder) for folder in self.teachers))
+        object.__setattr__(self, "teachers", tuple(map(Path, self.teachers)))
 
     def to_json(self) -> dict:
         """What `from_json` reads: the list by its path, and null for the shipped one, wherever that is."""
@@ -391,8 +390,8 @@ def _check_fit(what: Run, on: Data, model) -> None:
         with torch.no_grad():
             predictions(model, x[rows], y[rows])
     except (ValueError, RuntimeError, MemoryError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "no memory"
-        raise ValueError(f"batch_size {what.config.batch_size} cannot be trained: {reason}") from None
+        cannot = f"batch_size {what.config.batch_size} cannot be trained"
+        raise ValueError(f"{cannot}: {first_line(error)}") from None
 
 
 CLAIM = {"model", "seeds", "training", "names", "vocabulary"}  # what the settings of any run hold

@@ -216,7 +216,7 @@ class BatchNorm1d(Layer):
         return tuple(range(x.ndim - 1))
 
     def _track(self, mean, var):
-        # assigned, not changed in place: the stacked training of common.train relies on it
+        # assigned, not changed in place: the graph of common.stacked relies on it
         self.running_mean = (1 - self.momentum) * self.running_mean + self.momentum * mean
         self.running_var = (1 - self.momentum) * self.running_var + self.momentum * var
 

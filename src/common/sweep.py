@@ -36,7 +36,7 @@ from . import experiments
 from .experiments import Impossible, Run
 from .files import check_folder, read_json, write_json
 from .models import RECIPES
-from .train import Config
+from .train import Config, first_line
 
 STUDY = "sweep"
 WORTH_COMPILING = 20_000  # steps of a trial, below which the plain loop is done before the compiler
@@ -146,12 +146,8 @@ def _check_end(name, end, parsed, base: Run) -> None:
             base.changed(**decoded(others), **{name: end}).build(27)
             return
         except BUILDING as error:
-            mistake = mistake or f"{name} = {end}: {_first_line(error)}"
+            mistake = mistake or f"{name} = {end}: {first_line(error)}"
     raise ValueError(mistake)
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _default(name, base: Run):
@@ -256,8 +252,8 @@ class Sweep:
             object.__setattr__(self, "every", max(1, self.run.config.steps // 10))
         if not 1 <= self.every <= self.run.config.steps:
             raise ValueError(
-                "expected to look at the validation loss every so many of the steps, "
-                f"1 to {self.run.config.steps} steps, got {self.every}"
+                f"expected 1 to {self.run.config.steps} steps between two looks at the validation loss, "
+                f"got {self.every}"
             )
 
     def to_json(self) -> dict:
@@ -346,14 +342,12 @@ def perform(sweep: Sweep, params: dict, folder: Path, report: Callable[[int, flo
 
     `Impossible` where these parameters make no run; ValueError where the folder holds another one.
     """
-    place = torch.device(sweep.device)
     try:
         what = sweep.run.changed(**decoded(params))
     except BUILDING as error:
-        raise Impossible(_first_line(error)) from None
-    on = experiments.data(what, place)
+        raise Impossible(first_line(error)) from None
     if (folder / "results.json").exists():  # its process ended between this and telling so
-        results = read_json(folder / "results.json")
+        results, on = read_json(folder / "results.json"), experiments.data(what, torch.device(sweep.device))
         changed = experiments.differences(results, what, on, sweep.every)
         changed += [] if set(results.get("mean", ())) == {"val"} else ["mean"]
         if changed:
@@ -498,7 +492,7 @@ def opened(folder: Path):
         try:
             storage = optuna.storages.RDBStorage("sqlite:///study.db", engine_kwargs=own)
         except RuntimeError as error:
-            raise ValueError(f"{path}: {_first_line(error)}") from None
+            raise ValueError(f"{path}: {first_line(error)}") from None
     try:
         with alone(folder):
             study = optuna.create_study(study_name=STUDY, storage=storage, load_if_exists=True)
@@ -673,11 +667,11 @@ def _try(study, trial: optuna.Trial, sweep: Sweep, folder: Path) -> str:
         raise
     except (Impossible, RuntimeError) as error:  # the latter where memory does not suffice
         with alone(folder):
-            trial.set_user_attr("failed", _first_line(error))
+            trial.set_user_attr("failed", first_line(error))
             study.tell(trial, state=TrialState.FAIL)
             found = records(study)
             publish(folder, sweep, found, failures(study))
-        return line(number, f"failed: {_first_line(error)}", trial.params, found)
+        return line(number, f"failed: {first_line(error)}", trial.params, found)
     except ValueError:
         with alone(folder):
             study.tell(trial, state=TrialState.FAIL)

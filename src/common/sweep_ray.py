@@ -41,7 +41,7 @@ from .sweep import (
     published,
     read_space,
 )
-from .train import adopt
+from .train import adopt, first_line
 
 os.environ |= {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
@@ -131,21 +131,19 @@ def _connect(address, processes) -> None:
     options = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         own = {"num_cpus": processes or 1, "object_store_memory": MEMORY, "include_dashboard": False}
-        for attempt in range(
-            ATTEMPTS
-        ):  # its parts wait 15 seconds for each other; a busy machine takes longer
+        # its parts wait 15 seconds for each other; a busy machine takes longer
+        for attempt in range(ATTEMPTS):
             try:
                 ray.init("local", **own, **options)
                 return
             except Exception as error:
                 ray.shutdown()
                 if attempt == ATTEMPTS - 1:
-                    reason = str(error).strip().splitlines()[0]
-                    raise ValueError(f"Ray does not start on this machine: {reason}") from None
+                    raise ValueError(f"Ray does not start on this machine: {first_line(error)}") from None
     try:
         ray.init(address, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ValueError(f"no Ray cluster at {address}: {str(error).strip().splitlines()[0]}") from None
+        raise ValueError(f"no Ray cluster at {address}: {first_line(error)}") from None
 
 
 def _tuner(sweep, folder, missing, at_once, recorder):
@@ -241,14 +239,13 @@ def _trial(config: dict, said: dict) -> None:
                     start = adopt(Path(before) / "checkpoint.pt", own / "checkpoint.pt", wanted)
             results = perform(sweep, params, own, report)
         except (Impossible, RuntimeError) as error:  # the latter where memory does not suffice
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            give_up({"failed": reason[0]})
+            give_up({"failed": first_line(error)})
             return
         except (ValueError, OSError) as error:
-            # a loss that is no number is no mistake
-            give_up({}) if burst else tune.report(
-                {"val": BURST, "step": start, "over": 1, "mistake": str(error)}
-            )
+            if burst:  # a loss that is no number is no mistake
+                give_up({})
+            else:
+                tune.report({"val": BURST, "step": start, "over": 1, "mistake": str(error)})
             return
     about = {"runs": results["runs"], "provenance": results["provenance"]}
     about["seconds"] = round(time.perf_counter() - began, 1)
