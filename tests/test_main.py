@@ -445,7 +445,7 @@ def test_a_config_of_something_else_is_left_alone(short_list, tmp_path, capsys):
 # divergence
 
 
-BURSTING = ["--lr", 1e30, "--seeds", 2, "--schedule", "constant"]
+DIVERGING = ["--lr", 1e30, "--seeds", 2, "--schedule", "constant"]
 
 
 def test_a_run_that_diverges_stops_says_so_and_leaves_no_results(short_list, tmp_path, capsys, monkeypatch):
@@ -457,7 +457,7 @@ def test_a_run_that_diverges_stops_says_so_and_leaves_no_results(short_list, tmp
     out = tmp_path / "run"
     lines = []
     for _ in range(2):
-        assert train(short_list, out, *BURSTING) == 2
+        assert train(short_list, out, *DIVERGING) == 2
         printed = capsys.readouterr()
         lines.append(printed.err.splitlines()[-1])  # a bar may stand above it
         assert printed.out == "" and lines[-1].startswith("error: ")

@@ -251,7 +251,7 @@ def test_hopeless_trials_are_stopped_early(names, tmp_path, scheduler):
     assert best(found)["params"]["lr"] == 0.3
 
 
-def test_a_trial_that_bursts_counts_as_pruned(names, tmp_path):
+def test_a_trial_that_diverges_counts_as_pruned(names, tmp_path):
     said = []
     space = {"lr": {"choices": [1e30, 0.1]}}
     found = search(small(names, 6, 20, space, scheduler="none", sampler="random"), tmp_path, say=said.append)

@@ -341,14 +341,14 @@ def run(
         }
         if watch:
             results["curve"] = {"steps": watch.steps, "val": watch.values}
-        burst = [
+        diverged = [
             i
             for i, (one, model) in enumerate(zip(runs, models, strict=True))
             if not all(math.isfinite(one[name]) for name in splits) or not _finite(model.tensors())
         ]
-        if burst and report is None:
-            raise Diverged(what.config.steps, burst, what.seeds)
-        if burst:
+        if diverged and report is None:
+            raise Diverged(what.config.steps, diverged, what.seeds)
+        if diverged:
             return results  # who was told decides; in the folder it would look finished
         for seed, model in zip(what.seeds, models, strict=True):
             _save(folder / f"model-{seed}.safetensors", model.tensors())

@@ -69,7 +69,7 @@ class Layer:
 
     def fits(self, name: str, tensor: torch.Tensor) -> bool:
         """Whether a tensor may stand under that name."""
-        return tensor.shape == getattr(self, name).shape
+        return tensor.shape == self.tensors()[name].shape
 
     def train(self, mode=True):
         """Switch to training mode, or to evaluation mode; returns the layer."""

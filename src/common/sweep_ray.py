@@ -63,7 +63,7 @@ except ImportError as error:
     ) from None
 
 MEMORY = 100 << 20  # bytes of Ray's object store; a trial sends numbers, and loads the names itself
-BURST = 1e6  # what a loss that is no number counts as: Ray's schedulers compare
+DIVERGED = 1e6  # what a loss that is no number counts as: Ray's schedulers compare
 FIXED = {"steps", "optimizer", "momentum", "average", "distill"}  # what a checkpoint cannot change
 
 
@@ -205,15 +205,15 @@ def _trial(config: dict, said: dict) -> None:
     params = {name: value for name, value in config.items() if name != "number"}
     population, start = sweep.scheduler == "pbt", 0
     with tempfile.TemporaryDirectory() as place:
-        own, steps, burst = Path(place), sweep.run.config.steps, False
+        own, steps, diverged = Path(place), sweep.run.config.steps, False
 
         def report(step, value):
-            nonlocal burst
-            burst = not math.isfinite(value)
-            if step <= start or (step == steps and not burst):
+            nonlocal diverged
+            diverged = not math.isfinite(value)
+            if step <= start or (step == steps and not diverged):
                 return  # told before, or told below with the rest
-            over = burst and not population
-            value = value if math.isfinite(value) else BURST
+            over = diverged and not population
+            value = value if math.isfinite(value) else DIVERGED
             said = {"val": value, "step": step, "over": int(over)}
             if not population:
                 tune.report(said)
@@ -228,7 +228,7 @@ def _trial(config: dict, said: dict) -> None:
             for step in [*range(sweep.every, steps, sweep.every), steps] if population else [steps]:
                 if step > start:
                     last = {"over": 1, **why} if step == steps else {"over": 0}
-                    tune.report({"val": BURST, "step": step, **last})
+                    tune.report({"val": DIVERGED, "step": step, **last})
 
         try:
             check_list(sweep, said)
@@ -242,16 +242,16 @@ def _trial(config: dict, said: dict) -> None:
             give_up({"failed": first_line(error)})
             return
         except (ValueError, OSError) as error:
-            if burst:  # a loss that is no number is no mistake
+            if diverged:  # a loss that is no number is no mistake
                 give_up({})
             else:
-                tune.report({"val": BURST, "step": start, "over": 1, "mistake": str(error)})
+                tune.report({"val": DIVERGED, "step": start, "over": 1, "mistake": str(error)})
             return
     about = {"runs": results["runs"], "provenance": results["provenance"]}
     about["seconds"] = round(time.perf_counter() - began, 1)
     value = results["mean"]["val"]
     tune.report({
-        "val": value if math.isfinite(value) else BURST, "step": steps, "over": 1,
+        "val": value if math.isfinite(value) else DIVERGED, "step": steps, "over": 1,
         "about": about,
     })  # fmt: skip
 
@@ -278,7 +278,7 @@ class Recorder(tune.Callback):
             )
             return
         step, value = result["step"], result["val"]
-        self.curves.setdefault(number, {})[step] = None if value == BURST else value
+        self.curves.setdefault(number, {})[step] = None if value == DIVERGED else value
         changes = self.schedules.setdefault(number, [])
         if not changes or changes[-1][1] != params:
             changes.append([step, params])
