@@ -755,7 +755,6 @@ SAMPLE = ["sample", "--run", "RUN"]
         ([*SAMPLE, "--temperature", "1e-320"], "a temperature from 1e-45 to 1e.30"),
         ([*SAMPLE, "--temperature", "1e300", "--length", "3"], "a temperature from 1e-45 to 1e.30"),
         ([*SAMPLE, "-n", "1" + "0" * 12], "a count of at most 1,000,000"),
-        ([*SAMPLE, "--names", "NAMES"], "give --new as well"),
         ([*SAMPLE, "-n", "0"], "count of at least 1, got 0"),
         ([*SAMPLE, "--top-k", "0"], "top_k of at least 1"),
         ([*SAMPLE, "--top-p", "1.5"], "top_p above 0 and up to 1"),
@@ -769,7 +768,6 @@ SAMPLE = ["sample", "--run", "RUN"]
         ([*SAMPLE, "--new", "--names", "BAD"], "bad.txt is not the list of the run"),
         ([*SAMPLE, "--exact"], "expected a constraint, got None"),
         ([*SAMPLE, "--model-seed", "7"], "model-7.safetensors: no such file"),
-        ([*SAMPLE, "--seed", "9" * 30], "--seed: expected a whole number .* below 2..64"),
         (["bench", "--seeds", "0"], "seeds and rounds of at least 1 .*, got 0"),
         (["bench", "--seconds", "inf"], "--seconds: expected a finite number"),
         (["bench", "--json", "FOLDER"], "--json: expected a file that can be written"),
@@ -1178,7 +1176,6 @@ def test_a_reader_that_goes_away_is_told_nothing(finished, capsys, monkeypatch):
         (["--new", "--names", "nowhere.txt"], "nowhere.txt: no such file in "),
         (["--new", "--names", "FOLDER"], "is a folder"),
         (["--seed", "9" * 30], r"--seed: expected a whole number of at least 0 and below 2\*\*64, got '9+"),
-        (["--temperature", "inf"], "--temperature: expected a finite number, got 'inf'"),
     ],
     ids=str,
 )
