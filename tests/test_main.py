@@ -989,6 +989,10 @@ DAMAGE = {
         lambda runs: changed(runs / "mlp", lambda report: report.update(model="wavenet")),
         "mlp: expected a run of one of .*, got 'wavenet'",
     ),
+    "a model of other sizes": (
+        lambda runs: changed(runs / "mlp", lambda report: report.update(sizes={"n_embd": 4})),
+        "mlp: expected the sizes of the lecture, got {'n_embd': 4}",
+    ),
     "a model is missing": (
         lambda runs: shutil.rmtree(runs / "scaled"),
         "expected one run of each of the five models; missing: scaled",

@@ -603,6 +603,8 @@ def _collect(folders, path, name) -> dict:
             raise ValueError(f"{folder}: expected a run of one of {list(MODELS)}, got {key!r}")
         if key in models:
             raise ValueError(f"{folder}: a second run of {key}; expected one")
+        if report.get("sizes"):  # `pretrained` builds the recipe's
+            raise ValueError(f"{folder}: expected the sizes of the lecture, got {report['sizes']}")
         for run in report["runs"]:
             lacking = [split for split in SPLITS if split not in run]
             if lacking:
