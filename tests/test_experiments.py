@@ -217,7 +217,7 @@ def test_a_table_shows_what_runs_differ_in(names, finished, tmp_path):
         compare([tmp_path / "nowhere"])
 
 
-def test_the_range_test_raises_the_rate_until_the_loss_bursts(names):
+def test_the_range_test_raises_the_rate_until_the_loss_diverges(names):
     what = small(names)
     on = experiments.data(what, torch.device("cpu"))
     g = torch.Generator().manual_seed(0)

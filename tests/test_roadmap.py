@@ -38,7 +38,7 @@ def test_stops_show_the_stored_losses(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "RESULTS", tmp_path)
     own = [place for place in roadmap.places(STOPS) if place.own and place.lecture]
     shown = [f"{3.01 - n / 10:.3f} ± 0.014" for n in range(5)]  # 0.02 / √2
-    assert [place.measured for place in own] == shown
+    assert [place.says for place in own] == shown
     assert [place.loss for place in own] == pytest.approx([3.01, 2.91, 2.81, 2.71, 2.61])
     assert [place.lecture for place in own] == [2.105, 2.027, 2.029, 2.022, 1.993]
     assert own[4].change == "The size: 400 parameters instead of 300."
@@ -62,7 +62,7 @@ def test_every_stop_says_a_loss_and_the_same_model_only_where_it_is_the_same(roa
 
 def test_the_last_stop_is_the_small_winner_of_the_challenge(road):
     runs = stored_results("challenge")["shipped"]["small"]["runs"]
-    assert road[-1].own and road[-1].says == road[-1].measured == str(spread(run["val"] for run in runs))
+    assert road[-1].own and road[-1].says == str(spread(run["val"] for run in runs))
     assert road[-1].lecture is None and road[-1].loss < road[-2].loss
     assert f"a mean over {len(runs)} seeds" in roadmap.page()
 
@@ -109,7 +109,7 @@ def test_every_stop_is_a_link_that_its_words_name(drawing, road):
     links = list(drawing.iter("a"))
     assert [link.get("href") for link in links] == [f"{place.page}.html" for place in road]
     for link, place in zip(links, road, strict=True):
-        loss = place.says if place.lecture is None else f"{place.measured} ◆ {place.lecture:.3f}"
+        loss = place.says if place.lecture is None else f"{place.says} ◆ {place.lecture:.3f}"
         name = " ".join("".join(link.itertext()).split())
         assert name == f"{place.number} {place.title} {place.change} {loss}"
 

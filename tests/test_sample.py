@@ -190,9 +190,9 @@ def test_names_are_40_characters_at_most():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"temperature": 0}, "temperature above 0, got 0"),
-        ({"temperature": -1.0}, "temperature above 0, got -1"),
-        ({"temperature": float("nan")}, "temperature above 0, got nan"),
+        ({"temperature": 0}, "temperature from 1e-45 to 1e.30, got 0"),
+        ({"temperature": -1.0}, "temperature from 1e-45 to 1e.30, got -1"),
+        ({"temperature": float("nan")}, "temperature from 1e-45 to 1e.30, got nan"),
         ({"count": 0}, "count of at least 1, got 0"),
         ({"count": -3}, "count of at least 1, got -3"),
         ({"prefix": "éa"}, "'é' of 'éa'"),
@@ -204,8 +204,8 @@ def test_names_are_40_characters_at_most():
         ({"prefix": "emma", "max_length": 3}, "prefix of fewer than max_length = 3 characters, got 4"),
         ({"max_length": 0}, "max_length of 1 to 10,000, got 0"),
         ({"max_length": 10**11, "constraint": Length(10**10)}, "max_length of 1 to 10,000, got 1000"),
-        ({"temperature": float("inf")}, "finite temperature above 0, got inf"),
-        ({"temperature": float("inf"), "constraint": Length(3)}, "finite temperature above 0, got inf"),
+        ({"temperature": float("inf")}, "temperature from 1e-45 to 1e.30, got inf"),
+        ({"temperature": float("inf"), "constraint": Length(3)}, "temperature from 1e-45 to 1e.30, got inf"),
     ],
     ids=lambda value: str(value)[:60],
 )

@@ -12,11 +12,11 @@ from common.evaluate import mean_loss
 from common.experiments import Run, data, load_model, run, taught
 from common.field import NameDropout
 from common.layers import BatchNorm1d, Dropout, Embedding, Flatten, Layer, Sequential, every_layer
-from common.models import BatchOnlyBatchNorm1d, dilated, flat, hierarchical, wavenet
+from common.models import BatchOnlyBatchNorm1d, dilated, flat, hierarchical
 from common.names import IGNORED, examples, sequences
 from common.sample import log_probabilities
 from common.stacked import Stacked
-from common.train import Config, _identity, plain_steps
+from common.train import Config, _identity
 from common.vocabulary import Vocabulary
 
 
@@ -93,21 +93,6 @@ def test_the_stacked_step_refuses_contexts_that_the_plain_one_refuses(wrong, opt
 def test_a_configuration_hands_all_its_settings_to_the_optimiser(name, expected):
     config = Config(optimizer=name, momentum=0.75, betas=(0.5, 0.625), weight_decay=0.25)
     assert config.optimiser() == expected
-
-
-# what training leaves behind
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_a_trained_model_needs_no_gradients_and_keeps_no_generator(optimizer):
-    g = generator()
-    model = wavenet(9, n_channels=4, n_skip=4, dilations=(1, 2), dropout=0.25, generator=g)
-    x, y, _ = sequences(["ab", "cd", "efg"], Vocabulary("abcdefgh"))
-    plain_steps(model, x, y, g, Config(steps=2, batch_size=2, optimizer=optimizer), 0, 2)
-    dropouts = [layer for layer in every_layer(model) if isinstance(layer, Dropout)]
-    assert dropouts and all(layer.generator is None for layer in dropouts)
-    assert not any(t.requires_grad for t in model.tensors().values())
-    assert not model(x).requires_grad
 
 
 # where dropout stands in a network, and what it draws from

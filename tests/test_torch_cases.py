@@ -40,10 +40,10 @@ TWINS = {
 OF_ONE_VALUE = "more than 1 value per channel in training mode"
 REFUSED = {  # (layer, case, training) -> what the sentence says; None stands for both modes
     ("BatchNorm1d", "affine_simple_average", None): "momentum in [0, 1], got None",
-    ("BatchNorm1d", "not_affine", None): "affine and track_running_stats, got False and True",
-    ("BatchNorm1d", "3d_input_not_affine", None): "affine and track_running_stats, got False and True",
-    ("BatchNorm1d", "zero_batch", None): "affine and track_running_stats, got False and True",
-    ("BatchNorm1d", "not_tracking_stats", None): "affine and track_running_stats, got True and False",
+    ("BatchNorm1d", "not_affine", None): "only num_features, eps, momentum, got False",
+    ("BatchNorm1d", "3d_input_not_affine", None): "only num_features, eps, momentum, got False",
+    ("BatchNorm1d", "zero_batch", None): "only num_features, eps, momentum, got False",
+    ("BatchNorm1d", "not_tracking_stats", None): "only num_features, eps, momentum, got True, False",
     ("BatchNorm1d", "affine_not_bias", None): "got bias=False",
     ("Conv1d", "padding", None): "got padding='same'",
     ("Conv1d", "no_batch_dim", None): "expected (B, T, 4), got a tensor of shape (3, 4)",

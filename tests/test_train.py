@@ -135,8 +135,9 @@ def test_training_leaves_evaluation_mode_and_no_gradients():
 def test_plain_steps_leave_neither_gradients_nor_a_generator_behind():
     (x, y), ((model,), (generator,)) = whole_names(dropout=0.2)
     plain_steps(model, x, y, generator, Config(steps=2, batch_size=4), 0, 2)
-    assert not any(t.requires_grad for t in model.tensors().values())
-    assert all(layer.generator is None for layer in every_layer(model) if isinstance(layer, Dropout))
+    assert not any(t.requires_grad for t in model.tensors().values()) and not model(x).requires_grad
+    dropouts = [layer for layer in every_layer(model) if isinstance(layer, Dropout)]
+    assert dropouts and all(layer.generator is None for layer in dropouts)
 
 
 @pytest.mark.parametrize("model", ["mlp", "hierarchical-bug"])

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 
 from common import __main__ as command_line
 from common.evaluate import RESULTS, spread, stored_results
-from common.experiments import Run, data, load_model, publish, settings
+from common.experiments import Run, data, differences, load_model, publish
 from common.files import read_json, write_json
 from common.models import PRETRAINED, WINNERS, predictions
 from common.provenance import ROOT
@@ -39,7 +39,7 @@ def folders(key: str, plan: dict, options) -> list[Path]:
 
 def planned(key: str, seed: int, plan: dict, options) -> list[str]:
     """The arguments of a run, as the plan has them now."""
-    entry, folder = plan[key], RUNS / options.list / key / str(seed)
+    entry, folder = plan[key], folders(key, plan, options)[seed]
     arguments = ["train", *entry["arguments"], "--seeds", "1", "--first-seed", str(seed), "--no-test"]
     arguments += ["--out", str(folder)]
     arguments += ["--names", str(options.names)] if options.names else []
@@ -52,12 +52,8 @@ def planned(key: str, seed: int, plan: dict, options) -> list[str]:
 def check(key: str, seed: int, plan: dict, options) -> None:
     """ValueError where a finished run is not the one that the plan describes now, or is none."""
     asked = command_line._parser().parse_args(planned(key, seed, plan, options))
-    what, every = command_line._run_of(asked), asked.evaluate_every
-    expected = settings(what, data(what, torch.device("cpu")))
-    results, steps = read_json(asked.out / "results.json"), what.config.steps
-    changed = sorted(name for name in expected if results.get(name) != expected[name])
-    looked = [*range(every, steps, every), steps] if every else []
-    changed += [] if results.get("curve", {}).get("steps", []) == looked else ["curve"]
+    what, results = command_line._run_of(asked), read_json(asked.out / "results.json")
+    changed = differences(results, what, data(what, torch.device("cpu")), asked.evaluate_every)
     if changed:
         raise ValueError(
             f"{asked.out} holds a run that differs from the plan in {', '.join(changed)}; move it away, "
@@ -70,7 +66,7 @@ def train(key: str, seed: int, plan: dict, options) -> None:
     if "teachers" in plan[key]:
         for number in range(plan[plan[key]["teachers"]]["seeds"]):
             check(plan[key]["teachers"], number, plan, options)
-    if (RUNS / options.list / key / str(seed) / "results.json").exists():
+    if (folders(key, plan, options)[seed] / "results.json").exists():
         check(key, seed, plan, options)
         return
     arguments = planned(key, seed, plan, options)

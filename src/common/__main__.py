@@ -44,7 +44,6 @@ CURVE_POINTS = 200
 CLOSED_PIPE = 141  # the exit status that a shell reports of one
 MOST_SEEDS = 10_000  # models that are trained side by side
 MOST_NAMES = 1_000_000  # that are drawn side by side
-TEMPERATURES = (1e-30, 1e30)  # by which float32 can divide
 CUT = 40  # characters of a drawn name, where nothing longer is asked for
 BLOCKS = "blocks"
 
@@ -128,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(command)
     command.add_argument(
         "--evaluate-every", type=_whole, default=0, metavar="STEPS",
-        help="look at the validation loss so often, for its curve (default: at the end only)",
+        help="between two looks at the validation loss, for its curve (default: at the end only)",
     )  # fmt: skip
     command.add_argument("--no-test", action="store_true", help="leave the test split closed")
     command.add_argument(
@@ -147,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--max-length", type=int, metavar="N",
         help="where a name that has not ended is cut (default: 40, or 40 beyond a longer --prefix, --length "
-        "or --pattern; no more than the places of a transformer)",
+        "or --pattern; no more than a transformer has places for)",
     )  # fmt: skip
     command.add_argument("--pattern", help='"?" for any character, "*" for any number of them, as in "a???n"')
     command.add_argument("--new", action="store_true", help="no name of the training list")
@@ -177,7 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     command.add_argument(
         "--evaluate-every", type=_whole, default=0, metavar="STEPS",
-        help="look at the validation loss so often (default: a tenth of the steps)",
+        help="between two looks at the validation loss (default: a tenth of the steps)",
     )  # fmt: skip
     command.add_argument("--engine", choices=("optuna", "ray"), default="optuna")
     command.add_argument(
@@ -236,7 +235,10 @@ def _add_run(command) -> None:
     command.add_argument(
         "--names", type=_path, help="a list of your own, one name a line (default: the shipped list)"
     )
-    command.add_argument("--alphabet", help='characters that a name may contain, or "any" (default: a to z)')
+    command.add_argument(
+        "--alphabet", default=ascii_lowercase,
+        help='characters that a name may contain, or "any" (default: a to z)',
+    )  # fmt: skip
     command.add_argument("--distinct", action="store_true", help="use each name once")
     for field in fields(Config):
         _add_field(command, field)
@@ -283,17 +285,17 @@ def _number(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected a finite number, got {text!r}")
 
 
-def _whole(text: str, below: float = math.inf) -> int:
+def _whole(text: str, bits: int = 63) -> int:
     """A whole number of a command line, of at least 0."""
     with contextlib.suppress(ValueError):
-        if 0 <= (value := int(text)) < below:
+        if 0 <= (value := int(text)) < 2**bits:
             return value
-    most = "" if below == math.inf else f" and below 2**{below.bit_length() - 1}"
-    raise argparse.ArgumentTypeError(f"expected a whole number of at least 0{most}, got {text!r}")
+    raise argparse.ArgumentTypeError(
+        f"expected a whole number of at least 0 and below 2**{bits}, got {text!r}"
+    )
 
 
-def _seed(text: str) -> int:
-    return _whole(text, 2**64)  # what torch's generators take
+_seed = partial(_whole, bits=64)  # what torch's generators take
 
 
 def _path(text: str) -> Path:
@@ -326,14 +328,11 @@ def _bench(options) -> None:
         with contextlib.suppress(OSError):  # no reason to end a measurement
             print(text, file=sys.stderr, flush=True)
 
-    try:
-        report = bench.bench(models, place, options.seconds, options.rounds, seeds, progress)
-        _keep(options, report)  # before the rest is measured, too
-        if options.growth:
-            report["growth"] = bench.growth(place, options.seconds / 2, options.rounds, progress)
-            _keep(options, report)
-    except RuntimeError as error:
-        raise ValueError(error) from None
+    report = bench.bench(models, place, options.seconds, options.rounds, seeds, progress)
+    _keep(options, report)  # before the rest is measured, too
+    if options.growth:
+        report["growth"] = bench.growth(place, options.seconds / 2, options.rounds, progress)
+        _keep(options, report)
     options.say(bench.table(report))
 
 
@@ -352,8 +351,6 @@ def _run_of(options) -> Run:
     if not 1 <= options.seeds <= MOST_SEEDS:
         expected = "at least 1 seed" if options.seeds < 1 else f"at most {MOST_SEEDS:,} seeds"
         raise ValueError(f"expected {expected}, got {options.seeds}")
-    if options.alphabet == "":
-        raise ValueError("--alphabet: expected at least one character, or any, got none")
     sizes = dict(options.set)
     for name, value in options.set:
         if json.dumps(sizes[name]) != json.dumps(value):
@@ -364,7 +361,7 @@ def _run_of(options) -> Run:
         sizes,
         range(options.first_seed, options.first_seed + options.seeds),
         options.names,
-        None if options.alphabet == "any" else options.alphabet or ascii_lowercase,
+        None if options.alphabet == "any" else options.alphabet,
         options.distinct,
         tuple(options.teacher),
     )
@@ -440,11 +437,6 @@ def _sample(options) -> None:
     recipe, vocabulary = RECIPES[settings["model"]], Vocabulary(settings["vocabulary"])
     if options.count > MOST_NAMES:
         raise ValueError(f"expected a count of at most {MOST_NAMES:,}, got {options.count}")
-    lowest, highest = TEMPERATURES
-    if 0 < options.temperature < lowest or options.temperature > highest:
-        raise ValueError(
-            f"expected a temperature from {lowest:g} to {highest:g}, got {options.temperature:g}"
-        )
     if options.names and not options.new:
         raise ValueError("--names is the list that --new keeps away from; give --new as well")
     prefix = names_module.spelled(options.prefix, settings["vocabulary"])
@@ -467,10 +459,7 @@ def _sample(options) -> None:
 
 def _max_length(options, model) -> int:
     """Where a name is cut. As asked, or else with room for all that the other options ask for."""
-    most = longest_name(model)
     if options.max_length is not None:
-        if not 1 <= options.max_length <= LONGEST:
-            raise ValueError(f"--max-length: expected 1 to {LONGEST:,}, got {options.max_length}")
         return options.max_length
     shortest, longest = _lengths(options.length) if options.length is not None else (0, 0)
     pattern = (options.pattern or "").replace("*", "")
@@ -479,7 +468,7 @@ def _max_length(options, model) -> int:
         raise ValueError(
             f"expected at most {LONGEST:,} characters, got {asked}; name the room with --max-length"
         )
-    room = CUT if asked < CUT else asked + CUT
+    room, most = CUT if asked < CUT else asked + CUT, longest_name(model)
     # A drawn name may fill every place; an exact draw looks at one character more, to see whether it ends.
     return room if most is None else min(room, max(1, most + (not options.exact)))
 
@@ -511,9 +500,7 @@ def _constraint(options, settings):
         asked.append(constraints.Pattern(pattern))
     if options.new:
         path = options.names or names_module.path_in_use()
-        asked.append(constraints.NotIn(_training_names(path, settings)))
-    elif options.names:
-        raise ValueError("--names says which list --new is about; give --new as well")
+        asked.append(constraints.NotIn(names_module.split(_listed(path, settings)).train))
     return constraints.All(*asked) if asked else None
 
 
@@ -524,13 +511,13 @@ def _check_known(option, text, known) -> None:
         raise ValueError(f"{option}: the run knows no {unknown[0]!r}, only {known!r}")
 
 
-def _training_names(path, settings) -> list[str]:
-    """The names that a run was trained on. ValueError where the list is another one."""
-    listed = settings["names"]
+def _listed(path, report) -> list[str]:
+    """The names of a list as a run takes them. ValueError where the list is another one."""
+    listed = report["names"]
     if _digest(path) != listed["sha256"]:
-        raise ValueError(f"{path} is not the list of this run ({listed['file']}); name it with --names")
-    names = names_module.load(path, settings["vocabulary"])
-    return names_module.split(names_module.distinct(names) if listed["distinct_only"] else names).train
+        raise ValueError(f"{path} is not the list of the run ({listed['file']}); name it with --names")
+    names = names_module.load(path, report["vocabulary"])
+    return names_module.distinct(names) if listed["distinct_only"] else names
 
 
 def _digest(path) -> str:
@@ -556,11 +543,11 @@ def _results(options) -> None:
     pages = {
         path: text for path, text in _pages(collected).items() if path.read_text(encoding="utf-8") != text
     }
-    for path in pages if options.check else ():
-        raise ValueError(f"{path.name}: its table is out of date; run `python -m common results`")
+    if options.check and pages:
+        raise ValueError(f"{min(pages).name}: its table is out of date; run `python -m common results`")
     replace_files(made | {path: text.encode() for path, text in pages.items()})
     for path in pages:
-        print(f"refreshed {path.name}")
+        options.say(f"refreshed {path.name}")
 
 
 def _collected(folders, name, path) -> dict[Path, bytes]:
@@ -583,14 +570,7 @@ def _reports(folders, path):
     """The reports of runs on one list, what they share, and that list. ValueError where they differ."""
     reports = [_report(folder) for folder in folders]
     shared = {key: reports[0][key] for key in ("names", "training", "vocabulary")}
-    path = path or names_module.SHIPPED
-    if _digest(path) != shared["names"]["sha256"]:
-        raise ValueError(
-            f"{path} is not the list of these runs ({shared['names']['file']}); name it with --names"
-        )
-    names = names_module.load(path, shared["vocabulary"])
-    if shared["names"]["distinct_only"]:
-        names = names_module.distinct(names)
+    names = _listed(path or names_module.SHIPPED, shared)
     for folder, report in zip(folders, reports, strict=True):
         for key, value in shared.items():
             if report[key] != value:
@@ -623,6 +603,8 @@ def _collect(folders, path, name) -> dict:
             raise ValueError(f"{folder}: expected a run of one of {list(MODELS)}, got {key!r}")
         if key in models:
             raise ValueError(f"{folder}: a second run of {key}; expected one")
+        if report.get("sizes"):  # `pretrained` builds the recipe's
+            raise ValueError(f"{folder}: expected the sizes of the lecture, got {report['sizes']}")
         for run in report["runs"]:
             lacking = [split for split in SPLITS if split not in run]
             if lacking:

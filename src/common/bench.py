@@ -15,15 +15,15 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from datetime import date
 
 import torch
 
 from . import names as names_module
 from .evaluate import markdown_table
+from .experiments import provenance
 from .files import read_json
 from .models import MODELS, count_parameters, hierarchical
-from .provenance import ROOT, commit, machine
+from .provenance import ROOT
 from .stacked import GROUP, Stacked, StackedLoop, WorkerDied, ending, shares
 from .train import Config, device, plain_steps, seeded
 from .vocabulary import Vocabulary
@@ -254,7 +254,7 @@ def bench(models: Sequence[str], place: str, seconds: float, rounds: int, seeds:
     """Measure the named models; returns a report that `table` prints."""
     cores, cpu = torch.get_num_threads(), place == "cpu"
     workers = len(shares(seeds, cores)) if cpu else 0
-    report = provenance(place) | {
+    report = provenance(torch.device(place)) | {
         "cores": cores,
         "seeds": seeds,
         "seconds": seconds,
@@ -319,17 +319,6 @@ def growth(place: str, seconds: float, rounds: int, progress=print) -> dict:
             for kind in ("plain", "fast")
         }
     return report
-
-
-def provenance(place: str) -> dict:
-    """Where and when a figure was measured."""
-    return {
-        "date": date.today().isoformat(),
-        "commit": commit(),
-        "machine": machine(torch.device(place)),
-        "torch": torch.__version__.split("+")[0],
-        "device": place,
-    }
 
 
 def stored(place: str = "cpu") -> dict:

@@ -34,7 +34,7 @@ from .layers import Dropout, evaluating, every_layer
 from .models import RECIPES, count_parameters, predictions
 from .optim import assigned, beside
 from .provenance import commit, machine
-from .train import Config, Diverged, Watch, plain_steps, seeded, train
+from .train import Config, Diverged, Watch, first_line, plain_steps, seeded, train
 from .vocabulary import Vocabulary
 
 SPLITS = ("train", "val", "test")
@@ -76,12 +76,11 @@ class Run:
                 raise ValueError(f"expected seeds from 0 to 2**64 - 1, got {seed!r}")
         if len(set(seeds)) < len(seeds):
             raise ValueError(f"expected seeds that differ, got {list(seeds)}")
-        path = Path(self.names or names_module.path_in_use())
         sizes = RECIPES[self.model].checked(dict(self.sizes))
-        for name, value in (("names", path), ("sizes", tuple(sorted(sizes.items())))):
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "names", Path(self.names or names_module.path_in_use()))
+        object.__setattr__(self, "sizes", tuple(sorted(sizes.items())))
         object.__setattr__(self, "seeds", seeds)
-        object.__setattr__(self, "teachers", tuple(Path(folder) for folder in self.teachers))
+        object.__setattr__(self, "teachers", tuple(map(Path, self.teachers)))
 
     def to_json(self) -> dict:
         """What `from_json` reads: the list by its path, and null for the shipped one, wherever that is."""
@@ -165,6 +164,10 @@ def _data(path, digest, alphabet, distinct, block_size, place) -> Data:
     return Data(splits, vocabulary, len(names), digest, max(names, key=len))
 
 
+class Impossible(ValueError):
+    """A run that cannot be trained, as is found out before it claims its folder."""
+
+
 def settings(what: Run, on: Data) -> dict:
     """What a folder's ``config.json`` holds."""
     counted = {name: int((y != names_module.IGNORED).sum()) for name, (_, y) in on.splits.items()}
@@ -180,6 +183,14 @@ def settings(what: Run, on: Data) -> dict:
         "vocabulary": "".join(on.vocabulary.characters[1:]),
         **({"teachers": _teachers(what)} if what.teachers else {}),
     }  # fmt: skip
+
+
+def differences(results: dict, what: Run, on: Data, every: int) -> list[str]:
+    """In which settings finished results are those of another run, or of other looks: every so many steps."""
+    asked, steps = settings(what, on), what.config.steps
+    looked = [*range(every, steps, every), steps] if every else []
+    same_looks = results.get("curve", {}).get("steps", []) == looked
+    return sorted(key for key in asked if results.get(key) != asked[key]) + ["curve"] * (not same_looks)
 
 
 def load_model(folder: Path, seed: int):
@@ -229,23 +240,32 @@ def _teachers(what: Run) -> list[dict]:
     ]
 
 
+def teachers_of(what: Run, on: Data) -> list[dict]:
+    """The results of a run's teachers.
+
+    ValueError for one that was trained on another list, or reads its names in another form.
+    """
+    expected, reports = settings(what, on), []
+    for folder in what.teachers:
+        reports.append(read_json(folder / "results.json"))
+        for key in ("names", "vocabulary"):
+            if reports[-1].get(key) != expected[key]:
+                raise ValueError(
+                    f"{folder}: expected a teacher with the {key} {expected[key]}, got {reports[-1].get(key)}"
+                )
+    return reports
+
+
 def taught(what: Run, on: Data) -> torch.Tensor | None:
     """The teachers' probabilities for every target of the training split, the mean over all their models.
 
-    ValueError for a teacher that was trained on another list, or reads its names in another form.
+    ValueError for a teacher that does not fit; see `teachers_of`.
     """
     if not what.teachers:
         return None
     x, y = on.splits["train"]
     soft, count = torch.zeros((*y.shape, len(on.vocabulary)), device=y.device), 0
-    for folder in what.teachers:
-        report = read_json(folder / "results.json")
-        expected = settings(what, on)
-        for key in ("names", "vocabulary"):
-            if report.get(key) != expected[key]:
-                raise ValueError(
-                    f"{folder}: expected a teacher with the {key} {expected[key]}, got {report.get(key)}"
-                )
+    for folder, report in zip(what.teachers, teachers_of(what, on), strict=True):
         for seed in report["seeds"]:
             model = load_model(folder, seed).to(y.device)
             with evaluating(model):
@@ -279,17 +299,20 @@ def run(
     splits: what the trained models are measured on. A search leaves the test split out.
     compile, workers: as in `train.train`.
 
-    ValueError where the folder holds another run, OSError with the file's name where a disk is full. A
-    run that cannot be trained is refused before it claims the folder. Nothing is said before all is
-    written. A run that diverged leaves no results: the same command finds so again.
+    ValueError where the folder holds another run, OSError with the file's name where a disk is full.
+    Impossible, a ValueError, for a run that cannot be trained, before it claims the folder. Nothing is said
+    before all is written. A run that diverged leaves no results: the same command finds so again.
     """
     folder, place = Path(folder), torch.device(place)
     on = data(what, place)
     asked = settings(what, on)
     _refuse_other(folder, asked)
     build = lambda generator: what.build(len(on.vocabulary), generator).to(place)  # noqa: E731
-    models, generators = seeded(build, what.seeds)
-    _check_fit(what, on, models[0])
+    try:
+        models, generators = seeded(build, what.seeds)
+        _check_fit(what, on, models[0])
+    except ValueError as error:
+        raise Impossible(error) from None
     soft, watch = taught(what, on), None
     if every:
         tell = lambda step, values: report(step, statistics.fmean(values)) if report else None  # noqa: E731
@@ -318,14 +341,14 @@ def run(
         }
         if watch:
             results["curve"] = {"steps": watch.steps, "val": watch.values}
-        burst = [
+        diverged = [
             i
             for i, (one, model) in enumerate(zip(runs, models, strict=True))
             if not all(math.isfinite(one[name]) for name in splits) or not _finite(model.tensors())
         ]
-        if burst and report is None:
-            raise Diverged(what.config.steps, burst, what.seeds)
-        if burst:
+        if diverged and report is None:
+            raise Diverged(what.config.steps, diverged, what.seeds)
+        if diverged:
             return results  # who was told decides; in the folder it would look finished
         for seed, model in zip(what.seeds, models, strict=True):
             _save(folder / f"model-{seed}.safetensors", model.tensors())
@@ -367,8 +390,8 @@ def _check_fit(what: Run, on: Data, model) -> None:
         with torch.no_grad():
             predictions(model, x[rows], y[rows])
     except (ValueError, RuntimeError, MemoryError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "no memory"
-        raise ValueError(f"batch_size {what.config.batch_size} cannot be trained: {reason}") from None
+        cannot = f"batch_size {what.config.batch_size} cannot be trained"
+        raise ValueError(f"{cannot}: {first_line(error)}") from None
 
 
 CLAIM = {"model", "seeds", "training", "names", "vocabulary"}  # what the settings of any run hold

@@ -38,9 +38,6 @@ class Borrowed(Layer):
             own[name].data = tensor.detach()
         return self
 
-    def fits(self, name, tensor):
-        return tensor.shape == self.tensors()[name].shape
-
     def __repr__(self):
         return f"Borrowed({self.module!r})"
 

@@ -33,10 +33,11 @@ class Layer:
         """ValueError for arguments that a layer does not have, such as those of torch.nn's alone."""
         own = cls.__init__ is not object.__init__
         known = dict(list(inspect.signature(cls.__init__).parameters.items())[1:]) if own else {}
-        others = [f"{name}={value!r}" for name, value in options.items() if name not in known]
-        others += [] if known else map(repr, arguments)
-        passed_on = any(parameter.kind == parameter.VAR_KEYWORD for parameter in known.values())
-        if others and not passed_on:
+        kinds = [parameter.kind for parameter in known.values()]
+        others = list(map(repr, arguments[kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD) :]))
+        others += [f"{name}={value!r}" for name, value in options.items() if name not in known]
+        passes_on = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} & set(kinds)
+        if others and not passes_on:
             wanted = f"only {', '.join(known)}" if known else "no arguments"
             raise ValueError(f"{cls.__name__}: expected {wanted}, got {', '.join(others)}")
         return super().__new__(cls)
@@ -68,7 +69,7 @@ class Layer:
 
     def fits(self, name: str, tensor: torch.Tensor) -> bool:
         """Whether a tensor may stand under that name."""
-        return tensor.shape == getattr(self, name).shape
+        return tensor.shape == self.tensors()[name].shape
 
     def train(self, mode=True):
         """Switch to training mode, or to evaluation mode; returns the layer."""
@@ -176,23 +177,18 @@ class BatchNorm1d(Layer):
 
     Training mode uses the batch's mean and its biased variance, and moves the running statistics
     towards them (the variance in its unbiased form), as torch.nn does. Evaluation mode uses the
-    running statistics. ValueError in training mode for a single value a channel, and for what torch.nn
-    takes besides: no scale and shift (affine), no running statistics, or their plain average
-    (a momentum of None).
+    running statistics. ValueError in training mode for a single value a channel, and for a momentum of
+    None, with which torch.nn takes a plain average.
     mask: (B, T), False at places that only pad: they are left out of the statistics (chapter 7).
     """
 
     takes = ("mask",)
 
-    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True):
+    def __init__(self, num_features, eps=1e-5, momentum=0.1):
         if not eps > 0:
             raise ValueError(f"expected eps above 0, got {eps}")
         if momentum is None or not 0 <= momentum <= 1:
             raise ValueError(f"expected momentum in [0, 1], got {momentum}")
-        if not affine or not track_running_stats:
-            raise ValueError(
-                f"expected True for affine and track_running_stats, got {affine} and {track_running_stats}"
-            )
         self.eps, self.momentum = eps, momentum
         self.weight, self.bias = torch.ones(num_features), torch.zeros(num_features)
         self.running_mean, self.running_var = torch.zeros(num_features), torch.ones(num_features)
@@ -220,7 +216,7 @@ class BatchNorm1d(Layer):
         return tuple(range(x.ndim - 1))
 
     def _track(self, mean, var):
-        # assigned, not changed in place: the stacked training of common.train relies on it
+        # assigned, not changed in place: the graph of common.stacked relies on it
         self.running_mean = (1 - self.momentum) * self.running_mean + self.momentum * mean
         self.running_var = (1 - self.momentum) * self.running_var + self.momentum * var
 

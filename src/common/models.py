@@ -248,7 +248,7 @@ def _size(value, parameter: inspect.Parameter):
 
     if isinstance(default, bool):
         kind = "true or false"
-        if isinstance(value, bool) or str(value).lower() in WORDS:
+        if str(value).lower() in WORDS:
             return WORDS[str(value).lower()]
     elif isinstance(default, int):
         kind = f"a whole number of at least {least}" + ", or a list of them" * several

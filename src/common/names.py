@@ -43,9 +43,9 @@ def load(path: str | Path | None = None, alphabet: str | None = ascii_lowercase)
         letters with their combining marks and variation selectors, zero-width joiners inside a name,
         digits, plain spaces, hyphens, apostrophes and other visible signs. It does not accept the end
         token ".", NOT_OF_NAMES, a "#" in front or a number after every name (the file is a table, a
-        page or has comments),
-        other spaces (they look like the plain one, and the same name would be two), or invisible
-        characters such as soft hyphens and marks of direction (they are not part of the spelling).
+        page or has comments), other spaces (they look like the plain one, and the same name would be
+        two), or invisible characters such as soft hyphens and marks of direction (they are not part of
+        the spelling).
 
     A byte-order mark and CRLF line ends are accepted. Letters with accents come back composed
     (Unicode's NFC) where the alphabet allows, since "é" can be stored as one character or as two,

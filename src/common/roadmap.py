@@ -88,7 +88,6 @@ class Place(NamedTuple):
     page: str
     change: str
     loss: float
-    measured: str
     lecture: float | None
     own: bool
     says: str
@@ -106,7 +105,7 @@ def places(stops, stored: dict | None = None) -> list[Place]:
             if stop.model not in models:
                 raise ValueError(f"{stop.page}: no stored results of {stop.model!r}")
             runs, before = models[stop.model]["runs"], size
-            at, size = spread(run["val"] for run in runs), runs[0]["parameters"]
+            at, size = _measured(runs), runs[0]["parameters"]
             change = stop.change.format(parameters=size, before=before)
         elif stop.winner:
             at = _measured(_winner(stop))
@@ -121,9 +120,7 @@ def places(stops, stored: dict | None = None) -> list[Place]:
             used = _measured(models[stop.uses]["runs"])
             says = f"{used.mean:.3f}, chapter {_first(stops, stop.uses)}'s model"
         lecture = LECTURE[stop.model][1] if stop.model else None
-        found.append(
-            Place(number, _title(stop.page), stop.page, change, at.mean, str(at), lecture, own, says)
-        )
+        found.append(Place(number, _title(stop.page), stop.page, change, at.mean, lecture, own, says))
     return found
 
 

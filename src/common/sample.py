@@ -10,6 +10,7 @@ from .layers import evaluating
 from .vocabulary import Vocabulary
 
 ENUMERATED = 50_000  # exact=True scores every name where there are no more of them than this
+TEMPERATURES = (1e-45, 1e30)  # by which float32 can divide
 LONGEST = 10_000  # characters of a name at most
 AT_ONCE = 8_192  # names that the model is asked about in one call; more would need too much memory
 DRAWN = 100_000  # and otherwise draws so many names at most in search of those that meet the constraint
@@ -130,8 +131,9 @@ def log_probabilities(
 
 
 def _check(temperature, top_k, top_p) -> None:
-    if not 0 < temperature < math.inf:
-        raise ValueError(f"expected a finite temperature above 0, got {temperature}")
+    lowest, highest = TEMPERATURES
+    if not lowest <= temperature <= highest:
+        raise ValueError(f"expected a temperature from {lowest:g} to {highest:g}, got {temperature}")
     if top_k is not None and top_k < 1:
         raise ValueError(f"expected a top_k of at least 1, got {top_k}")
     if top_p is not None and not 0 < top_p <= 1:

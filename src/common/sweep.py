@@ -33,10 +33,10 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from . import experiments
-from .experiments import Run
+from .experiments import Impossible, Run
 from .files import check_folder, read_json, write_json
 from .models import RECIPES
-from .train import Config, plain_steps, seeded
+from .train import Config, first_line
 
 STUDY = "sweep"
 WORTH_COMPILING = 20_000  # steps of a trial, below which the plain loop is done before the compiler
@@ -146,12 +146,8 @@ def _check_end(name, end, parsed, base: Run) -> None:
             base.changed(**decoded(others), **{name: end}).build(27)
             return
         except BUILDING as error:
-            mistake = mistake or f"{name} = {end}: {_first_line(error)}"
+            mistake = mistake or f"{name} = {end}: {first_line(error)}"
     raise ValueError(mistake)
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _default(name, base: Run):
@@ -256,8 +252,8 @@ class Sweep:
             object.__setattr__(self, "every", max(1, self.run.config.steps // 10))
         if not 1 <= self.every <= self.run.config.steps:
             raise ValueError(
-                "expected to look at the validation loss every so many of the steps, "
-                f"1 to {self.run.config.steps} steps, got {self.every}"
+                f"expected 1 to {self.run.config.steps} steps between two looks at the validation loss, "
+                f"got {self.every}"
             )
 
     def to_json(self) -> dict:
@@ -274,15 +270,7 @@ class Sweep:
 
 def check_data(sweep: Sweep) -> None:
     """ValueError for a bad list or a teacher that does not fit it: before a folder is claimed."""
-    on = experiments.data(sweep.run, torch.device("cpu"))
-    expected = experiments.settings(sweep.run, on)
-    for folder in sweep.run.teachers:
-        report = read_json(folder / "results.json")
-        for key in ("names", "vocabulary"):
-            if report.get(key) != expected[key]:
-                raise ValueError(
-                    f"{folder}: expected a teacher with the {key} {expected[key]}, got {report.get(key)}"
-                )
+    experiments.teachers_of(sweep.run, experiments.data(sweep.run, torch.device("cpu")))
 
 
 def check_list(sweep: Sweep, said: dict) -> None:
@@ -299,7 +287,7 @@ def claim(sweep: Sweep, folder: Path) -> None:
     More trials are no other sweep; who calls writes their number, once the folder was found whole.
     """
     check_folder(folder)
-    path, asked = folder / "sweep.json", _as_read(sweep.to_json())
+    path, asked = folder / "sweep.json", experiments._plain(sweep.to_json())
     if not path.exists():
         if lies := _remains(folder):
             raise ValueError(
@@ -344,22 +332,9 @@ def published(sweep: Sweep, folder: Path) -> tuple[list[dict], list[dict]]:
     if not path.exists():
         return [], []
     before = read_json(path)
-    before = before if isinstance(before, dict) else {}
-    _same(
-        _as_read(_public(sweep)),
-        before.get("sweep"),
-        f"{path} holds the trials of another sweep, which differs",
-    )
+    asked = experiments._plain(_public(sweep))
+    _same(asked, before.get("sweep"), f"{path} holds the trials of another sweep, which differs")
     return before["trials"], before.get("failed", [])
-
-
-def _as_read(value: dict) -> dict:
-    """As it will be read from a file: lists for tuples."""
-    return json.loads(json.dumps(value))
-
-
-class Impossible(ValueError):
-    """What the parameters of one trial make impossible, and of no other."""
 
 
 def perform(sweep: Sweep, params: dict, folder: Path, report: Callable[[int, float], None]) -> dict:
@@ -367,50 +342,26 @@ def perform(sweep: Sweep, params: dict, folder: Path, report: Callable[[int, flo
 
     `Impossible` where these parameters make no run; ValueError where the folder holds another one.
     """
-    place = torch.device(sweep.device)
     try:
         what = sweep.run.changed(**decoded(params))
     except BUILDING as error:
-        raise Impossible(_first_line(error)) from None
-    on = experiments.data(what, place)
+        raise Impossible(first_line(error)) from None
     if (folder / "results.json").exists():  # its process ended between this and telling so
-        results = read_json(folder / "results.json")
-        _check_results(results, what, on, sweep.every, folder)
+        results, on = read_json(folder / "results.json"), experiments.data(what, torch.device(sweep.device))
+        changed = experiments.differences(results, what, on, sweep.every)
+        changed += [] if set(results.get("mean", ())) == {"val"} else ["mean"]
+        if changed:
+            raise ValueError(
+                f"{folder} holds another run, which differs in {', '.join(changed)}; move it away, or choose "
+                "another --out"
+            )
         for step, values in zip(results["curve"]["steps"], results["curve"]["val"], strict=True):
             report(step, sum(values) / len(values))
         return results
-    _check_possible(what, on, place)
     return experiments.run(
         what, folder, place=sweep.device, compile=sweep.compile, workers=0,
         every=sweep.every, report=report, splits=("val",), checkpoint_every=sweep.every,
     )  # fmt: skip
-
-
-def _check_results(results: dict, what: Run, on, every: int, folder: Path) -> None:
-    asked = experiments.settings(what, on)
-    changed = sorted(key for key in asked if results.get(key) != asked[key])
-    looked = [*range(every, what.config.steps, every), what.config.steps]
-    changed += [] if results.get("curve", {}).get("steps") == looked else ["curve"]
-    changed += [] if set(results.get("mean", ())) == {"val"} else ["mean"]
-    if changed:
-        raise ValueError(
-            f"{folder} holds another run, which differs in {', '.join(changed)}; move it away, or choose "
-            "another --out"
-        )
-
-
-def _check_possible(what: Run, on, place: torch.device) -> None:
-    """`Impossible` where a model of this run cannot be built, or takes no step of its training."""
-    try:
-        if bool(what.teachers) != (what.config.distill > 0):
-            raise ValueError(
-                f"expected a teacher where distill is above 0, got distill {what.config.distill}"
-            )
-        build = lambda generator: what.build(len(on.vocabulary), generator).to(place)  # noqa: E731
-        (model,), (generator,) = seeded(build, what.seeds[:1])
-        plain_steps(model, *on.splits["train"], generator, what.config, 0, 1)
-    except BUILDING as error:
-        raise Impossible(_first_line(error)) from None
 
 
 def decoded(params: dict) -> dict:
@@ -541,7 +492,7 @@ def opened(folder: Path):
         try:
             storage = optuna.storages.RDBStorage("sqlite:///study.db", engine_kwargs=own)
         except RuntimeError as error:
-            raise ValueError(f"{path}: {_first_line(error)}") from None
+            raise ValueError(f"{path}: {first_line(error)}") from None
     try:
         with alone(folder):
             study = optuna.create_study(study_name=STUDY, storage=storage, load_if_exists=True)
@@ -716,11 +667,11 @@ def _try(study, trial: optuna.Trial, sweep: Sweep, folder: Path) -> str:
         raise
     except (Impossible, RuntimeError) as error:  # the latter where memory does not suffice
         with alone(folder):
-            trial.set_user_attr("failed", _first_line(error))
+            trial.set_user_attr("failed", first_line(error))
             study.tell(trial, state=TrialState.FAIL)
             found = records(study)
             publish(folder, sweep, found, failures(study))
-        return line(number, f"failed: {_first_line(error)}", trial.params, found)
+        return line(number, f"failed: {first_line(error)}", trial.params, found)
     except ValueError:
         with alone(folder):
             study.tell(trial, state=TrialState.FAIL)

@@ -21,12 +21,12 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from .experiments import Impossible
 from .files import write_json
 from .sweep import (
     ATTEMPTS,
     REDUCTION,
     Choices,
-    Impossible,
     Sweep,
     check_any,
     check_data,
@@ -41,7 +41,7 @@ from .sweep import (
     published,
     read_space,
 )
-from .train import adopt
+from .train import adopt, first_line
 
 os.environ |= {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
@@ -63,7 +63,7 @@ except ImportError as error:
     ) from None
 
 MEMORY = 100 << 20  # bytes of Ray's object store; a trial sends numbers, and loads the names itself
-BURST = 1e6  # what a loss that is no number counts as: Ray's schedulers compare
+DIVERGED = 1e6  # what a loss that is no number counts as: Ray's schedulers compare
 FIXED = {"steps", "optimizer", "momentum", "average", "distill"}  # what a checkpoint cannot change
 
 
@@ -131,21 +131,19 @@ def _connect(address, processes) -> None:
     options = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         own = {"num_cpus": processes or 1, "object_store_memory": MEMORY, "include_dashboard": False}
-        for attempt in range(
-            ATTEMPTS
-        ):  # its parts wait 15 seconds for each other; a busy machine takes longer
+        # its parts wait 15 seconds for each other; a busy machine takes longer
+        for attempt in range(ATTEMPTS):
             try:
                 ray.init("local", **own, **options)
                 return
             except Exception as error:
                 ray.shutdown()
                 if attempt == ATTEMPTS - 1:
-                    reason = str(error).strip().splitlines()[0]
-                    raise ValueError(f"Ray does not start on this machine: {reason}") from None
+                    raise ValueError(f"Ray does not start on this machine: {first_line(error)}") from None
     try:
         ray.init(address, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ValueError(f"no Ray cluster at {address}: {str(error).strip().splitlines()[0]}") from None
+        raise ValueError(f"no Ray cluster at {address}: {first_line(error)}") from None
 
 
 def _tuner(sweep, folder, missing, at_once, recorder):
@@ -207,15 +205,15 @@ def _trial(config: dict, said: dict) -> None:
     params = {name: value for name, value in config.items() if name != "number"}
     population, start = sweep.scheduler == "pbt", 0
     with tempfile.TemporaryDirectory() as place:
-        own, steps, burst = Path(place), sweep.run.config.steps, False
+        own, steps, diverged = Path(place), sweep.run.config.steps, False
 
         def report(step, value):
-            nonlocal burst
-            burst = not math.isfinite(value)
-            if step <= start or (step == steps and not burst):
+            nonlocal diverged
+            diverged = not math.isfinite(value)
+            if step <= start or (step == steps and not diverged):
                 return  # told before, or told below with the rest
-            over = burst and not population
-            value = value if math.isfinite(value) else BURST
+            over = diverged and not population
+            value = value if math.isfinite(value) else DIVERGED
             said = {"val": value, "step": step, "over": int(over)}
             if not population:
                 tune.report(said)
@@ -230,7 +228,7 @@ def _trial(config: dict, said: dict) -> None:
             for step in [*range(sweep.every, steps, sweep.every), steps] if population else [steps]:
                 if step > start:
                     last = {"over": 1, **why} if step == steps else {"over": 0}
-                    tune.report({"val": BURST, "step": step, **last})
+                    tune.report({"val": DIVERGED, "step": step, **last})
 
         try:
             check_list(sweep, said)
@@ -241,20 +239,19 @@ def _trial(config: dict, said: dict) -> None:
                     start = adopt(Path(before) / "checkpoint.pt", own / "checkpoint.pt", wanted)
             results = perform(sweep, params, own, report)
         except (Impossible, RuntimeError) as error:  # the latter where memory does not suffice
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            give_up({"failed": reason[0]})
+            give_up({"failed": first_line(error)})
             return
         except (ValueError, OSError) as error:
-            # a loss that is no number is no mistake
-            give_up({}) if burst else tune.report(
-                {"val": BURST, "step": start, "over": 1, "mistake": str(error)}
-            )
+            if diverged:  # a loss that is no number is no mistake
+                give_up({})
+            else:
+                tune.report({"val": DIVERGED, "step": start, "over": 1, "mistake": str(error)})
             return
     about = {"runs": results["runs"], "provenance": results["provenance"]}
     about["seconds"] = round(time.perf_counter() - began, 1)
     value = results["mean"]["val"]
     tune.report({
-        "val": value if math.isfinite(value) else BURST, "step": steps, "over": 1,
+        "val": value if math.isfinite(value) else DIVERGED, "step": steps, "over": 1,
         "about": about,
     })  # fmt: skip
 
@@ -281,7 +278,7 @@ class Recorder(tune.Callback):
             )
             return
         step, value = result["step"], result["val"]
-        self.curves.setdefault(number, {})[step] = None if value == BURST else value
+        self.curves.setdefault(number, {})[step] = None if value == DIVERGED else value
         changes = self.schedules.setdefault(number, [])
         if not changes or changes[-1][1] != params:
             changes.append([step, params])

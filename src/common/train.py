@@ -124,8 +124,13 @@ def device(name: str | None = None) -> torch.device:
         chosen = torch.device(name)
         torch.zeros(1, device=chosen).cpu()  # nothing can be read from "meta"
     except (RuntimeError, AssertionError, ImportError) as error:
-        raise ValueError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from None
+        raise ValueError(f"device {name!r} cannot be used here: {first_line(error)}") from None
     return chosen
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in a line; its type where it says nothing."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def seeded(build: Callable[..., Sequential], seeds: Iterable[int]) -> tuple[list, list]:
@@ -399,8 +404,8 @@ def make_loop(models, contexts, targets, generators, configs, compile=True, work
     try:
         return stacked(workers=workers)
     except Exception as error:  # whatever a compiler throws, eager PyTorch computes the same
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        warnings.warn(f"training runs uncompiled, and slower: {reason}", RuntimeWarning, stacklevel=3)
+        slower = f"training runs uncompiled, and slower: {first_line(error)}"
+        warnings.warn(slower, RuntimeWarning, stacklevel=3)
         if len(models) <= WORTH_STACKING and contexts.device.type == "cpu":
             return PlainLoop(models, contexts, targets, generators, configs)
         return stacked(compile=False)
