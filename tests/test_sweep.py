@@ -340,6 +340,16 @@ def test_an_impossible_trial_is_recorded_as_failed_and_the_sweep_goes_on(names, 
     assert (tmp_path / "sweep" / "study.db").stat().st_mtime_ns == again
 
 
+def test_a_trial_too_short_for_the_longest_name_is_recorded_as_failed(tmp_path):
+    path, space = tmp_path / "long.txt", {"model.length": {"choices": [40, 60]}}
+    path.write_text("\n".join([*NAMES[:50], "ab" * 25]) + "\n", encoding="utf-8")
+    wanted = Sweep(Run("transformer", Config(steps=2), names=path), space, 6, sampler="random", seed=1)
+    found = search(wanted, tmp_path / "sweep", say=quiet)
+    failed = load(tmp_path / "sweep")["failed"]
+    assert found and failed and len(found) + len(failed) == 6
+    assert all(record["params"] == {"model.length": 40} and record["reason"] for record in failed)
+
+
 def test_a_sweep_in_which_every_trial_fails_ends_with_an_error(names, tmp_path):
     wanted = small(names, 3, 8, {"batch_size": {"choices": [1]}})
     for _ in range(2):

@@ -409,6 +409,7 @@ def _check_possible(what: Run, on, place: torch.device) -> None:
         build = lambda generator: what.build(len(on.vocabulary), generator).to(place)  # noqa: E731
         (model,), (generator,) = seeded(build, what.seeds[:1])
         plain_steps(model, *on.splits["train"], generator, what.config, 0, 1)
+        experiments._check_fit(what, on, model)  # the longest name
     except BUILDING as error:
         raise Impossible(_first_line(error)) from None
 

@@ -376,6 +376,7 @@ def _trained(models, configs, states, steps) -> list[Sequential]:
 def _bar(steps, done, progress):
     """Steps a second and time left: shown in a notebook, and elsewhere only on a terminal."""
     quiet = {} if "ipykernel" in sys.modules else {"disable": None}
+    quiet |= {"disable": True} if sys.stderr is None else {}
     return tqdm(total=steps, initial=done, desc=progress, unit="step", leave=False, **quiet)
 
 
