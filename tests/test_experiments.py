@@ -244,3 +244,12 @@ def test_a_watch_looks_at_least_every_step():
     assert train_module.Watch(3, list).due(2) == 3 and train_module.Watch(3, list).due(3) == 6
     with pytest.raises(ValueError, match="every = 0"):
         train_module.Watch(0, list)
+
+
+@pytest.mark.parametrize("size", ["gate", "residual"])
+def test_a_run_whose_false_was_once_taken_as_true_is_not_read_as_another_network(names, tmp_path, size):
+    run(Run("wavenet", Config(steps=2), names=names), tmp_path, compile=False)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sizes": {size: "False"}}))
+    with pytest.raises(ValueError, match=f"config.json: {size} is 'False'.*train again"):
+        experiments.load_model(tmp_path, 0)

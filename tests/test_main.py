@@ -1215,3 +1215,20 @@ def test_a_list_that_is_too_short_is_named(tmp_path, capsys):
 def test_a_file_where_a_folder_is_wanted_is_named(short_list, capsys, out):
     line = refused(capsys, *arguments_of(short_list, out.replace("NAMES", str(short_list)), steps=2))
     assert line.endswith(f"{short_list} is no folder; choose another --out") and "partial" not in line
+
+
+def test_a_training_needs_no_standard_error(short_list, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)  # as Python has it after 2>&-
+    assert train(short_list, tmp_path / "run", steps=4) == 0
+    assert (tmp_path / "run" / "results.json").exists()
+
+
+def test_names_are_drawn_where_nobody_can_read_the_note(short_list, tmp_path, monkeypatch, capsys):
+    train(short_list, tmp_path / "run", steps=4)
+
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    assert run("sample", "--run", tmp_path / "run", "--max-length", 2) == 0

@@ -52,7 +52,7 @@ def test_every_stop_says_a_loss_and_the_same_model_only_where_it_is_the_same(roa
     assert all(re.match(r"\d\.\d{3}\b", place.says) for place in road)
     same = [place.page[8:10] for place in road if "the same model" in place.says]
     assert same == ["02", "07", "09"]
-    fifth = road[4].measured.split()[0]
+    fifth = road[4].says.split()[0]
     assert road[9].says == f"{fifth}, chapter 5's model" and road[9].loss == road[8].loss and not road[9].own
     assert "Chapter 10 works with the model of chapter 5." in roadmap.page()
     blocks = spread(run["val"] for run in stored_results("blocks")["variants"]["all"]["runs"])

@@ -376,3 +376,10 @@ def test_a_teacher_takes_part_in_the_loss(tmp_path):
     for wrong in ({"config": Config(steps=1)}, {"soft": None}, {"soft": soft[:-1]}):
         with pytest.raises(ValueError, match="expected a teacher's probabilities"):
             train([model], x, y, [g], **({"config": config, "soft": soft} | wrong))
+
+
+@pytest.mark.parametrize("name, value", [("lr", -1.0), ("steps", 0), ("average", 2.0), ("clip", -0.5)])
+def test_a_wrong_value_is_said_without_all_the_others(name, value):
+    with pytest.raises(ValueError, match=rf"expected .*\b{name}\b.*, got .*\b{name} = {value}\b") as error:
+        Config(**{name: value})
+    assert "schedule" not in str(error.value)

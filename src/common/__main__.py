@@ -450,11 +450,13 @@ def _sample(options) -> None:
     options.say("\n".join(drawn))
     cut = 0 if constraint else sum(len(name) == longest for name in drawn)
     if cut:
-        print(
-            f"note: {cut} of {len(drawn)} names had not ended after {longest} characters and are cut there; "
-            "see --max-length",
-            file=sys.stderr,
-        )
+        with contextlib.suppress(OSError):  # the names are drawn
+            print(
+                f"note: {cut} of {len(drawn)} names had not ended after {longest} characters and are cut "
+                "there; see --max-length",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def _max_length(options, model) -> int:

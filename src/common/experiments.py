@@ -214,8 +214,14 @@ def load_model(folder: Path, seed: int):
             f"{path}: some weights are NaN or infinite, so its training diverged; train again, with a lower "
             "--lr or with --clip"
         )
-    recipe, V = RECIPES[report["model"]], len(report["vocabulary"]) + 1
-    return recipe.sized(V, report.get("sizes", {})).load(tensors).eval()
+    recipe, V, sizes = RECIPES[report["model"]], len(report["vocabulary"]) + 1, report.get("sizes", {})
+    for name, value in _plain(recipe.checked(sizes)).items():
+        if value != sizes[name]:  # a word, which once was true whatever it said
+            raise ValueError(
+                f"{folder / 'config.json'}: {name} is {sizes[name]!r}, which an earlier version took as "
+                "true; train again, into another folder"
+            )
+    return recipe.sized(V, sizes).load(tensors).eval()
 
 
 def publish(folder: Path, seed: int, path: Path) -> None:

@@ -57,7 +57,8 @@ class Config:
             _check_kind(own.name, getattr(self, own.name), own.default)
         if self.steps < 1 or self.batch_size < 1 or not self.lr > 0 or not 0 <= self.drop_at <= 1:
             raise ValueError(
-                f"expected steps and batch_size of at least 1, lr above 0 and drop_at in [0, 1], got {self}"
+                "expected steps and batch_size of at least 1, lr above 0 and drop_at in [0, 1], "
+                + self._got("steps", "batch_size", "lr", "drop_at")
             )
         for name, known in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS)):
             if getattr(self, name) not in known:
@@ -66,13 +67,19 @@ class Config:
         if len(self.betas) != 2 or not all(0 <= share < 1 for share in shares) or not 0 <= self.distill <= 1:
             raise ValueError(
                 "expected momentum, two betas, label_smoothing and average in [0, 1), and distill in "
-                f"[0, 1], got {self}"
+                "[0, 1], " + self._got("momentum", "betas", "label_smoothing", "average", "distill")
             )
         if min(self.warmup, self.weight_decay, self.clip, self.drop_factor) < 0:
-            raise ValueError(f"expected no negative warmup, weight_decay, clip or drop_factor, got {self}")
+            raise ValueError(
+                "expected no negative warmup, weight_decay, clip or drop_factor, "
+                + self._got("warmup", "weight_decay", "clip", "drop_factor")
+            )
         for own in fields(self):
             if type(own.default) is float and not math.isfinite(getattr(self, own.name)):
                 raise ValueError(f"expected a finite {own.name}, got {getattr(self, own.name)}")
+
+    def _got(self, *names: str) -> str:
+        return "got " + ", ".join(f"{name} = {getattr(self, name)}" for name in names)
 
     def lr_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -381,6 +388,7 @@ def _trained(models, configs, states, steps) -> list[Sequential]:
 def _bar(steps, done, progress):
     """Steps a second and time left: shown in a notebook, and elsewhere only on a terminal."""
     quiet = {} if "ipykernel" in sys.modules else {"disable": None}
+    quiet |= {"disable": True} if sys.stderr is None else {}
     return tqdm(total=steps, initial=done, desc=progress, unit="step", leave=False, **quiet)
 
 
