@@ -1189,6 +1189,13 @@ def test_what_sample_cannot_do_ends_in_one_line(arguments, message, finished, sh
     assert re.search(message, line)
 
 
+def test_any_alphabet_is_any_for_sample_as_for_train(finished, capsys):
+    free = sampled(capsys, finished, "-n", 30)
+    assert sampled(capsys, finished, "-n", 30, "--alphabet", "any") == free
+    assert not set("".join(free)) <= set("any")
+    assert set("".join(sampled(capsys, finished, "-n", 30, "--alphabet", "yna"))) <= set("any")
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe in a folder")
 def test_a_pipe_is_not_waited_for_as_the_list_of_a_run(finished, tmp_path, capsys):
     os.mkfifo(tmp_path / "pipe")

@@ -141,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--temperature", type=_number, default=1.0)
     command.add_argument("--top-k", type=int, metavar="K", help="only the K likeliest characters")
     command.add_argument("--top-p", type=_number, metavar="P", help="only the likeliest with probability P")
-    command.add_argument("--alphabet", metavar="LETTERS", help="only these characters")
+    command.add_argument("--alphabet", metavar="LETTERS", help='only these characters; "any": all')
     command.add_argument("--length", metavar="N", help="how long: 5, 3-6 or 3-")
     command.add_argument(
         "--max-length", type=int, metavar="N",
@@ -487,7 +487,7 @@ def _lengths(text) -> tuple[int, int | None]:
 def _constraint(options, settings):
     """What the options ask of a name, or None."""
     asked, known = [], settings["vocabulary"]
-    if options.alphabet is not None:
+    if options.alphabet not in (None, "any"):  # as in training, the word is not three letters
         alphabet = names_module.spelled(options.alphabet, known)
         names_module.check_alphabet(alphabet)
         _check_known("--alphabet", alphabet, known)
