@@ -11,7 +11,7 @@ from small_runs import NAMES
 from common import experiments
 from common import train as train_module
 from common.evaluate import mean_loss
-from common.experiments import Run, compare, curves, lr_range, run, smoothed, suggested_lr
+from common.experiments import Run, compare, curves, run
 from common.models import wavenet
 from common.train import Config
 
@@ -215,29 +215,6 @@ def test_a_table_shows_what_runs_differ_in(names, finished, tmp_path):
     assert rows[0][4] == 2 and "±" in rows[0][-1] and "±" not in rows[1][-1]
     with pytest.raises(ValueError, match="no such file"):
         compare([tmp_path / "nowhere"])
-
-
-def test_the_range_test_raises_the_rate_until_the_loss_diverges(names):
-    what = small(names)
-    on = experiments.data(what, torch.device("cpu"))
-    g = torch.Generator().manual_seed(0)
-    model = what.build(len(on.vocabulary), g)
-    before = {name: t.clone() for name, t in model.tensors().items()}
-    lrs, losses = lr_range(model, *on.splits["train"], g, low=1e-3, high=1e4, steps=140)
-    assert all(torch.equal(before[name], t) for name, t in model.tensors().items())
-    assert lrs[0] == pytest.approx(1e-3) and len(lrs) == len(losses) < 140
-    factors = [b / a for a, b in zip(lrs, lrs[1:], strict=False)]
-    assert factors == pytest.approx([1e7 ** (1 / 139)] * len(factors))
-    assert 0.01 < suggested_lr(lrs, losses) < 1
-    with pytest.raises(ValueError, match="0 < low < high"):
-        lr_range(model, *on.splits["train"], g, low=1.0, high=0.1)
-
-
-def test_the_running_average_starts_unbiased():
-    assert smoothed([2.0, 2.0, 2.0]) == pytest.approx([2.0] * 3)
-    assert smoothed([1.0, 3.0], share=0.5) == pytest.approx([1.0, (0.5 * 0.5 * 1 + 0.5 * 3) / 0.75])
-    valley = [abs(math.log10(lr)) for lr in (0.01, 0.1, 1.0, 10.0)]
-    assert suggested_lr([0.01, 0.1, 1.0, 10.0], [v * 100 for v in valley]) < 1.0
 
 
 def test_a_watch_looks_at_least_every_step():

@@ -130,11 +130,9 @@ def test_parallel_coordinates(ax):
         plots.parallel(ax, TRIALS[1:2])
 
 
-def test_importances_and_the_range_test(ax):
+def test_importances(ax):
     plots.importances(ax, {"lr": 0.75, "c": 0.25})
     assert [patch.get_width() for patch in ax.patches] == [0.75, 0.25]
-    plots.lr_range(ax, [0.1, 1.0], [3.0, 2.0], [3.0, 2.5], lr=0.1)
-    assert ax.get_xscale() == "log" and ax.get_legend().get_texts()[-1].get_text() == "suggested: 0.1"
 
 
 def test_pictures_of_notebooks_are_light_and_look_the_same():

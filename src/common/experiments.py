@@ -3,7 +3,7 @@
 `run` is what the command line, a trial of a sweep and a notebook have in common. A folder holds
 ``config.json`` (the settings), ``checkpoint.pt``, ``history.safetensors`` (the losses of all batches, and
 the validation loss in the course of the training), a ``model-SEED.safetensors`` a seed and
-``results.json``. `compare` and `curves` read folders; `lr_range` looks for a learning rate.
+``results.json``. `compare` and `curves` read folders.
 """
 
 import contextlib
@@ -32,9 +32,8 @@ from .field import longest_name
 from .files import check_folder, read_json, replace_file, write_json
 from .layers import Dropout, evaluating, every_layer
 from .models import RECIPES, count_parameters, predictions
-from .optim import assigned, beside
 from .provenance import commit, machine
-from .train import Config, Diverged, Watch, first_line, plain_steps, seeded, train
+from .train import Config, Diverged, Watch, first_line, seeded, train
 from .vocabulary import Vocabulary
 
 SPLITS = ("train", "val", "test")
@@ -537,44 +536,3 @@ def curves(folder: str | Path, window: int | None = None) -> dict[str, Curve]:
     averaged = smooth(losses, window)
     found["train"] = Curve([(i + 0.5) * window for i in range(averaged.shape[1])], averaged)
     return found
-
-
-# ---- a learning rate -------------------------------------------------------------
-
-
-def lr_range(
-    model, x, y, generator, config: Config = DEFAULT, low: float = 1e-4, high: float = 10.0, steps: int = 300
-) -> tuple[list[float], list[float]]:
-    """Train a copy of a model while the learning rate grows from `low` to `high` (Smith, 2017, section 3.3).
-
-    Every step multiplies the rate by the same factor. Ends early once the loss is four times its best, or
-    no number. Returns the rates and the losses of their batches, in nats.
-    """
-    if not 0 < low < high or steps < 2:
-        raise ValueError(f"expected 0 < low < high and at least 2 steps, got {low}, {high} and {steps}")
-    model, config = copy.deepcopy(model), replace(config, schedule="constant", warmup=0, average=0.0)
-    kept, lrs, losses, best = beside(model, assigned(model, config.optimiser())), [], [], math.inf
-    for step in range(steps):
-        lr = low * (high / low) ** (step / (steps - 1))
-        loss = plain_steps(model, x, y, generator, replace(config, lr=lr), 0, 1, kept).item()
-        if not loss < 4 * best:
-            break
-        lrs.append(lr)
-        losses.append(loss)
-        best = min(best, loss)
-    return lrs, losses
-
-
-def smoothed(losses: Sequence[float], share: float = 0.95) -> list[float]:
-    """Running averages, corrected for their start as Adam's are: `share` of the old one stays."""
-    average, result = 0.0, []
-    for i, loss in enumerate(losses, start=1):
-        average = share * average + (1 - share) * loss
-        result.append(average / (1 - share**i))
-    return result
-
-
-def suggested_lr(lrs: Sequence[float], losses: Sequence[float]) -> float:
-    """Of a range test: a tenth of the rate at which the smoothed loss is lowest. A start, not an answer."""
-    averages = smoothed(losses)
-    return lrs[min(range(len(averages)), key=averages.__getitem__)] / 10

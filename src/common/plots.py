@@ -219,17 +219,6 @@ def importances(ax, shares: dict[str, float]):
     return ax
 
 
-def lr_range(ax, lrs: Sequence[float], losses: Sequence[float], averages: Sequence[float], lr=None):
-    """A learning-rate range test: the loss of every batch, its running average, and the rate chosen."""
-    ax.semilogx(lrs, losses, color=SKY, lw=0.7, label="batch")
-    ax.semilogx(lrs, averages, color=BLUE, label="running average")
-    if lr is not None:
-        ax.axvline(lr, color=RED, ls=":", label=f"suggested: {lr:.2g}")
-    ax.set(xlabel="learning rate", ylabel="training loss (nats)")
-    ax.legend()
-    return ax
-
-
 def steps_axis(ax):
     """Label the x axis as steps, in thousands."""
     ax.set(xlabel="step (thousands)")
