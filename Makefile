@@ -47,7 +47,8 @@ endif
 
 # Said before anything is trained for hours.
 check_list = $(if $(filter-out shipped lecture distinct,$(LIST)),$(error LIST is shipped, lecture or distinct, got $(LIST)))$(if \
-	$(filter lecture,$(LIST)),$(if $(value NAMES),,$(error LIST=lecture needs the lecture's own file: NAMES=path)))
+	$(filter lecture,$(LIST)),$(if $(value NAMES),,$(error LIST=lecture needs the lecture's own file: NAMES=path)),$(if \
+	$(value NAMES),$(error LIST=$(LIST) is the book's own list; NAMES goes with LIST=lecture)))
 
 # An editable install and a virtual environment point at this folder; when it has
 # been moved or copied, install the project again.

@@ -819,7 +819,8 @@ def test_the_exit_status_reaches_the_shell(tmp_path):
 
 @pytest.fixture
 def house(tmp_path, monkeypatch):
-    """A README with an outdated table, and no results yet."""
+    """A README with an outdated table, and no results yet; a short list in the place of the shipped one."""
+    monkeypatch.setattr(names_module, "SHIPPED", write_list(tmp_path))
     results = tmp_path / "data" / "results"
     monkeypatch.setattr(command_line, "ROOT", tmp_path)
     monkeypatch.setattr(command_line, "RESULTS", results)
@@ -939,11 +940,12 @@ def five(tmp_path_factory):
 
 
 @pytest.fixture
-def furnished(house):
-    """A house with results, weights and a picture from before."""
+def furnished(house, five, monkeypatch):
+    """A house with results, weights and a picture from before, and the list of the five."""
+    monkeypatch.setattr(names_module, "SHIPPED", five / "short.txt")
     for rel, source in {
-        "data/results/shipped.json": names_module.SHIPPED.parent / "results" / "shipped.json",
-        "data/results/distinct.json": names_module.SHIPPED.parent / "results" / "distinct.json",
+        "data/results/shipped.json": SOURCE.parent / "data" / "results" / "shipped.json",
+        "data/results/distinct.json": SOURCE.parent / "data" / "results" / "distinct.json",
     }.items():
         (house / rel).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, house / rel)
@@ -1033,15 +1035,20 @@ def test_what_cannot_be_collected_leaves_everything_as_it_was(furnished, five, c
     "name, message",
     [
         ("distinct", "expected runs of each name once .--distinct. for distinct.json"),
-        ("lecture", "is the shipped list; expected the lecture's for lecture.json"),
+        ("lecture", "short.txt is the shipped list; expected the lecture's for lecture.json"),
+        ("shipped", "short.txt is not the shipped list; expected that one for shipped.json"),
     ],
 )
 def test_results_are_not_collected_under_another_lists_name(
     furnished, five, capsys, monkeypatch, name, message
 ):
-    monkeypatch.setattr(names_module, "SHIPPED", five / "short.txt")
+    if name == "shipped":
+        other = furnished / "other.txt"
+        other.write_text("emma\nava\n", encoding="utf-8")
+        monkeypatch.setattr(names_module, "SHIPPED", other)
     before = everything(furnished)
-    line = refused(capsys, "results", "--name", name, "--collect", *(five / key for key in MODELS))
+    collect = ["results", "--name", name, "--names", five / "short.txt", "--collect"]
+    line = refused(capsys, *collect, *(five / key for key in MODELS))
     assert re.search(message, line)
     assert everything(furnished) == before
 
@@ -1063,7 +1070,7 @@ def test_a_disk_that_fails_half_way_leaves_everything_as_it_was(furnished, five,
     assert run(*collect, *(five / key for key in MODELS)) == 0
     after = everything(furnished)
     assert after.keys() >= before.keys() and all(
-        after[path] != before[path] for path in before if "distinct" not in path.name
+        after[path] != before[path] for path in before if path.name not in ("distinct.json", "short.txt")
     )
 
 

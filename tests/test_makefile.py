@@ -103,3 +103,10 @@ def test_a_list_without_a_name_of_its_own_is_refused_before_anything_is_trained(
     done = make(beside / "book repo", target, f"LIST={name}")
     assert done.returncode != 0 and "trained" not in done.stdout
     assert message in done.stderr and "Makefile" in done.stderr
+
+
+@pytest.mark.parametrize("target", ["results", "challenge"])
+def test_a_list_of_ones_own_is_not_stored_as_the_books(beside, target):
+    done = make(beside / "book repo", target, NAMES="../mine/a list.txt")
+    assert done.returncode != 0 and "trained" not in done.stdout
+    assert "NAMES goes with LIST=lecture" in done.stderr

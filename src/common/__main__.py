@@ -632,8 +632,9 @@ def _check_list(name, listed) -> None:
     if listed["distinct_only"] != (name == "distinct"):
         wanted = "of each name once (--distinct)" if name == "distinct" else "without --distinct"
         raise ValueError(f"expected runs {wanted} for {name}.json")
-    if name == "lecture" and listed["sha256"] == _digest(names_module.SHIPPED):
-        raise ValueError(f"{listed['file']} is the shipped list; expected the lecture's for lecture.json")
+    if (listed["sha256"] == _digest(names_module.SHIPPED)) == (name == "lecture"):
+        got, wanted = ("the", "the lecture's") if name == "lecture" else ("not the", "that one")
+        raise ValueError(f"{listed['file']} is {got} shipped list; expected {wanted} for {name}.json")
 
 
 def _ablation(folders, path) -> dict:
@@ -642,6 +643,7 @@ def _ablation(folders, path) -> dict:
     No test loss: the test names are for chapter 11.
     """
     reports, shared, names = _reports(folders, path)
+    _check_list(BLOCKS, shared["names"])
     vocabulary, variants = Vocabulary(shared["vocabulary"]), {}
     val_words = names_module.split(names).val
     x, y = names_module.examples(val_words, vocabulary, None)
