@@ -16,6 +16,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import torch
 import torch.nn.functional as F
@@ -159,12 +160,22 @@ def run(options) -> None:
     for taught in (False, True):  # teachers first
         keys = [key for key in chosen if ("teachers" in plan[key]) == taught]
         jobs = [(key, seed) for key in keys for seed in range(plan[key]["seeds"])]
+        stopped = Event()
+
+        def one_of(job, stopped=stopped):
+            if stopped.is_set():
+                return  # what has not begun when one fails, or at an interrupt, stays so
+            try:
+                train(*job, plan, options)
+            except BaseException:
+                stopped.set()
+                raise
+
         with ThreadPoolExecutor(options.processes) as pool:
             try:
-                list(pool.map(lambda job: train(*job, plan, options), jobs))
-            except BaseException:
-                pool.shutdown(cancel_futures=True)  # what has not begun
-                raise
+                list(pool.map(one_of, jobs))
+            finally:
+                stopped.set()
     for key in chosen:
         one = collected(key, plan, options)
         if options.final and options.list == "shipped" and key in WINNERS:
