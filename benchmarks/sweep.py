@@ -14,7 +14,9 @@ from pathlib import Path
 
 import torch
 
-from common import experiments, sweep
+from common import experiments
+from common.runs import sweep
+from common.runs.space import decoded
 from common.evaluate import RESULTS
 from common.experiments import Run
 from common.files import replace_file
@@ -65,7 +67,7 @@ def main() -> None:
     ranked = sorted((t for t in report["trials"] if t["state"] == "complete"), key=lambda t: t["value"])
     again = []
     for trial in ranked[:AGAIN]:
-        what = BASE.changed(**sweep.decoded(trial["params"]))
+        what = BASE.changed(**decoded(trial["params"]))
         found = trained_again(what, folder / f"again-{trial['number']:04}")
         again.append({"number": trial["number"], "value": trial["value"], **found})
         print("again", trial["number"], trial["value"], found["runs"], flush=True)

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from common import sweep
+from common.runs import sweep
 from common.evaluate import RESULTS
 
 FILES = [RESULTS / "optimizers.json", RESULTS / "sweep.json", RESULTS / "ray.json"]

@@ -19,9 +19,10 @@ from small_runs import NAMES
 
 import common
 from common import __main__ as command_line
-from common import sweep as sweep_module
 from common.experiments import Run
-from common.sweep import Range, Sweep, alone, best, importance, load, opened, read_space, search, summary
+from common.runs import sweep as sweep_module
+from common.runs.space import Range, decoded, read_space
+from common.runs.sweep import Sweep, alone, best, importance, load, opened, search, summary
 from common.train import Config
 
 SOURCE = Path(common.__file__).parents[1]
@@ -69,7 +70,7 @@ def test_a_space_is_read_by_the_types_of_its_fields(names):
     read = read_space(space, small(names).run)
     assert not read["lr"].whole and read["batch_size"].whole and read["model.n_embd"].whole
     assert read["betas"].labels() == ["[0.9, 0.99]", "[0.8, 0.9]"]
-    assert sweep_module.decoded({"betas": "[0.9, 0.99]", "optimizer": "sgd"}) == {
+    assert decoded({"betas": "[0.9, 0.99]", "optimizer": "sgd"}) == {
         "betas": [0.9, 0.99],
         "optimizer": "sgd",
     }

@@ -19,7 +19,7 @@ from small_runs import NAMES
 
 import common
 from common import __main__ as command_line
-from common.sweep import load
+from common.runs.sweep import load
 
 SOURCE = Path(common.__file__).parents[1]
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -192,7 +192,7 @@ def test_an_impossible_trial_is_no_end_of_the_sweep(place, capsys, scheduler):
 
 @needs_ray
 def test_trials_of_another_sweep_are_not_taken_for_this_one(place, capsys):
-    from common.sweep import alone
+    from common.runs.sweep import alone
 
     arguments = command(place, 2, 4, 2)
     for name in ("sweep", "other"):
@@ -212,8 +212,8 @@ def test_trials_of_another_sweep_are_not_taken_for_this_one(place, capsys):
 
 @needs_ray
 def test_a_trial_is_drawn_from_its_number():
-    from common.sweep import Choices, Range
-    from common.sweep_ray import draw
+    from common.runs.space import Choices, Range
+    from common.runs.cluster import draw
 
     space = {
         "lr": Range(0.01, 1.0, log=True),
