@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 
 from common import experiments
-from common.runs import sweep
-from common.runs.space import decoded
 from common.evaluate import RESULTS
 from common.experiments import Run
 from common.files import replace_file
+from common.runs import sweep
+from common.runs.space import decoded
 from common.train import Config
 
 STEPS, EVERY, TRIALS, AGAIN, SEEDS = 500, 100, 48, 5, (1, 2, 3, 4)

@@ -200,7 +200,7 @@ def test_trials_of_another_sweep_are_not_taken_for_this_one(place, capsys):
     told = {"sweep": {"space": {}}, "trials": [{"number": 0, "state": "pruned"}]}
     (place / "sweep" / "trials.json").write_text(json.dumps(told), encoding="utf-8")
     assert command_line.main(arguments) == 2
-    assert "holds trials.json and no sweep.json" in capsys.readouterr().err
+    assert "holds trials.json with 1 finished trials and no sweep.json" in capsys.readouterr().err
     with alone(place / "other"):
         assert command_line.main([*arguments, "--out", str(place / "other")]) == 2
     assert "another command is at work on this sweep" in capsys.readouterr().err
@@ -212,8 +212,8 @@ def test_trials_of_another_sweep_are_not_taken_for_this_one(place, capsys):
 
 @needs_ray
 def test_a_trial_is_drawn_from_its_number():
-    from common.runs.space import Choices, Range
     from common.runs.cluster import draw
+    from common.runs.space import Choices, Range
 
     space = {
         "lr": Range(0.01, 1.0, log=True),

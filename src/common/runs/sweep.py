@@ -328,6 +328,7 @@ def _next(study, sweep: Sweep, folder: Path):
     study.sampler, study.pruner = _sampler(sweep, drawn), _pruner(sweep)
     space = read_space(sweep.space, sweep.run)
     trial = study.ask({name: wanted.distribution() for name, wanted in space.items()})
+    trial.set_user_attr("process", [os.getpid()])  # for whoever looks on
     return trial, _hold(folder, trial)
 
 
