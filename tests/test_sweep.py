@@ -448,7 +448,7 @@ def everything(folder):
     return {
         path.relative_to(folder): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.suffix != ".lock"
+        if path.is_file() and path.name not in ("study.lock", ".running")
     }
 
 

@@ -314,7 +314,7 @@ def _number(trial) -> int:
 
 def _hold(folder: Path, trial):
     """What the process of a running trial holds as long as it lives; Timeout where it does."""
-    return FileLock(folder / f".trial-{_number(trial):04}.lock").acquire(timeout=0)
+    return FileLock(folder / f"trial-{_number(trial):04}" / ".running").acquire(timeout=0)
 
 
 def _next(study, sweep: Sweep, folder: Path):
@@ -380,6 +380,12 @@ def finished(study) -> tuple[list[dict], list[dict]]:
     return found, failed
 
 
+def _publish_from(study, sweep: Sweep, folder: Path) -> tuple[list[dict], list[dict]]:
+    found, failed = finished(study)
+    publish(folder, sweep, found, failed)
+    return found, failed
+
+
 def failure(number: int, reason: str, params: dict) -> dict:
     """What ``trials.json`` holds of a trial that could not be run."""
     return {"number": number, "state": "failed", "reason": reason, "params": params}
@@ -417,8 +423,7 @@ def search(sweep: Sweep, folder: str | Path, processes: int = 1, say: Callable[[
                 _check_trials(study, sweep, folder)
                 write_json(folder / "sweep.json", sweep.to_json())
                 requeue(study, folder, say)
-                found, failed = finished(study)
-                publish(folder, sweep, found, failed)
+                found, failed = _publish_from(study, sweep, folder)
             processes = min(processes, max(1, sweep.trials - len(found) - len(failed)))
             if processes == 1:
                 work(folder, say)
@@ -448,7 +453,7 @@ def work(folder: Path, say: Callable[[str], None] = print) -> None:
 def _try(study, trial: optuna.Trial, sweep: Sweep, folder: Path) -> str:
     """Run a trial and tell the study; returns a line about it."""
     number, began = _number(trial), time.perf_counter()
-    own, value, about = folder / f"trial-{number:04}", None, {}
+    own, about, value = folder / f"trial-{number:04}", {}, None
 
     def report(step, value):
         with alone(folder):
@@ -459,29 +464,26 @@ def _try(study, trial: optuna.Trial, sweep: Sweep, folder: Path) -> str:
     try:
         results, state = perform(sweep, trial.params, own, report), TrialState.COMPLETE
         value = results["mean"]["val"]
-        about = {"runs": results["runs"], "provenance": results["provenance"]}
-        outcome = f"{value:.4f}"
+        about, outcome = {name: results[name] for name in ("runs", "provenance")}, f"{value:.4f}"
     except optuna.TrialPruned as error:
-        state, outcome = TrialState.PRUNED, f"pruned {error}"
         about = {"provenance": experiments.provenance(torch.device(sweep.device))}
+        state, outcome = TrialState.PRUNED, f"pruned {error}"
     except optuna.exceptions.OptunaError:
         raise
-    except (ValueError, RuntimeError) as error:
+    except (Impossible, RuntimeError) as error:  # the latter where memory does not suffice
         state, outcome = TrialState.FAIL, f"failed: {first_line(error)}"
-        if not isinstance(error, (Impossible, RuntimeError)):  # the latter where memory does not suffice
-            with alone(folder):
-                study.tell(trial, state=state)
-            raise
+    except ValueError:
+        with alone(folder):
+            study.tell(trial, state=TrialState.FAIL)
+        raise
     about |= {"seconds": round(time.perf_counter() - began, 1), "attempt": trial.user_attrs.get("attempt", 1)}
     with alone(folder):
         if state == TrialState.FAIL:
             trial.set_user_attr("failed", outcome.removeprefix("failed: "))
-        else:
-            trial.set_user_attr("about", about)
+        trial.set_user_attr("about", about)
         study.tell(trial, value, state=state)
-        found, failed = finished(study)
-        publish(folder, sweep, found, failed)
-    if state in FINISHED:
+        found, _ = _publish_from(study, sweep, folder)
+    if state != TrialState.FAIL:
         (own / "checkpoint.pt").unlink(missing_ok=True)
     return line(number, outcome, trial.params, found)
 
@@ -512,9 +514,7 @@ def _supervise(study, folder, processes, say) -> None:
         try:
             while running:
                 done, running = wait(running, timeout=1, return_when=FIRST_COMPLETED)
-                for number, code, last in (future.result() for future in done):
-                    if last.startswith("error: "):
-                        raise ValueError(last.removeprefix("error: "))
+                for number, code in (future.result() for future in done):
                     if code:
                         say(f"process {number} of the sweep ended with code {code}")
                         with alone(folder):
@@ -530,20 +530,20 @@ def _supervise(study, folder, processes, say) -> None:
                 process.kill()
 
 
-def _worker(folder: Path, crew: set, say: Callable[[str], None]) -> tuple[int, int, str]:
-    """A process that runs `serve`; returns, once it has ended, its number, its code and its last line."""
+def _worker(folder: Path, crew: set, say: Callable[[str], None]) -> tuple[int, int]:
+    """Wait for a process that runs `serve`; returns its number and its code, ValueError with its error."""
     process = subprocess.Popen(
         [sys.executable, "-c", START, str(folder)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"},
     )  # fmt: skip
     crew.add(process)
-    last = ""
     with process:
-        for last in map(str.rstrip, process.stdout):
-            if not last.startswith("error: "):
-                say(last)
-    return process.pid, process.returncode, last
+        for text in map(str.rstrip, process.stdout):
+            if text.startswith("error: "):
+                raise ValueError(text.removeprefix("error: "))
+            say(text)
+    return process.pid, process.returncode
 
 
 def serve() -> None:
