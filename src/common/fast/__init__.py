@@ -1,0 +1,3 @@
+"""The same numbers sooner."""
+
+from .loop import PlainLoop, make_loop
