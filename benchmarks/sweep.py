@@ -14,12 +14,10 @@ from pathlib import Path
 
 import torch
 
-from common import experiments
+from common import experiments, sweep
 from common.evaluate import RESULTS
 from common.experiments import Run
 from common.files import replace_file
-from common.runs import sweep
-from common.runs.space import decoded
 from common.train import Config
 
 STEPS, EVERY, TRIALS, AGAIN, SEEDS = 500, 100, 48, 5, (1, 2, 3, 4)
@@ -67,7 +65,7 @@ def main() -> None:
     ranked = sorted((t for t in report["trials"] if t["state"] == "complete"), key=lambda t: t["value"])
     again = []
     for trial in ranked[:AGAIN]:
-        what = BASE.changed(**decoded(trial["params"]))
+        what = BASE.changed(**sweep.decoded(trial["params"]))
         found = trained_again(what, folder / f"again-{trial['number']:04}")
         again.append({"number": trial["number"], "value": trial["value"], **found})
         print("again", trial["number"], trial["value"], found["runs"], flush=True)

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from small_runs import NAMES
 
 import common
-from common import __main__ as command_line
+from common.data import load_names
+from common.runs import command as command_line
 from common.runs.sweep import load
 
+NAMES = load_names()[:300]
 SOURCE = Path(common.__file__).parents[1]
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 SPACE = {"lr": {"low": 0.01, "high": 1.0, "log": True}}
@@ -38,7 +39,7 @@ needs_ray = pytest.mark.skipif(
 @pytest.fixture
 def place():
     with tempfile.TemporaryDirectory(dir=MEMORY, ignore_cleanup_errors=True) as folder:
-        (Path(folder) / "short.txt").write_text("\n".join(NAMES[:300]) + "\n", encoding="utf-8")
+        (Path(folder) / "short.txt").write_text("\n".join(NAMES) + "\n", encoding="utf-8")
         (Path(folder) / "space.json").write_text(json.dumps(SPACE), encoding="utf-8")
         yield Path(folder)
 
@@ -46,7 +47,7 @@ def place():
 def command(place, trials, steps, every, *more):
     arguments = [
         "sweep", "--engine", "ray", "--space", place / "space.json", "--model", "mlp",
-        "--names", place / "short.txt", "--steps", steps, "--evaluate-every", every, "--device", "cpu",
+        "--data", place / "short.txt", "--steps", steps, "--evaluate-every", every, "--device", "cpu",
         "--trials", trials, "--out", place / "sweep", *more,
     ]  # fmt: skip
     return [str(argument) for argument in arguments]

@@ -375,7 +375,7 @@ def _train(options) -> None:
 
 
 def _sweep(options) -> None:
-    from .runs import sweep  # here, for Optuna takes a second
+    from . import sweep  # here, for Optuna takes a second
 
     ray = options.engine == "ray"
     if options.address and not ray:
@@ -393,9 +393,9 @@ def _sweep(options) -> None:
         not options.no_compile and options.steps >= sweep.WORTH_COMPILING,
     )
     if ray:
-        from .runs import cluster
+        from . import sweep_ray
 
-        found = cluster.search(wanted, options.out, options.processes, options.address, options.say)
+        found = sweep_ray.search(wanted, options.out, options.processes, options.address, options.say)
     else:
         found = sweep.search(
             wanted, options.out, 1 if options.processes is None else options.processes, options.say

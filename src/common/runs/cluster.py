@@ -23,9 +23,10 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from ..experiments import Impossible
-from ..files import write_json
-from ..train import adopt, first_line
+from ..train import first_line
+from .checkpoints import adopt
+from .files import write_json
+from .run import Impossible
 from .space import Choices, decoded, read_space
 from .sweep import (
     ATTEMPTS,
@@ -64,7 +65,7 @@ except ImportError as error:
 
 MEMORY = 100 << 20  # bytes of Ray's object store; a trial sends numbers, and loads the names itself
 DIVERGED = 1e6  # what a loss that is no number counts as: Ray's schedulers compare
-FIXED = {"steps", "optimizer", "momentum", "average", "distill"}  # what a checkpoint cannot change
+FIXED = {"steps", "optimizer", "momentum", "ema_decay", "distill"}  # what a checkpoint cannot change
 
 
 def draw(space: dict, seed: int, number: int) -> dict:
@@ -208,8 +209,8 @@ def _trial(config: dict, said: dict) -> None:
     sweep, began = Sweep.from_json(said), time.perf_counter()
     params = {name: value for name, value in config.items() if name != "number"}
     population, start = sweep.scheduler == "pbt", 0
-    with tempfile.TemporaryDirectory() as place:
-        own, steps, diverged = Path(place), sweep.run.config.steps, False
+    with tempfile.TemporaryDirectory() as here:
+        own, steps, diverged = Path(here), sweep.run.config.steps, False
 
         def report(step, value):
             nonlocal diverged

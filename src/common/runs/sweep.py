@@ -45,10 +45,10 @@ from filelock import FileLock, Timeout
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from .. import experiments
-from ..experiments import Impossible, Run
-from ..files import check_folder, read_json, write_json
 from ..train import first_line
+from .files import check_folder, plain, read_json, write_json
+from .provenance import provenance
+from .run import Impossible, Run, run, teacher_reports, teachers_of
 from .space import BUILDING, decoded, read_space
 
 STUDY = "sweep"
@@ -104,13 +104,13 @@ class Sweep:
         own = {name: getattr(self, name) for name in self.__dataclass_fields__}
         said = own | {"run": self.run.to_json(), "list": self.run.digest()}
         # by their content: a teacher that was trained anew makes another sweep
-        return said | ({"teachers": experiments._teachers(self.run)} if self.run.teachers else {})
+        return said | ({"teachers": teachers_of(self.run)} if self.run.teachers else {})
 
     def public(self) -> dict:
         """What was searched, without the folders of one machine."""
         said = self.to_json()
         teachers = [folder.name for folder in self.run.teachers]
-        return said | {"run": said["run"] | {"names": self.run.names.name, "teachers": teachers}}
+        return said | {"run": said["run"] | {"data": self.run.data.name, "teachers": teachers}}
 
     @classmethod
     def from_json(cls, value: dict) -> "Sweep":
@@ -123,14 +123,14 @@ class Sweep:
 
 def check_data(sweep: Sweep) -> None:
     """ValueError for a bad list or a teacher that does not fit it: before a folder is claimed."""
-    experiments.teachers_of(sweep.run, experiments.data(sweep.run, torch.device("cpu")))
+    teacher_reports(sweep.run, sweep.run.load(torch.device("cpu")))
 
 
 def check_list(sweep: Sweep, said: dict) -> None:
     """ValueError where the list is no longer the one that ``sweep.json`` names."""
     if sweep.run.digest() != said["list"]:
         raise ValueError(
-            f"{sweep.run.names} has changed since the sweep began; put the list back, or choose another --out"
+            f"{sweep.run.data} has changed since the sweep began; put the list back, or choose another --out"
         )
 
 
@@ -158,7 +158,7 @@ def claim(sweep: Sweep, folder: Path) -> None:
 
 
 def _same(asked: dict, before, what: str) -> None:
-    before, asked = before if isinstance(before, dict) else {}, experiments._plain(asked)
+    before, asked = before if isinstance(before, dict) else {}, plain(asked)
     changed = sorted(key for key in asked if key != "trials" and before.get(key) != asked[key])
     if changed:
         raise ValueError(f"{what} in {', '.join(changed)}; choose another --out")
@@ -466,7 +466,7 @@ def _try(study, trial: optuna.Trial, sweep: Sweep, folder: Path) -> str:
         value = results["mean"]["val"]
         about, outcome = {name: results[name] for name in ("runs", "provenance")}, f"{value:.4f}"
     except optuna.TrialPruned as error:
-        about = {"provenance": experiments.provenance(torch.device(sweep.device))}
+        about = {"provenance": provenance(torch.device(sweep.device))}
         state, outcome = TrialState.PRUNED, f"pruned {error}"
     except optuna.exceptions.OptunaError:
         raise
@@ -497,9 +497,9 @@ def perform(sweep: Sweep, params: dict, folder: Path, report: Callable[[int, flo
         what = sweep.run.changed(**decoded(params))
     except BUILDING as error:
         raise Impossible(first_line(error)) from None
-    return experiments.run(
-        what, folder, place=sweep.device, compile=sweep.compile, workers=0,
-        every=sweep.every, report=report, splits=("val",), checkpoint_every=sweep.every,
+    return run(
+        what, folder, device=sweep.device, compile=sweep.compile, workers=0, evaluate_every=sweep.every,
+        report=report, splits=("val",), checkpoint_every=sweep.every,
     )  # fmt: skip
 
 
