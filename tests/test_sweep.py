@@ -305,6 +305,18 @@ def test_a_trial_that_is_ended_again_and_again_is_given_up(names, tmp_path, monk
     assert failed["number"] == 0 and failed["reason"] == "its process was ended 3 times"
 
 
+def test_a_trial_is_taken_from_no_process_that_lives(names, tmp_path):
+    sweep = small(names, 2, 4)
+    with opened(tmp_path) as study:
+        trial, held = sweep_module._next(study, sweep, tmp_path)
+        with held:  # whatever its process does meanwhile, and however long it sleeps
+            assert sweep_module.requeue(study, tmp_path, say=quiet) == 0
+        assert sweep_module.requeue(study, tmp_path, say=quiet) == 1
+        again, held = sweep_module._next(study, sweep, tmp_path)
+        assert again.params == trial.params and again.number > trial.number
+        held.lock.release()
+
+
 def test_a_trial_that_is_killed_but_gets_on_is_not_given_up(names, tmp_path, monkeypatch):
     """Every start is ended after one more look: five looks, five starts."""
     real, said = sweep_module.run, []

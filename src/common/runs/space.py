@@ -10,7 +10,7 @@ import math
 import random
 from dataclasses import asdict, dataclass
 
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from ..train import Config, first_line
 from .run import RECIPES, Run
@@ -32,11 +32,11 @@ class Range:
     def ends(self) -> list:
         return [self.low, self.high]
 
-    def distribution(self):
+    def distribution(self) -> BaseDistribution:
         kind = IntDistribution if self.whole else FloatDistribution
         return kind(self.low, self.high, log=self.log, step=self.step or (1 if self.whole else None))
 
-    def draw(self, chance: random.Random):
+    def draw(self, chance: random.Random) -> float:
         if self.log:
             value = math.exp(chance.uniform(math.log(self.low), math.log(self.high)))
             return min(max(round(value) if self.whole else value, self.low), self.high)
@@ -56,7 +56,7 @@ class Choices:
     def ends(self) -> list:
         return list(self.values)
 
-    def distribution(self):
+    def distribution(self) -> BaseDistribution:
         return CategoricalDistribution(self.labels())
 
     def labels(self) -> list:

@@ -9,19 +9,20 @@ command finds the trials whose process is gone and runs them again, from their l
 in which a part is missing or damaged is refused, and left as it is. A trial that cannot be run counts as
 one of those asked for; it stands apart, under "failed", with its reason.
 
-What is kept by hand, beside Optuna, and why. Each reason was seen by killing processes with Optuna 5.0:
+Optuna keeps the trials and their queue, filelock the locks. What is kept by hand, and why; each reason was
+seen with Optuna 5.0 by killing processes and filling a disk:
 
-- A lock around what is read and then written (`alone`). SQLite has no rows to lock, so four processes took
-  8 of 60 waiting trials twice. Optuna's journal does not, but after a full disk the next line is glued to
-  half a line, and the study is gone.
-- A lock for each running trial, which the system takes back from a process that dies (`_hold`). Optuna's
-  heartbeat finds a killed trial after seconds only: the same command, given at once, draws one too many. It
-  takes a trial whose process sleeps for a dead one, and never comes back to one that an interrupt ended.
-- Putting a trial back into Optuna's queue (`requeue`). Its own callback counts the attempts, whether or
-  not they get on.
-- A process a worker, which runs what any second command on the folder would run (`_worker`). A pool, the
-  standard library's as well as loky, ends all its trials where one process is killed, and lives on where
-  its parent is.
+- A lock around what is read and then written (`alone`). SQLite locks no rows: without it four processes took
+  8 of 60 waiting trials twice. Optuna's journal file took none twice, but a full disk leaves half a line in
+  it, to which the next one is glued: the study can take no more trials.
+- A lock for each running trial (`_hold`), which the system takes back from a process that dies. Optuna's
+  heartbeat misses a dead one for some seconds, in which the same command draws a trial too many. It takes a
+  process that sleeps for a dead one, and never finds a trial that an interrupt ended.
+- When a trial goes back into the queue (`requeue`). Optuna's callback gives up after so many attempts, also
+  where each of them got on.
+- A process for each worker (`_worker`), which does what a second command on the folder would do. In the
+  pools of the standard library and of loky one killed process ends the trials of all; the processes outlive
+  a killed parent; and the standard library's would run a script of the user's once more.
 """
 
 import contextlib
@@ -34,7 +35,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,11 +52,12 @@ from .provenance import provenance
 from .run import Impossible, Run, run, teacher_reports, teachers_of
 from .space import BUILDING, decoded, read_space
 
-STUDY = "sweep"
 WORTH_COMPILING = 20_000  # steps of a trial, below which the plain loop is done before the compiler
 ATTEMPTS = 3  # of a trial whose process is killed; memory that does not suffice once may never do
-START = """import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what it ends
-from common.runs.sweep import serve; serve()"""
+START = (  # what a worker's process runs; the parent decides what an interrupt ends
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    "from common.runs.sweep import serve; serve()"
+)
 SCHEDULERS = {"optuna": ("median", "asha", "none"), "ray": ("asha", "pbt", "none")}
 SAMPLERS = ("tpe", "random")
 FINISHED = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}
@@ -209,7 +211,7 @@ def load(folder: str | Path) -> dict:
 # ---- the study -------------------------------------------------------------------
 
 
-def alone(folder: Path, wait: float = 600):
+def alone(folder: Path, wait: float = 600) -> FileLock:
     """One process of a sweep at a time inside this `with` block; others wait so many seconds.
 
     A process that dies gives it up.
@@ -218,7 +220,7 @@ def alone(folder: Path, wait: float = 600):
 
 
 @contextlib.contextmanager
-def named_errors(path: Path):
+def named_errors(path: Path) -> Iterator[None]:
     """What SQLite and Optuna say of a full disk or a broken file, in one line with the file's name."""
     try:
         yield
@@ -237,7 +239,7 @@ def named_errors(path: Path):
 
 
 @contextlib.contextmanager
-def opened(folder: Path):
+def opened(folder: Path) -> Iterator[optuna.Study]:
     """The study of a sweep's folder; its file is closed after the `with` block."""
     path = (folder / "study.db").resolve()
     # Optuna takes a URL, in which "?", "%" and braces of a path would say something else.
@@ -247,7 +249,7 @@ def opened(folder: Path):
             storage = optuna.storages.RDBStorage("sqlite:///study.db", engine_kwargs=own)
         except RuntimeError as error:
             raise ValueError(f"{path}: {first_line(error)}") from None
-        study = optuna.create_study(study_name=STUDY, storage=storage, load_if_exists=True)
+        study = optuna.create_study(study_name="sweep", storage=storage, load_if_exists=True)
     try:
         yield study
     finally:
@@ -332,7 +334,7 @@ def _next(study, sweep: Sweep, folder: Path):
     return trial, _hold(folder, trial)
 
 
-def requeue(study, folder: Path, say=print) -> int:
+def requeue(study: optuna.Study, folder: Path, say: Callable[[str], None] = print) -> int:
     """Put the trials whose process is gone back into the queue; each says so in a line. Returns how many.
 
     One whose process is ended again and again, and gets no further, is given up.
@@ -360,7 +362,7 @@ def requeue(study, folder: Path, say=print) -> int:
     return gone
 
 
-def finished(study) -> tuple[list[dict], list[dict]]:
+def finished(study: optuna.Study) -> tuple[list[dict], list[dict]]:
     """The finished trials, as ``trials.json`` holds them, and those that could not be run, with the reason;
     the latter count as some of those asked for."""
     found, failed = [], []
@@ -400,7 +402,9 @@ def check_any(found: list[dict], failed: list[dict]) -> None:
 # ---- running it ------------------------------------------------------------------
 
 
-def search(sweep: Sweep, folder: str | Path, processes: int = 1, say: Callable[[str], None] = print) -> list:
+def search(
+    sweep: Sweep, folder: str | Path, processes: int = 1, say: Callable[[str], None] = print
+) -> list[dict]:
     """Run a sweep, or go on with one, until it has as many trials as wanted; returns the finished ones.
 
     processes: how many at once, one thread each; 1 stays in this process. Several commands on the same
