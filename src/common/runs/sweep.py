@@ -36,7 +36,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -512,10 +512,15 @@ def _supervise(study, folder, processes, say) -> None:
 
     ValueError where they die again and again before they have a trial.
     """
-    crew, idle = set(), 0
+    crew, idle = [], 0
+
+    def start() -> Future:
+        crew.append(_worker(folder))
+        return threads.submit(_follow, crew[-1], say)
+
     with ThreadPoolExecutor(processes) as threads:
-        running = {threads.submit(_worker, folder, crew, say) for _ in range(processes)}
         try:
+            running = {start() for _ in range(processes)}
             while running:
                 done, running = wait(running, timeout=1, return_when=FIRST_COMPLETED)
                 for number, code in (future.result() for future in done):
@@ -528,20 +533,23 @@ def _supervise(study, folder, processes, say) -> None:
                                 f"{idle} processes of the sweep ended with code {code} before they had begun "
                                 "a trial; see their output above"
                             )
-                        running.add(threads.submit(_worker, folder, crew, say))
+                        running.add(start())
         finally:
             for process in crew:
                 process.kill()
 
 
-def _worker(folder: Path, crew: set, say: Callable[[str], None]) -> tuple[int, int]:
-    """Wait for a process that runs `serve`; returns its number and its code, ValueError with its error."""
-    process = subprocess.Popen(
+def _worker(folder: Path) -> subprocess.Popen:
+    """A process that runs `serve`, and ends with this one, which holds the other end of its input."""
+    return subprocess.Popen(
         [sys.executable, "-c", START, str(folder)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"},
     )  # fmt: skip
-    crew.add(process)
+
+
+def _follow(process: subprocess.Popen, say: Callable[[str], None]) -> tuple[int, int]:
+    """Say what a worker says until it ends; returns its number and its code. ValueError with its error."""
     with process:
         for text in map(str.rstrip, process.stdout):
             if text.startswith("error: "):
@@ -552,7 +560,6 @@ def _worker(folder: Path, crew: set, say: Callable[[str], None]) -> tuple[int, i
 
 def serve() -> None:
     """What a worker's process runs: `work` on the folder of its argument, while its parent lives."""
-    # the parent holds the other end, until it is gone
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
     try:
         work(Path(sys.argv[1]), functools.partial(print, flush=True))
