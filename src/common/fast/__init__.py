@@ -1,0 +1,15 @@
+"""The same numbers sooner: what the plain loop of `common.train` computes, compiled and S models at once.
+
+``stacked``   S models as stacked tensors, their step as a graph
+``compiled``  the graph as C++ code, kept on disk
+``loop``      stretches of steps: one model after the other, stacked, or shared out over processes
+``cost``      what a step costs at least
+
+Explained in the chapter "Why the loop is slow, and what to do about it".
+"""
+
+from .cost import flops, products_of
+from .loop import StackedLoop, WorkerDied, draw_batches
+from .stacked import Stacked
+
+__all__ = ["Stacked", "StackedLoop", "WorkerDied", "draw_batches", "flops", "products_of"]
