@@ -1,4 +1,4 @@
-"""The same numbers sooner: what the plain loop of `common.train` computes, compiled and S models at once.
+"""The same numbers sooner: what `common.train` computes, compiled and for S models at once.
 
 ``stacked``   S models as stacked tensors, their step as a graph
 ``compiled``  the graph as C++ code, kept on disk
@@ -9,7 +9,5 @@ Explained in the chapter "Why the loop is slow, and what to do about it".
 """
 
 from .cost import flops, products_of
-from .loop import StackedLoop, WorkerDied, draw_batches
+from .loop import PlainLoop, StackedLoop, WorkerDied, draw_batches, make_loop
 from .stacked import Stacked
-
-__all__ = ["Stacked", "StackedLoop", "WorkerDied", "draw_batches", "flops", "products_of"]

@@ -1,4 +1,4 @@
-"""Stretches of training steps: compiled, S models together, shared out over processes.
+"""Stretches of training steps: one model after the other, or compiled, S together, shared over processes.
 
 A loop holds the models' tensors. What it asks of a process is a function without a memory: a group of
 models and their batches in, the models after these steps and the losses out. So any process of the pool
@@ -6,22 +6,28 @@ can do any of it, and one that is lost loses no more than a stretch.
 """
 
 import contextlib
+import copy
 import functools
 import os
 import re
 import signal
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from torch import Generator, Tensor
 
+from ..nn import Dropout, Module
+from ..train import Config, Examples, TrainingState, composed_steps, first_line
 from .compiled import compiled, loaded
-from .stacked import Stacked
+from .stacked import Stacked, State
 
 GROUP = 4  # models a graph on a CPU: more do not fit its cache (measured, benchmarks/README.md)
 WORTH_A_WORKER = 10_000  # steps, below which a second process costs more than it brings
+WORTH_STACKING = 4  # models, up to which the plain loop is as fast as an uncompiled graph on a CPU
 
 
 @contextlib.contextmanager
@@ -134,37 +140,79 @@ _data: list[torch.Tensor] = []  # in a process of the pool: contexts, targets
 _package = functools.cache(loaded)
 
 
-# ---- the loop --------------------------------------------------------------------
+# ---- loops -----------------------------------------------------------------------
+
+
+class PlainLoop:
+    """The readable loop for each of S models in turn, with the interface of StackedLoop."""
+
+    def __init__(
+        self, models: Sequence[Module], examples: Examples, generators: Sequence[Generator],
+        configs: Sequence[Config],
+    ):  # fmt: skip
+        self.models = [copy.deepcopy(model) for model in models]
+        self.beside = [TrainingState.fresh(m, c) for m, c in zip(models, configs, strict=True)]
+        self.examples, self.device = examples, examples.contexts.device
+        self.generators, self.configs = generators, configs
+
+    def load(self, states: Sequence[State]) -> None:
+        """Put the tensors of each model, and what stands beside them, in place."""
+        for model, (tensors, _) in zip(self.models, states, strict=True):
+            model.load_state_dict(tensors)
+        self.beside = [copy.copy(beside) for _, beside in states]
+
+    def states(self) -> list[State]:
+        """The inverse of `load`."""
+        return [
+            ({name: t.detach().clone() for name, t in model.state_dict().items()}, copy.copy(beside))
+            for model, beside in zip(self.models, self.beside, strict=True)
+        ]
+
+    def steps(self, start: int, stop: int) -> Tensor:
+        """Run steps start to stop; returns the losses (S, stop - start) in nats."""
+        each = zip(self.models, self.generators, self.configs, self.beside, strict=True)
+        return torch.stack(
+            [composed_steps(m, self.examples, g, config, start, stop, state) for m, g, config, state in each]
+        )
+
+    def close(self) -> None:
+        """Nothing to end here."""
 
 
 class StackedLoop:
     """S models that differ in their tensors and learning rates alone, trained together.
 
     On a CPU the models are compiled in groups of at most four, and shared out over `workers` processes
-    (0: none but this one). On another device they form one group. `rate_at(step)` gives the learning
-    rates (S,) of a step; `how` goes to `Stacked`.
+    (0: none but this one). On another device they form one group. examples: windows, also as a pair
+    (contexts, targets). compile: False runs the graph operation by operation. Raises whatever a compiler
+    does where it fails; WorkerDied for a process that did.
     """
 
     def __init__(
-        self, models, contexts, targets, generators, batch_size, rate_at, *, compile=True, workers=0, **how
-    ):
-        self.stacked = Stacked(models, contexts, targets, batch_size, **how)
-        self.contexts, self.targets, self.generators = contexts, targets, generators
-        self.batch_size, self.rate_at = batch_size, rate_at
-        self.device, self.dtype = contexts.device, next(iter(models[0].tensors().values())).dtype
+        self, models: Sequence[Module], examples: Examples | tuple[Tensor, Tensor],
+        generators: Sequence[Generator], configs: Sequence[Config], *, compile: bool = True, workers: int = 0,
+    ):  # fmt: skip
+        self.stacked = Stacked(models, examples, configs[0])
+        self.contexts, self.targets = self.stacked.examples.contexts, self.stacked.examples.targets
+        self.generators, self.configs = generators, configs
+        self.device, self.dtype = self.contexts.device, models[0].parameters()[0].dtype
         split = self.device.type == "cpu" and compile
         parts = shares(len(models), max(workers, 1) if split else 1)
         self.sizes = [size for S in parts for size in (shares(S, -(-S // GROUP)) if split else [S])]
-        self.pool = Pool(len(parts), contexts, targets) if len(parts) > 1 else None
+        self.pool = Pool(len(parts), self.contexts, self.targets) if len(parts) > 1 else None
         try:
-            self.load([model.tensors() for model in models])
-            self.runs = {len(tensors[0]): tensors for tensors in self.groups}  # one a size
-            self.runs = {size: self._run(tensors, compile) for size, tensors in self.runs.items()}
+            self.groups = [self.stacked.start(group) for group in self._grouped(models)]
+            by_size = {len(tensors[0]): tensors for tensors in self.groups}
+            self.runs = {size: self._run(tensors, compile) for size, tensors in by_size.items()}
             if self.pool:
                 self.pool.answer(self.pool.ready)
         except BaseException:
             self.close()
             raise
+
+    def _grouped(self, things: Sequence) -> list[list]:
+        left = iter(things)
+        return [[next(left) for _ in range(size)] for size in self.sizes]
 
     def _run(self, tensors, compile):
         """The step of groups of that size: a function, or for other processes the package with it."""
@@ -188,23 +236,22 @@ class StackedLoop:
             if not torch.allclose(ours, eager, rtol=1e-2, atol=3e-4):
                 raise RuntimeError("the compiled step computes something else than the eager one")
 
-    def load(self, states: Sequence[dict[str, torch.Tensor]]) -> None:
-        """Put one {name: tensor} a model in place."""
-        states = iter(states)
-        self.groups = [self.stacked.stack([next(states) for _ in range(size)]) for size in self.sizes]
+    def load(self, states: Sequence[State]) -> None:
+        """Put the tensors of each model, and what stands beside them, in place."""
+        self.groups = [self.stacked.stack(group) for group in self._grouped(states)]
 
-    def states(self) -> list[dict[str, torch.Tensor]]:
+    def states(self) -> list[State]:
         """The inverse of `load`."""
         return [state for tensors in self.groups for state in self.stacked.unstack(tensors)]
 
-    def steps(self, start: int, stop: int) -> torch.Tensor:
+    def steps(self, start: int, stop: int) -> Tensor:
         """Run steps start to stop; returns the losses (S, stop - start) in nats."""
-        size = len(self.contexts), stop - start, self.batch_size
+        size = len(self.contexts), stop - start, self.configs[0].batch_size
         batches = torch.stack([draw_batches(*size, g) for g in self.generators], dim=1)
-        rates = torch.tensor([self.rate_at(step) for step in range(start, stop)], dtype=self.dtype)
-        parts = batches.split(self.sizes, dim=1), rates.split(self.sizes, dim=1)
+        rates = [[config.lr_at(step) for config in self.configs] for step in range(start, stop)]
+        rates = torch.tensor(rates, dtype=self.dtype).split(self.sizes, dim=1)
         runs = [self.runs[size] for size in self.sizes]
-        tasks = list(zip(runs, self.groups, *parts, strict=True))
+        tasks = list(zip(runs, self.groups, batches.split(self.sizes, dim=1), rates, strict=True))
         done = self._shared_out(tasks) if self.pool else self._one_by_one(tasks)
         self.groups = [tensors for tensors, _ in done]
         return torch.cat([losses for _, losses in done])
@@ -224,3 +271,31 @@ class StackedLoop:
         """End the processes, where there are any."""
         if self.pool:
             self.pool.close()
+
+
+def make_loop(
+    models: Sequence[Module], examples: Examples | tuple[Tensor, Tensor], generators: Sequence[Generator],
+    configs: Sequence[Config], compile: bool = True, workers: int | None = 0,
+) -> PlainLoop | StackedLoop:  # fmt: skip
+    """The loop behind `runs.train`: compiled, or uncompiled with a warning where that fails, or plain.
+
+    compile: False runs the readable loop. Where the step cannot be compiled eager PyTorch computes the
+        same, and one warning says why. Whole names, a teacher's probabilities and models with Dropout
+        always run in the readable loop: their batches have no fixed shape, or need random numbers.
+    workers: processes that share the models on a CPU, one thread each. None takes as many as torch
+        may use threads (OMP_NUM_THREADS), for runs that are long enough; 0 stays in this process.
+    """
+    examples = Examples(*examples) if isinstance(examples, tuple) else examples
+    dropout = any(isinstance(module, Dropout) and module.p for module in models[0].modules())
+    if not compile or examples.targets.ndim == 2 or dropout or examples.soft_targets is not None:
+        return PlainLoop(models, examples, generators, configs)
+    if workers is None:
+        workers = torch.get_num_threads() if configs[0].steps >= WORTH_A_WORKER else 0
+    try:
+        return StackedLoop(models, examples, generators, configs, workers=workers)
+    except Exception as error:  # whatever a compiler throws, eager PyTorch computes the same
+        slower = f"training runs uncompiled, and slower: {first_line(error)}"
+        warnings.warn(slower, RuntimeWarning, stacklevel=3)
+        if len(models) <= WORTH_STACKING and examples.contexts.device.type == "cpu":
+            return PlainLoop(models, examples, generators, configs)
+        return StackedLoop(models, examples, generators, configs, compile=False)

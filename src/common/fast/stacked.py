@@ -1,74 +1,109 @@
 """S models of one architecture as one: their tensors stacked, their training step a graph of operations.
 
 `torch.func.vmap` of `torch.func.grad` computes the steps of all models at once, and is traced once into a
-graph. The layers stay as the chapters show them. Explained in the chapter "Why the loop is slow, and what
+graph. The modules stay as the chapters show them. Explained in the chapter "Why the loop is slow, and what
 to do about it".
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from ..layers import Embedding, every_layer, parameter_names
-from ..optim import SGD, assigned, beside, clipped, descend, follow
+from ..nn import Embedding, Module
+from ..optim import SGD, by_parameter, clip_gradients, ema_update, update_parameters
+from ..train import Config, Examples, TrainingState
+
+State = tuple[dict[str, Tensor], TrainingState]  # a model's tensors, and what stands beside them
+DEFAULT = Config()
 
 
 class Stacked:
     """Models of one architecture as stacked tensors, and their training step as a graph over them.
 
-    The tensors are the parameters, then the running statistics, then what the optimiser keeps and
-    the averages of all these, each (S, ...).
+    The tensors are the parameters, then the buffers (running statistics), then the optimisers' state and the
+    averages of all these, each (S, ...). examples: windows, also as a pair (contexts, targets). config: its
+    learning rate and schedule do not count, a step is told its rates. IndexError for contexts that a model's
+    embedding refuses.
     """
 
     def __init__(
-        self, models, contexts, targets, batch_size: int,
-        *, optimizer=None, clip: float = 0.0, average: float = 0.0, label_smoothing: float = 0.0,
-    ):  # fmt: skip
+        self, models: Sequence[Module], examples: Examples | tuple[Tensor, Tensor], config: Config = DEFAULT
+    ):
+        self.examples = Examples(*examples) if isinstance(examples, tuple) else examples
+        self.config = config
         self.template = copy.deepcopy(models[0]).train()
-        plain = optimizer in (None, SGD())
-        for layer in every_layer(self.template):
-            if type(layer) is Embedding:
-                layer.check_rows(contexts)
-                layer.__class__ = _UncheckedEmbedding if plain else _OneHotEmbedding
-        self.learned = parameter_names(self.template)
-        self.kept = [name for name in self.template.tensors() if name not in self.learned]
-        self.contexts, self.targets, self.batch_size = contexts, targets, batch_size
-        self.optimizers = assigned(self.template, optimizer or SGD())
-        self.clip, self.average = clip, average
-        self.label_smoothing = label_smoothing
-        self.beside = list(beside(self.template, self.optimizers, average > 0))
-        self.names = self.learned + self.kept + self.beside
+        self.optimizers = by_parameter(self.template, config.make_optimizer())
+        for module in self.template.modules():
+            if type(module) is Embedding:
+                module.check_rows(self.examples.contexts)
+                plain = config.make_optimizer() == SGD()
+                module.__class__ = _UncheckedEmbedding if plain else _OneHotEmbedding
+        names, beside = list(self.template.state_dict()), TrainingState.fresh(self.template, config)
+        self.parameters = [name for name, _ in self.template.named_parameters()]
+        self.buffers = [name for name in names if name not in self.parameters]
+        self.slots = {name: list(state) for name, state in beside.optimizer.items()}
+        self.averaged = [name for name in names if name in beside.ema]
 
-    def stack(self, states: Sequence[dict[str, torch.Tensor]]) -> list[torch.Tensor]:
-        """One {name: tensor} a model -> the stacked tensors, in the shapes that a step leaves behind."""
-        start = beside(self.template, self.optimizers, self.average > 0)
-        states = [start | state for state in states]
-        tensors = [torch.stack([state[name].detach() for state in states]) for name in self.names]
+    # ---- to and from stacked tensors -------------------------------------------------
+
+    def _flat(self, tensors: dict, optimizer: dict, ema: dict) -> list[Tensor]:
+        """All tensors in their order: of a model, or of S stacked ones."""
+        return [
+            *(tensors[name] for name in self.parameters + self.buffers),
+            *(optimizer[name][slot] for name, slots in self.slots.items() for slot in slots),
+            *(ema[name] for name in self.averaged),
+        ]
+
+    def _named(self, flat: Sequence[Tensor]) -> tuple[dict, dict, dict, dict]:
+        """The inverse of `_flat`: parameters, buffers, the optimisers' state, averages."""
+        left: Iterator[Tensor] = iter(flat)
+        return (
+            {name: next(left) for name in self.parameters},
+            {name: next(left) for name in self.buffers},
+            {name: {slot: next(left) for slot in slots} for name, slots in self.slots.items()},
+            {name: next(left) for name in self.averaged},
+        )
+
+    def start(self, models: Sequence[Module]) -> list[Tensor]:
+        """The stacked tensors of models before their first step."""
+        return self.stack([(m.state_dict(), TrainingState.fresh(m, self.config)) for m in models])
+
+    def stack(self, states: Sequence[State]) -> list[Tensor]:
+        """One state a model -> the stacked tensors, in the shapes that a step leaves behind."""
+        flat = [self._flat(tensors, beside.optimizer, beside.ema) for tensors, beside in states]
+        stacked = [torch.stack([t.detach() for t in same]) for same in zip(*flat, strict=True)]
         # Statistics whose shape grows by broadcasting in the first step (the bug of chapter 5)
         # take their final shape now, for a graph has fixed shapes.
-        after = self._step(*self.arguments(tensors))[:-1]
-        for i, (old, new) in enumerate(zip(tensors, after, strict=True)):
+        after = self._step(*self.arguments(stacked))[:-1]
+        for i, (old, new) in enumerate(zip(stacked, after, strict=True)):
             ones = (1,) * (new.ndim - old.ndim)
-            tensors[i] = old.reshape(len(old), *ones, *old.shape[1:]).expand(new.shape).clone()
-        return tensors
+            stacked[i] = old.reshape(len(old), *ones, *old.shape[1:]).expand(new.shape).clone()
+        return stacked
 
-    def unstack(self, tensors: Sequence[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+    def unstack(self, stacked: Sequence[Tensor]) -> list[State]:
         """The inverse of `stack`, with the names in the model's order."""
-        stacked = dict(zip(self.names, tensors, strict=True))
-        names, S = [*self.template.tensors(), *self.beside], len(tensors[0])
-        return [{name: stacked[name][s].clone() for name in names} for s in range(S)]
+        states = []
+        for s in range(len(stacked[0])):
+            parameters, buffers, optimizer, ema = self._named([t[s].clone() for t in stacked])
+            tensors = parameters | buffers
+            ordered = {name: tensors[name] for name in self.template.state_dict()}
+            states.append((ordered, TrainingState(optimizer, ema)))
+        return states
 
-    def graph(self, tensors: Sequence[torch.Tensor]) -> torch.fx.GraphModule:
+    # ---- the step --------------------------------------------------------------------
+
+    def graph(self, tensors: Sequence[Tensor]) -> torch.fx.GraphModule:
         """The step (*tensors, contexts, targets, batch (S, B), lr (S,)) -> (*tensors, losses (S,))."""
         return make_fx(self._step)(*self.arguments(tensors))
 
-    def arguments(self, tensors) -> list[torch.Tensor]:
+    def arguments(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Arguments of a step with the right shapes."""
-        S, (x, y) = len(tensors[0]), (self.contexts, self.targets)
-        batch = torch.zeros((S, self.batch_size), dtype=torch.long, device=x.device)
+        S, x, y = len(tensors[0]), self.examples.contexts, self.examples.targets
+        batch = torch.zeros((S, self.config.batch_size), dtype=torch.long, device=x.device)
         return [*tensors, x, y, batch, torch.zeros(S, dtype=tensors[0].dtype, device=x.device)]
 
     def _step(self, *arguments):
@@ -77,35 +112,33 @@ class Stacked:
         return [*new, losses]
 
     def _one_step(self, tensors, x, y, lr):
-        """The step of a single model, as `plain_steps` takes it."""
-        named = dict(zip(self.names, tensors, strict=True))
-        model = {name: named[name] for name in self.learned + self.kept}
-        kept = {name: named[name] for name in self.beside}
-        parameters = {name: named[name] for name in self.learned}
+        """The step of a single model, as `composed_steps` takes it."""
+        config = self.config
+        parameters, buffers, optimizer, ema = self._named(tensors)
 
         def loss_of(parameters):
-            logits = self.template.load(model | parameters)(x)
-            loss = F.cross_entropy(logits, y, label_smoothing=self.label_smoothing)
-            after = self.template.tensors()
-            return loss, (loss, {name: after[name] for name in self.kept})
+            logits = self.template.load_state_dict(parameters | buffers)(x)
+            loss = F.cross_entropy(logits, y, label_smoothing=config.label_smoothing)
+            after = self.template.state_dict()
+            return loss, (loss, {name: after[name] for name in self.buffers})
 
-        before = self.template.tensors()
-        grads, (loss, statistics) = torch.func.grad(loss_of, has_aux=True)(parameters)
-        self.template.load(before)  # no traced tensor stays behind
+        before = self.template.state_dict()
+        grads, (loss, buffers) = torch.func.grad(loss_of, has_aux=True)(parameters)
+        self.template.load_state_dict(before)  # no traced tensor stays behind
         grads = list(grads.values())
-        grads = clipped(grads, self.clip) if self.clip else grads
-        parameters, kept = descend(self.optimizers, parameters, grads, kept, lr)
-        if self.average:
-            kept = follow(parameters | statistics, kept, self.average)
-        after = parameters | statistics | kept
-        return [after[name] for name in self.names], loss
+        if config.max_grad_norm:
+            grads = clip_gradients(grads, config.max_grad_norm)
+        parameters, optimizer = update_parameters(self.optimizers, parameters, grads, optimizer, lr)
+        if config.ema_decay:
+            ema = ema_update(ema, parameters | buffers, config.ema_decay)
+        return self._flat(parameters | buffers, optimizer, ema), loss
 
 
 class _UncheckedEmbedding(Embedding):
     """The same: a graph cannot look at numbers, and all that go in were looked at before."""
 
-    def __call__(self, x):
-        return self.weight[x]
+    def __call__(self, input):
+        return self.weight[input]
 
 
 class _OneHotEmbedding(Embedding):
@@ -115,6 +148,6 @@ class _OneHotEmbedding(Embedding):
     torch 2.13 compiles that into code which reads it before it is there: Adam would see zeros.
     """
 
-    def __call__(self, x):
-        characters = torch.arange(len(self.weight), device=x.device)
-        return (x[..., None] == characters).to(self.weight.dtype) @ self.weight
+    def __call__(self, input):
+        tokens = torch.arange(len(self.weight), device=input.device)
+        return (input[..., None] == tokens).to(self.weight.dtype) @ self.weight

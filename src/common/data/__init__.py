@@ -1,0 +1,15 @@
+"""Text in, integers out: vocabularies and lists of names."""
+
+from .names import (
+    END,
+    IGNORE_INDEX,
+    SHIPPED_NAMES,
+    Splits,
+    distinct_names,
+    examples,
+    load_names,
+    sequences,
+    split_names,
+    windows,
+)
+from .vocabulary import Vocabulary
