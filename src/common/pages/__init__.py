@@ -1,0 +1,1 @@
+"""What shows: plots, widgets, visible checks and stored results."""

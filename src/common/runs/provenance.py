@@ -1,0 +1,55 @@
+"""Where a figure comes from: the commit that ran, and the machine."""
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[3]
+CPUINFO = Path("/proc/cpuinfo")
+
+
+def commit() -> str:
+    """The commit that ran, with a + where the module differed from it.
+
+    "unknown" without git, and where the book is not the repository itself: a copy inside another one,
+    or an installed module, would have that one's commit.
+    """
+    try:
+        if Path(_git("rev-parse", "--show-toplevel")).resolve() != ROOT.resolve():
+            return "unknown"
+        head = _git("rev-parse", "--short=12", "HEAD")
+        changed = _git("status", "--porcelain", "src")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + ("+" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    # A hook's GIT_DIR, GIT_INDEX_FILE and the like lead to the repository that the hook is for.
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("GIT_") or name.startswith("GIT_CONFIG")
+    }
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=kept).stdout.strip()
+
+
+def processor() -> str:
+    """The processor's name, as far as the system tells."""
+    try:
+        lines = CPUINFO.read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def machine(place: torch.device) -> str:
+    """The machine in a few words."""
+    if place.type == "cuda":
+        return torch.cuda.get_device_name(place)
+    return f"{processor()}, {os.cpu_count()} cores"
