@@ -1,13 +1,18 @@
 import json
 import re
 import shutil
+import sys
 from xml.etree import ElementTree
 
 import pytest
 
-from common import evaluate, roadmap
+from common import evaluate
 from common.evaluate import spread, stored_results
 from common.models import MODELS, count_parameters
+from common.runs.provenance import ROOT
+
+sys.path.insert(0, str(ROOT / "tools"))
+import roadmap  # noqa: E402
 
 STOPS = next(iter(roadmap.PARTS.values()))
 

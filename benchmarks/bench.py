@@ -1,10 +1,14 @@
 """What a step of training costs: the plain loop, the fast path, and the matrix products alone.
 
+    .venv/bin/python benchmarks/bench.py [--models scaled ...] [--device cuda] [--json FILE] [--growth]
+
 Every figure comes from a process of its own, started afresh in every round, and the rounds
 interleave the contenders, so that a machine that slows down slows all of them. `benchmarks/README.md`
 holds a dated table; the chapter "Why the loop is slow, and what to do about it" explains it.
 """
 
+import argparse
+import contextlib
 import json
 import math
 import os
@@ -15,20 +19,20 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
-from . import names as names_module
-from .evaluate import markdown_table
-from .experiments import provenance
-from .files import read_json
-from .models import MODELS, count_parameters, hierarchical
-from .provenance import ROOT
-from .stacked import GROUP, Stacked, StackedLoop, WorkerDied, ending, shares
-from .train import Config, device, plain_steps, seeded
-from .vocabulary import Vocabulary
+from common import names as names_module
+from common.experiments import provenance
+from common.fast.cost import matrix_products
+from common.models import MODELS, count_parameters, hierarchical
+from common.pages.results import cost_table
+from common.runs.files import write_json
+from common.stacked import GROUP, StackedLoop, WorkerDied, ending, shares
+from common.train import Config, device, plain_steps, seeded
+from common.vocabulary import Vocabulary
 
-STORED = ROOT / "benchmarks"
 WARM_UP = 50  # steps
 GROWTH = {  # one size at a time changes, from the middle of the lecture's tree
     "batch size": (8, 16, 32, 64, 128, 256),
@@ -98,47 +102,6 @@ def _rate(run, place, seconds) -> float:
 def _wait(place) -> None:
     if place.type != "cpu":
         getattr(torch, place.type).synchronize()
-
-
-class Products(torch.fx.Interpreter):
-    """Runs a graph and keeps the operands of its matrix products."""
-
-    def run_node(self, node):
-        result = super().run_node(node)
-        if node.op == "call_function" and node.target in (
-            torch.ops.aten.bmm.default,
-            torch.ops.aten.mm.default,
-        ):
-            a, b = self.fetch_args_kwargs_from_env(node)[0]
-            self.found.append((a.clone() if a.is_contiguous() else a, b, torch.empty_like(result)))
-        return result
-
-
-def products_of(models, contexts, targets, batch_size) -> list[tuple[torch.Tensor, ...]]:
-    """(a, b, room for a @ b) of every matrix product in a step of stacked models."""
-    stacked = Stacked(models, contexts, targets, batch_size)
-    tensors = stacked.stack([model.tensors() for model in models])
-    interpreter = Products(stacked.graph(tensors))
-    interpreter.found = []
-    interpreter.run(*stacked.arguments(tensors))
-    return interpreter.found
-
-
-def flops(products) -> int:
-    """Floating-point operations: a multiplication and an addition for each term."""
-    return sum(2 * a.numel() * b.shape[-1] for a, b, _ in products)
-
-
-def matrix_products(models, contexts, targets, batch_size):
-    """A function (start, stop) that runs nothing but the products of so many steps: the floor."""
-    products = products_of(models, contexts, targets, batch_size)
-
-    def run(start, stop):
-        for _ in range(start, stop):
-            for a, b, out in products:
-                torch.bmm(a, b, out=out)
-
-    return run
 
 
 class Memory:
@@ -227,7 +190,7 @@ def _rounded(memory: float) -> float | None:
 
 
 def _together(tasks: Sequence[dict], environment=None) -> list[dict]:
-    command = [sys.executable, "-m", "common", "bench", "--task"]
+    command = [sys.executable, str(Path(__file__).resolve()), "--task"]
     started = [
         subprocess.Popen(
             [*command, json.dumps(task)],
@@ -251,7 +214,7 @@ def _together(tasks: Sequence[dict], environment=None) -> list[dict]:
 
 
 def bench(models: Sequence[str], place: str, seconds: float, rounds: int, seeds: int, progress=print) -> dict:
-    """Measure the named models; returns a report that `table` prints."""
+    """Measure the named models; returns a report that `cost_table` prints."""
     cores, cpu = torch.get_num_threads(), place == "cpu"
     workers = len(shares(seeds, cores)) if cpu else 0
     report = provenance(torch.device(place)) | {
@@ -321,72 +284,64 @@ def growth(place: str, seconds: float, rounds: int, progress=print) -> dict:
     return report
 
 
-def stored(place: str = "cpu") -> dict:
-    """The benchmark that the book was published with. ValueError for a device that was not measured."""
-    path = STORED / f"{place}.json"
-    if not path.exists():
-        raise ValueError(f"no stored benchmark for {place!r}; expected one of {measured_on()}")
-    return read_json(path)
+# ---- the command -----------------------------------------------------------------
 
 
-def measured_on() -> list[str]:
-    """The devices with a stored benchmark."""
-    return sorted(path.stem for path in STORED.glob("*.json"))
-
-
-def page(place: str) -> str:
-    """The stored benchmark as text: the table, and how it was measured."""
-    report = stored(place)
-    return f"\n{table(report)}\n\n{how(report)}\n"
-
-
-def how(report: dict) -> str:
-    """How a report was measured, in a sentence or two."""
-    return (
-        f"Median of {report['rounds']} interleaved rounds of {report['seconds']:g} s a contender, each in a "
-        f"process of its own; batch 32. The plain loop at its better of 1 and {report['cores']} threads. "
-        f"Measured on {report['date']}, commit `{report['commit']}`, {report['machine']}, "
-        f"torch {report['torch']}."
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report here as well")
+    parser.add_argument("--models", nargs="+", action="extend", choices=MODELS, help="default: all")
+    parser.add_argument("--seeds", type=int, help="models at once (default: 8, on a GPU 64)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument(
+        "--growth", action="store_true", help="cost against batch, width, context and seeds too"
     )
+    parser.add_argument("--task", type=json.loads, help=argparse.SUPPRESS)  # one measurement, for ourselves
+    options = parser.parse_args(arguments)
+    try:
+        if options.task:
+            print(json.dumps(measure(options.task)))
+        else:
+            compare(options)
+    except (ValueError, OSError, WorkerDied) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
-def ratios(report: dict, model: str) -> dict[str, float]:
-    """The figures of one model that a reader compares: steps a second, ratios, shares of the floor."""
-    results, seeds = report["models"][model]["results"], report["seeds"]
-    rate = {name: entry["rate"] for name, entry in results.items()}
-    found = {"plain": max(value for name, value in rate.items() if name.startswith("plain"))}
-    for key, label in (("one", "1 model"), ("many", f"{seeds} models")):
-        found[key], found[f"{key} alone"] = rate[f"fast, {label}"], rate[f"products, {label}"]
-        found[f"{key} ratio"] = found[key] / found["plain"]
-        found[f"{key} floor"] = found[key] / found[f"{key} alone"]
-    return found | {"memory": results[f"fast, {seeds} models"]["memory"]}
+def compare(options) -> None:
+    """Measure what the options ask for. All of it is checked first: a report is written after minutes."""
+    place = device(options.device).type
+    seeds = options.seeds if options.seeds is not None else 8 if place == "cpu" else 64
+    if min(seeds, options.rounds) < 1 or not 0 < options.seconds < math.inf:
+        raise ValueError(
+            f"expected seeds and rounds of at least 1 and seconds above 0, got {seeds}, {options.rounds}, "
+            f"{options.seconds}"
+        )
+    if options.growth and not options.json:
+        raise ValueError("--growth stands in the report alone; give --json FILE as well")
+    if options.json:
+        above = next(path for path in options.json.absolute().parents if path.exists())
+        if options.json.is_dir() or not above.is_dir():
+            raise ValueError(f"--json: expected a file that can be written, got {options.json}")
+
+    def progress(text):
+        with contextlib.suppress(OSError):  # no reason to end a measurement
+            print(text, file=sys.stderr, flush=True)
+
+    models = list(dict.fromkeys(options.models or MODELS))
+    report = bench(models, place, options.seconds, options.rounds, seeds, progress)
+    try:
+        if options.json:
+            write_json(options.json, report)  # before the rest is measured, too
+            if options.growth:
+                report["growth"] = growth(place, options.seconds / 2, options.rounds, progress)
+                write_json(options.json, report)
+    finally:  # also where it cannot be kept
+        print(cost_table(report))
 
 
-def table(report: dict) -> str:
-    """The report as a table in Markdown, a column a model."""
-    models, seeds = list(report["models"]), report["seeds"]
-    figures = [ratios(report, model) for model in models]
-    starts = [report["models"][model]["compile"] for model in models]
-
-    def row(label, form, key, entries=figures):
-        return [label, *("unknown" if entry[key] is None else form.format(entry[key]) for entry in entries)]
-
-    return markdown_table(
-        ["batch 32", *(MODELS[model].title for model in models)],
-        [
-            row("parameters", "{:,}", "parameters", list(report["models"].values())),
-            row("plain loop, steps/s", "{:,.0f}", "plain"),
-            row("one model, steps/s", "{:,.0f}", "one"),
-            row("ratio to the plain loop", "**{:.1f}**", "one ratio"),
-            row("floor, steps/s", "{:,.0f}", "one alone"),
-            row("share of the floor", "{:.0%}", "one floor"),
-            row(f"{seeds} models, seeds × steps/s", "{:,.0f}", "many"),
-            row("ratio to the plain loop", "**{:.1f}**", "many ratio"),
-            row("floor, seeds × steps/s", "{:,.0f}", "many alone"),
-            row("share of the floor", "{:.0%}", "many floor"),
-            row(f"{seeds} models, memory above idle, MiB", "{:,.0f}", "memory"),
-            row("first start with compiling, s", "{:.0f}", "first", starts),
-            row("later starts, s", "{:.1f}", "later", starts),
-        ],
-        "l" + "r" * len(models),
-    )
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""What a step of training costs at least: its matrix products, and the operations in them."""
+
+import torch
+
+from ..stacked import Stacked
+
+
+class Products(torch.fx.Interpreter):
+    """Runs a graph and keeps the operands of its matrix products."""
+
+    def run_node(self, node):
+        result = super().run_node(node)
+        if node.op == "call_function" and node.target in (
+            torch.ops.aten.bmm.default,
+            torch.ops.aten.mm.default,
+        ):
+            a, b = self.fetch_args_kwargs_from_env(node)[0]
+            self.found.append((a.clone() if a.is_contiguous() else a, b, torch.empty_like(result)))
+        return result
+
+
+def products_of(models, contexts, targets, batch_size) -> list[tuple[torch.Tensor, ...]]:
+    """(a, b, room for a @ b) of every matrix product in a step of stacked models."""
+    stacked = Stacked(models, contexts, targets, batch_size)
+    tensors = stacked.stack([model.tensors() for model in models])
+    interpreter = Products(stacked.graph(tensors))
+    interpreter.found = []
+    interpreter.run(*stacked.arguments(tensors))
+    return interpreter.found
+
+
+def flops(products) -> int:
+    """Floating-point operations: a multiplication and an addition for each term."""
+    return sum(2 * a.numel() * b.shape[-1] for a, b, _ in products)
+
+
+def matrix_products(models, contexts, targets, batch_size):
+    """A function (start, stop) that runs nothing but the products of so many steps: the floor."""
+    products = products_of(models, contexts, targets, batch_size)
+
+    def run(start, stop):
+        for _ in range(start, stop):
+            for a, b, out in products:
+                torch.bmm(a, b, out=out)
+
+    return run
