@@ -1,1 +1,5 @@
-"""The same numbers sooner: models side by side, compiled, and what a step costs."""
+"""The same numbers sooner."""
+
+from .loop import PlainLoop, make_loop
+
+__all__ = ["PlainLoop", "make_loop"]

@@ -1,1 +1,1 @@
-"""What shows: plots, widgets, visible checks and stored results."""
+"""What the pages show: plots, widgets, visible checks, and the results the book was published with."""

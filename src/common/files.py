@@ -1,3 +1,0 @@
-"""Moved to `common.runs.files`."""
-
-from .runs.files import *  # noqa: F403

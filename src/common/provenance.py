@@ -1,3 +1,0 @@
-"""Moved to `common.runs.provenance`."""
-
-from .runs.provenance import *  # noqa: F403
