@@ -18,20 +18,20 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from common import names as names_module
-from common.experiments import provenance
+from common.data import SHIPPED_NAMES, Vocabulary, load_names, split_names, windows
 from common.fast.cost import matrix_products
-from common.models import MODELS, count_parameters, hierarchical
+from common.fast.loop import GROUP, WorkerDied, ending, make_loop, shares
+from common.models import MODELS, Tree, count_parameters, tagged
 from common.pages.results import cost_table
 from common.runs.files import write_json
-from common.stacked import GROUP, StackedLoop, WorkerDied, ending, shares
-from common.train import Config, device, plain_steps, seeded
-from common.vocabulary import Vocabulary
+from common.runs.provenance import provenance
+from common.train import Config, Examples, find_device, plain_steps, seeded
 
 WARM_UP = 50  # steps
 GROWTH = {  # one size at a time changes, from the middle of the lecture's tree
@@ -49,30 +49,29 @@ BASE = {"batch size": 32, "width": 68, "context": 8, "seeds": 4}
 def measure(task: dict) -> dict:
     """Steps a second, peak memory and seconds to start of one contender; see `Bench` for the task's keys."""
     torch.set_num_threads(task["threads"])
-    place = device(task["device"])
-    names = names_module.load(names_module.SHIPPED)
+    device = find_device(task["device"])
+    names = load_names(SHIPPED_NAMES)
     vocabulary = Vocabulary("".join(names))
     block_size = task.get("context") or MODELS[task["model"]].block_size
-    contexts, targets = names_module.windows(names_module.split(names).train, vocabulary, block_size)
-    contexts, targets = contexts.to(place), targets.to(place)
+    contexts, targets = windows(split_names(names).train, vocabulary, block_size)
+    contexts, targets = contexts.to(device), targets.to(device)
     config = Config(steps=10**9, batch_size=task.get("batch size", 32))
-    models, generators = seeded(lambda generator: _model(task, generator).to(place), range(task["seeds"]))
+    models, generators = seeded(lambda generator: _model(task, generator).to(device), range(task["seeds"]))
     started = time.perf_counter()
-    with Memory(place) as memory:
+    with Memory(device) as memory:
         if task["kind"] == "plain":
 
             def run(start, stop):
                 plain_steps(models[0], contexts, targets, generators[0], config, start, stop)
         elif task["kind"] == "fast":
-            rates = lambda step: [config.lr_at(step)] * len(models)  # noqa: E731
-            loop = StackedLoop(
-                models, contexts, targets, generators, config.batch_size, rates, workers=task["workers"]
-            )
+            configs, examples = [config] * len(models), Examples(contexts, targets)
+            with warnings.catch_warnings(action="error"):  # uncompiled would be another contender
+                loop = make_loop(models, examples, generators, configs, workers=task["workers"])
             run = loop.steps
         else:
             run = matrix_products(models, contexts, targets, config.batch_size)
         seconds_to_start = time.perf_counter() - started
-        rate = _rate(run, place, task["seconds"])
+        rate = _rate(run, device, task["seconds"])
         peak = memory.peak()
     if task["kind"] == "fast":
         loop.close()
@@ -83,25 +82,25 @@ def _model(task, generator):
     if "width" not in task:
         return MODELS[task["model"]].build(generator=generator)
     levels = task["context"].bit_length() - 1
-    return hierarchical(n_hidden=task["width"], levels=levels, generator=generator)
+    return Tree(n_hidden=task["width"], levels=levels, generator=generator)
 
 
-def _rate(run, place, seconds) -> float:
+def _rate(run, device, seconds) -> float:
     """Steps a second of run(start, stop), over at least so many seconds."""
     run(0, WARM_UP)
     count = done = WARM_UP
-    _wait(place)
+    _wait(device)
     began = time.perf_counter()
     while (passed := time.perf_counter() - began) < seconds:
         run(done, done + count)
-        _wait(place)
+        _wait(device)
         done, count = done + count, min(count * 2, 1_000)
     return (done - WARM_UP) / passed
 
 
-def _wait(place) -> None:
-    if place.type != "cpu":
-        getattr(torch, place.type).synchronize()
+def _wait(device) -> None:
+    if device.type != "cpu":
+        getattr(torch, device.type).synchronize()
 
 
 class Memory:
@@ -110,13 +109,13 @@ class Memory:
     On CUDA the peak of the device's allocator. NaN where neither can be read.
     """
 
-    def __init__(self, place):
-        self.place, self.top, self.stop = place, float("nan"), threading.Event()
+    def __init__(self, device):
+        self.device, self.top, self.stop = device, float("nan"), threading.Event()
 
     def __enter__(self):
         self.idle = self._now()
-        if self.place.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.place)
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
         self.thread = threading.Thread(target=self._watch, daemon=True)
         self.thread.start()
         return self
@@ -139,8 +138,8 @@ class Memory:
             return float("nan")
 
     def peak(self) -> float:
-        if self.place.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.place) / 2**20
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / 2**20
         return self.top
 
 
@@ -156,14 +155,14 @@ def _own_memory(process) -> int:
 class Bench:
     """Contenders by name, each a list of tasks that run at the same time and whose rates add up."""
 
-    def __init__(self, seconds: float, rounds: int, place: str):
-        self.seconds, self.rounds, self.place = seconds, rounds, place
+    def __init__(self, seconds: float, rounds: int, device: str):
+        self.seconds, self.rounds, self.device = seconds, rounds, device
         self.contenders: dict[str, list[dict]] = {}
 
     def add(self, name, kind, *, processes=1, threads=1, workers=0, seeds=1, **sizes) -> None:
         task = {
             "kind": kind, "threads": threads, "workers": workers, "seeds": seeds,
-            "seconds": self.seconds, "device": self.place, **sizes,
+            "seconds": self.seconds, "device": self.device, **sizes,
         }  # fmt: skip
         self.contenders[name] = [task] * processes
 
@@ -213,11 +212,13 @@ def _together(tasks: Sequence[dict], environment=None) -> list[dict]:
     return [json.loads(output.splitlines()[-1]) for output in outputs]
 
 
-def bench(models: Sequence[str], place: str, seconds: float, rounds: int, seeds: int, progress=print) -> dict:
+def bench(
+    models: Sequence[str], device: str, seconds: float, rounds: int, seeds: int, progress=print
+) -> dict:
     """Measure the named models; returns a report that `cost_table` prints."""
-    cores, cpu = torch.get_num_threads(), place == "cpu"
+    cores, cpu = torch.get_num_threads(), device == "cpu"
     workers = len(shares(seeds, cores)) if cpu else 0
-    report = provenance(torch.device(place)) | {
+    report = provenance(torch.device(device)) | {
         "cores": cores,
         "seeds": seeds,
         "seconds": seconds,
@@ -225,7 +226,7 @@ def bench(models: Sequence[str], place: str, seconds: float, rounds: int, seeds:
         "models": {},
     }
     for model in models:
-        measured = Bench(seconds, rounds, place)
+        measured = Bench(seconds, rounds, device)
         floor_seeds = min(GROUP, -(-seeds // max(workers, 1))) if cpu else seeds
         measured.add("plain, 1 thread", "plain", model=model)
         if cpu and cores > 1:
@@ -239,13 +240,13 @@ def bench(models: Sequence[str], place: str, seconds: float, rounds: int, seeds:
         results = measured.run(lambda text, model=model: progress(f"{model}: {text}"))
         report["models"][model] = {
             "parameters": count_parameters(MODELS[model].build(generator=torch.Generator())),
-            "compile": compile_seconds(model, place, progress),
+            "compile": compile_seconds(model, device, progress),
             "results": results,
         }
     return report
 
 
-def compile_seconds(model, place, progress=print) -> dict:
+def compile_seconds(model, device, progress=print) -> dict:
     """Seconds until the first step of one model, with nothing kept from earlier runs and with everything."""
     progress(f"{model}: compiling anew")
     task = {
@@ -254,7 +255,7 @@ def compile_seconds(model, place, progress=print) -> dict:
         "workers": 0,
         "seeds": 1,
         "seconds": 0.1,
-        "device": place,
+        "device": device,
         "model": model,
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -263,11 +264,11 @@ def compile_seconds(model, place, progress=print) -> dict:
     return {"first": round(cold, 1), "later": round(warm, 1)}
 
 
-def growth(place: str, seconds: float, rounds: int, progress=print) -> dict:
+def growth(device: str, seconds: float, rounds: int, progress=print) -> dict:
     """Microseconds a step and model of the lecture's tree, as one size at a time grows."""
     report = {}
     for axis, values in GROWTH.items():
-        measured = Bench(seconds, rounds, place)
+        measured = Bench(seconds, rounds, device)
         for value in values:
             sizes = BASE | {axis: value}
             seeds = sizes.pop("seeds")
@@ -291,7 +292,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report here as well")
-    parser.add_argument("--models", nargs="+", action="extend", choices=MODELS, help="default: all")
+    parser.add_argument(
+        "--models", nargs="+", action="extend", choices=tagged("lecture"), help="default: all"
+    )
     parser.add_argument("--seeds", type=int, help="models at once (default: 8, on a GPU 64)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
@@ -313,8 +316,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def compare(options) -> None:
     """Measure what the options ask for. All of it is checked first: a report is written after minutes."""
-    place = device(options.device).type
-    seeds = options.seeds if options.seeds is not None else 8 if place == "cpu" else 64
+    device = find_device(options.device).type
+    seeds = options.seeds if options.seeds is not None else 8 if device == "cpu" else 64
     if min(seeds, options.rounds) < 1 or not 0 < options.seconds < math.inf:
         raise ValueError(
             f"expected seeds and rounds of at least 1 and seconds above 0, got {seeds}, {options.rounds}, "
@@ -331,13 +334,13 @@ def compare(options) -> None:
         with contextlib.suppress(OSError):  # no reason to end a measurement
             print(text, file=sys.stderr, flush=True)
 
-    models = list(dict.fromkeys(options.models or MODELS))
-    report = bench(models, place, options.seconds, options.rounds, seeds, progress)
+    models = list(dict.fromkeys(options.models or tagged("lecture")))
+    report = bench(models, device, options.seconds, options.rounds, seeds, progress)
     try:
         if options.json:
             write_json(options.json, report)  # before the rest is measured, too
             if options.growth:
-                report["growth"] = growth(place, options.seconds / 2, options.rounds, progress)
+                report["growth"] = growth(device, options.seconds / 2, options.rounds, progress)
                 write_json(options.json, report)
     finally:  # also where it cannot be kept
         print(cost_table(report))

@@ -12,18 +12,17 @@ from collections import Counter
 import pytest
 import torch
 
-from common import names
+from common.data import Vocabulary, load_names, windows
 from common.fast import cost
 from common.models import MODELS
 from common.pages import results
 from common.runs.files import write_json
 from common.runs.provenance import ROOT
-from common.vocabulary import Vocabulary
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import bench  # noqa: E402
 
-DATA = names.windows(names.load()[:200], Vocabulary("abcdefghijklmnopqrstuvwxyz"), 8)
+DATA = windows(load_names()[:200], Vocabulary("abcdefghijklmnopqrstuvwxyz"), 8)
 
 
 def built(model, seeds=1):
@@ -49,12 +48,12 @@ def test_products_are_those_of_the_step():
     for a, b, out in products:
         assert len(a) == len(b) == 2 and a.shape[2] == b.shape[1]
         assert out.shape == (2, a.shape[1], b.shape[2]) and torch.isfinite(torch.bmm(a, b)).all()
-    first, weights = products[0], [model.layers[2].weight for model in models]
+    first, weights = products[0], [model.linear1.weight for model in models]
     assert torch.equal(first[1], torch.stack(weights))
-    rows = [model.layers[0].weight[x[:1]].flatten(1).expand(4, -1) for model in models]
+    rows = [model.embedding.weight[x[:1]].flatten(1).expand(4, -1) for model in models]
     assert torch.equal(first[0], torch.stack(rows))
     last = products[1]
-    assert torch.equal(last[1], torch.stack([model.layers[5].weight for model in models]))
+    assert torch.equal(last[1], torch.stack([model.output.weight for model in models]))
 
 
 def test_a_step_of_products_runs_every_one_of_them(monkeypatch):

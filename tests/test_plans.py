@@ -14,15 +14,18 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_runs import NAMES
 
-from common import evaluate, experiments
-from common import names as names_module
-from common.evaluate import loss_by_position, spread, stored_results, token_losses
-from common.experiments import load_model
-from common.models import MODELS, RECIPES, WINNERS, count_parameters
+from common.data import load_names, split_names
+from common.evaluate import loss_by_position, spread, token_losses
+from common.models import MODELS, count_parameters, tagged
+from common.pages import results as results_module
+from common.pages.results import stored_results
+from common.runs import Run
 from common.runs import command as command_line
+from common.runs import run as train_run
+from common.runs.folder import load_model
 from common.runs.provenance import ROOT
+from common.runs.sizes import build_model, checked_sizes
 from common.train import Config
 
 sys.path.insert(0, str(ROOT / "tools"))
@@ -32,6 +35,7 @@ import tables  # noqa: E402
 
 PLANS = {path.stem: runner.read_plan(path.stem) for path in sorted(runner.PLANS.glob("*.json"))}
 CHALLENGE = PLANS["challenge"]["entries"]
+NAMES = load_names()[:2_000]
 BUDGET = 76_579
 LARGE = {"very-large-flat", "teachers", "open"}
 
@@ -71,8 +75,8 @@ def recorded():
 def test_a_stored_entry_has_the_settings_of_its_plan(plan, key, stored):
     entry = PLANS[plan]["entries"][key]
     assert stored["model"] == entry["model"]
-    recipe = RECIPES[entry["model"]]
-    assert recipe.checked(stored["sizes"]) == recipe.checked(entry["sizes"])
+    recipe = MODELS[entry["model"]]
+    assert checked_sizes(recipe, stored["sizes"]) == checked_sizes(recipe, entry["sizes"])
     planned = json.loads(json.dumps(asdict(Config(**entry["config"]))))
     assert stored["training"] == {name: planned[name] for name in stored["training"]}
     assert planned == json.loads(json.dumps(asdict(Config()))) | stored["training"]
@@ -81,7 +85,7 @@ def test_a_stored_entry_has_the_settings_of_its_plan(plan, key, stored):
     assert stored.get("list", "shipped") in entry["lists"]
     for run in stored.get("runs", []):
         if "parameters" in run:
-            assert run["parameters"] == count_parameters(recipe.sized(27, entry["sizes"]))
+            assert run["parameters"] == count_parameters(build_model(recipe, 27, entry["sizes"]))
     if "curve" in stored:
         assert stored["curve"]["steps"][0] == entry["evaluate_every"]
 
@@ -111,7 +115,7 @@ def test_the_optimisers_are_those_of_the_plan():
                 schedule="constant",
             )  # fmt: skip
         elif "of" in entry:
-            averaged = entries[entry["of"]]["config"] | {"average": stored["schedules"]["average"]}
+            averaged = entries[entry["of"]]["config"] | {"ema_decay": stored["schedules"]["average"]}
             assert entry["config"] == averaged
         else:
             planned["schedules"][key] = config
@@ -137,16 +141,20 @@ def test_the_sweep_is_that_of_the_plan():
     assert stored["again"]["seeds"] == again["seeds"] and len(stored["again"]["runs"]) == again["count"]
 
 
+def built(entry):
+    return build_model(MODELS[entry["model"]], 27, entry["sizes"])
+
+
 @pytest.mark.parametrize("key", CHALLENGE)
 def test_a_run_stays_within_its_league(key):
-    parameters = count_parameters(RECIPES[CHALLENGE[key]["model"]].sized(27, CHALLENGE[key]["sizes"]))
+    parameters = count_parameters(built(CHALLENGE[key]))
     assert (parameters > BUDGET) == (key in LARGE)
 
 
-@pytest.mark.parametrize("key", WINNERS)
+@pytest.mark.parametrize("key", tagged("winner"))
 def test_the_winners_of_the_playground_are_those_of_the_plan(key):
-    planned = RECIPES[CHALLENGE[key]["model"]].sized(27, CHALLENGE[key]["sizes"]).tensors()
-    assert {name: t.shape for name, t in WINNERS[key].build().tensors().items()} == {
+    planned = built(CHALLENGE[key]).state_dict()
+    assert {name: t.shape for name, t in MODELS[key].build().state_dict().items()} == {
         name: t.shape for name, t in planned.items()
     }
 
@@ -165,7 +173,7 @@ def test_the_arguments_of_an_entry_are_those_that_are_stored_and_make_its_run(ke
     options = command_line.parser().parse_args(["train", *said, "--out", "x"])
     run = command_line.run_of(options)
     assert (run.model, run.config) == (CHALLENGE[key]["model"], Config(**CHALLENGE[key]["config"]))
-    assert dict(run.sizes) == RECIPES[run.model].checked(CHALLENGE[key]["sizes"])
+    assert dict(run.sizes) == checked_sizes(MODELS[run.model], CHALLENGE[key]["sizes"])
     assert options.evaluate_every == CHALLENGE[key]["evaluate_every"]
 
 
@@ -197,9 +205,9 @@ class Here:
 def house(tmp_path, monkeypatch):
     """A house with a short list in the place of the shipped one, plans and pages of its own."""
     (tmp_path / "short.txt").write_text("\n".join(NAMES[:300]) + "\n", encoding="utf-8")
-    monkeypatch.setattr(names_module, "SHIPPED", tmp_path / "short.txt")
+    monkeypatch.setattr(runner, "SHIPPED_NAMES", tmp_path / "short.txt")
     results = tmp_path / "data" / "results"
-    for module in (evaluate, collect, tables):
+    for module in (results_module, collect, tables):
         monkeypatch.setattr(module, "RESULTS", results)
     monkeypatch.setattr(collect, "PRETRAINED", tmp_path / "data" / "models")
     for module in (collect, tables):
@@ -207,7 +215,7 @@ def house(tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "PLANS", tmp_path / "plans")
     monkeypatch.setattr(runner, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(runner, "ProcessPoolExecutor", Here)
-    monkeypatch.setattr(experiments, "run", partial(experiments.run, compile=False))
+    monkeypatch.setattr(runner, "run", partial(train_run, compile=False))
     (tmp_path / "plans").mkdir()
     results.mkdir(parents=True)
     text = "above\n<!-- results shipped -->\nold\n<!-- end of results -->\nbelow\n"
@@ -256,13 +264,13 @@ def changed(**more):
 def trained(house, monkeypatch):
     """The folders that are trained into, in their order."""
     planned(house, TINY)
-    begun, real = [], experiments.run
+    begun, real = [], runner.run
 
     def run(what, folder, **how):
         begun.append(Path(folder).relative_to(house / "runs" / "tiny" / "shipped").as_posix())
         return real(what, folder, **how)
 
-    monkeypatch.setattr(experiments, "run", run)
+    monkeypatch.setattr(runner, "run", run)
     return begun
 
 
@@ -364,7 +372,7 @@ def test_when_a_run_fails_what_has_not_begun_stays_so(house, monkeypatch, capsys
 
 def test_several_processes_train_and_tell_what_went_wrong_in_a_line(house, monkeypatch, capsys):
     monkeypatch.undo()  # a process of a pool has nothing of what is replaced here
-    run = experiments.Run("dilated", Config(steps=4, batch_size=8), SMALL, names=house / "short.txt")
+    run = Run("dilated", Config(steps=4, batch_size=8), SMALL, data=house / "short.txt")
     wrong = run.changed(batch_size=1)
     jobs = [
         runner.Job(one, house / name, 0, ("val",)) for name, one in (("a", run), ("b", run), ("c", wrong))
@@ -385,8 +393,8 @@ def test_opened_test_losses_are_kept_where_the_runs_are_the_same(house, trained)
     assert execute("tiny") == 0
     assert read(house / "data" / "results" / "tiny.json")["shipped"] == stored
     models = [load_model(house / "runs" / "tiny" / "shipped" / "one" / str(seed), seed) for seed in (0, 1)]
-    what = experiments.Run("dilated", sizes=SMALL, names=house / "short.txt")
-    x, y = experiments.data(what, torch.device("cpu")).splits["test"]
+    what = Run("dilated", sizes=SMALL, data=house / "short.txt")
+    x, y = what.load(torch.device("cpu")).splits["test"]
     for model, run in zip(models, stored["one"]["runs"], strict=True):
         assert run["test"] == pytest.approx(token_losses(model, x, y).mean().item(), abs=1e-5)
 
@@ -441,22 +449,22 @@ def test_the_models_are_stored_as_before(house, capsys):
     assert execute("lecture") == 0
     made = read(house / "data" / "results" / "shipped.json")
     before = read(ROOT / "data" / "results" / "shipped.json")
-    assert unlike(before, made) == [] and list(made["models"]) == list(MODELS)
+    assert unlike(before, made) == [] and list(made["models"]) == list(tagged("lecture"))
     runs = house / "runs" / "lecture" / "shipped"
     for key, entry in made["models"].items():
         report = read(runs / key / "results.json")
         assert (entry["runs"], entry["provenance"]) == (report["runs"], report["provenance"])
         models = [load_model(runs / key, seed) for seed in (0, 1)]
-        what = experiments.Run(key, names=house / "short.txt")
-        x, y = experiments.data(what, torch.device("cpu")).splits["val"]
+        what = Run(key, data=house / "short.txt")
+        x, y = what.load(torch.device("cpu")).splits["val"]
         losses = sum(token_losses(model, x, y) for model in models) / 2
-        val = names_module.split(names_module.load(house / "short.txt")).val
+        val = split_names(load_names(house / "short.txt")).val
         assert entry["val_by_position"] == pytest.approx(loss_by_position(losses, val), abs=1e-4)
         capsys.readouterr()
         assert command_line.main(["sample", "--run", str(runs / key), "--seed", "1"]) == 0
         assert entry["samples"] == capsys.readouterr().out.splitlines()
         published = load_file(house / "data" / "models" / f"{key}.safetensors")
-        tensors = models[0].tensors()
+        tensors = models[0].state_dict()
         assert published.keys() == tensors.keys()
         assert all(torch.equal(published[name], tensors[name]) for name in published)
         history = load_file(runs / key / "history.safetensors")["losses"].double()
@@ -479,7 +487,7 @@ def test_the_ablation_is_stored_as_before(house):
     before["variants"] = some_of(before["variants"], ["all", "no-gate"])
     assert unlike(before, made) == []
     assert not (house / "data" / "models").exists(), "an ablation publishes no model"
-    val = names_module.split(names_module.load(house / "short.txt")).val
+    val = split_names(load_names(house / "short.txt")).val
     places = [sum(len(name) >= t for name in val) for t in range(max(map(len, val)) + 1)]
     for entry in made["variants"].values():
         for run, by_position in zip(entry["runs"], entry["val_by_position"], strict=True):
@@ -559,9 +567,9 @@ def five(tmp_path_factory):
     """Finished runs of the five models on a short list, of a plan of two steps. Read only."""
     folder = tmp_path_factory.mktemp("five")
     (folder / "short.txt").write_text("\n".join(NAMES[:300]) + "\n", encoding="utf-8")
-    for key in MODELS:
-        run = experiments.Run(key, Config(steps=2), names=folder / "short.txt")
-        experiments.run(run, folder / "shipped" / key, compile=False)
+    for key in tagged("lecture"):
+        run = Run(key, Config(steps=2), data=folder / "short.txt")
+        train_run(run, folder / "shipped" / key, compile=False)
     return folder
 
 
@@ -649,5 +657,5 @@ def test_a_disk_that_fails_half_way_leaves_everything_as_it_was(furnished, capsy
     assert execute("lecture") == 0
     after = everything(furnished)
     new = [Path("README.md"), Path("book/images/road.png"), Path("data/results/shipped.json")]
-    new += [Path(f"data/models/{key}.safetensors") for key in MODELS]
+    new += [Path(f"data/models/{key}.safetensors") for key in tagged("lecture")]
     assert {path for path in after if after[path] != before.get(path)} == set(new)

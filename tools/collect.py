@@ -8,19 +8,23 @@ from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from common import experiments, sweep
-from common import names as names_module
-from common.evaluate import LECTURE, RESULTS, loss_by_position, smooth, spread, token_losses
-from common.experiments import load_model, publish
-from common.models import MODELS, PRETRAINED, RECIPES, predictions
+from common.data import distinct_names, split_names
+from common.evaluate import loss_by_position, smooth, spread, token_losses
+from common.models import MODELS, PRETRAINED, predictions
+from common.pages import plots
+from common.pages.results import LECTURE, RESULTS
 from common.runs.files import read_json
-from common.runs.provenance import ROOT
-from common.sample import sample
+from common.runs.folder import load_model, publish
+from common.runs.lists import load_list
+from common.runs.provenance import ROOT, provenance
+from common.runs.tasks import TaskData
+from common.sampling import sample
 
 CURVE_POINTS = 200
 WINDOW = 50  # steps, of the curves of chapter 10
@@ -47,8 +51,8 @@ class Trained:
         return [load_model(job.folder, seed) for job in self.jobs for seed in job.run.seeds]
 
     @cached_property
-    def data(self) -> experiments.Data:
-        return experiments.data(self.jobs[0].run, torch.device("cpu"))
+    def data(self) -> TaskData:
+        return self.jobs[0].run.load(torch.device("cpu"))
 
     @cached_property
     def histories(self) -> torch.Tensor:
@@ -87,8 +91,8 @@ def training_curve(trained: Trained) -> dict:
 
 def val_words(trained: Trained) -> list[str]:
     run = trained.jobs[0].run
-    names = names_module.load(run.names, run.alphabet)
-    return names_module.split(names_module.distinct(names) if run.distinct else names).val
+    names = load_list(run.data, run.alphabet)
+    return split_names(distinct_names(names) if run.distinct else names).val
 
 
 def mean_by_position(trained: Trained) -> list[float]:
@@ -102,7 +106,7 @@ def each_by_position(trained: Trained) -> list[list[float]]:
 
 
 def samples(trained: Trained) -> list[str]:
-    chance, block_size = torch.Generator().manual_seed(1), RECIPES[trained.entry["model"]].block_size
+    chance, block_size = torch.Generator().manual_seed(1), MODELS[trained.entry["model"]].block_size
     return sample(trained.models[0], trained.data.vocabulary, block_size, 20, generator=chance)
 
 
@@ -209,26 +213,27 @@ def optimizers(plan: dict, trained: dict[str, Trained]) -> dict:
         if each.entry["group"] == "rates":
             one_rate = {"val": val, "curve": curve(each.histories, WINDOW)}
             rates.setdefault(config["optimizer"], {})[f"{config['lr']:g}"] = one_rate
-        elif "average" not in config:
+        elif "ema_decay" not in config:
             schedules[key] = {"curve": curve(each.histories, WINDOW), "val": val}
         else:
             schedules[each.entry["of"]]["val of the average"] = val
-            average = config["average"]
+            average = config["ema_decay"]
     config = trained[next(iter(schedules))].report["training"]
-    about = provenance(plan, names=one.jobs[0].run.names.name, config=config)
+    about = provenance(torch.device("cpu")) | {"names": one.jobs[0].run.data.name, "config": config}
+    about.pop("device")
     return {
         "model": one.entry["model"], "parameters": one.runs[0]["parameters"], "steps": training["steps"],
         "batch_size": training["batch_size"], "seeds": one.entry["seeds"], "window": WINDOW,
         "weight_decay of adamw": config["weight_decay"], "rates": rates,
         "schedules": {"average": average, "lr": config["lr"], "runs": schedules},
-        "provenance": {key: value for key, value in about.items() if key != "device"},
+        "provenance": {"command": plan["command"], **about},
     }  # fmt: skip
 
 
 def searched(plan: dict, trained: dict[str, Trained], folder: Path) -> dict:
     """Chapter 10: all trials of a sweep, the best of them again with other seeds, and what was before."""
     [searched_as] = [key for key, entry in plan["entries"].items() if "space" in entry]
-    report = sweep.load(folder / searched_as)
+    report = read_json(folder / searched_as / "trials.json")
     for trial in report["trials"]:
         trial["curve"] = [[step, v if v is None else round(v, 4)] for step, v in trial["curve"]]
         trial["value"] = trial["value"] if trial["value"] is None else round(trial["value"], 4)
@@ -252,12 +257,9 @@ def searched(plan: dict, trained: dict[str, Trained], folder: Path) -> dict:
         ],
         "default": again(trained["before"]),
     }
-    report["provenance"] = provenance(plan, script="tools/experiments.py")
+    about = {"command": plan["command"], "script": "tools/experiments.py"}
+    report["provenance"] = about | provenance(torch.device("cpu"))
     return report
-
-
-def provenance(plan: dict, **more) -> dict:
-    return {"command": plan["command"], **more, **experiments.provenance(torch.device("cpu"))}
 
 
 # ---- the files -------------------------------------------------------------------
@@ -305,10 +307,6 @@ def weights(trained: Trained) -> bytes:
 
 def picture(stored: dict) -> bytes:
     """How the validation loss goes down from chapter to chapter, as a PNG."""
-    import matplotlib.pyplot as plt  # here, for no other plan draws
-
-    from common import plots
-
     plots.use_style()
     drawn, (figure, ax) = io.BytesIO(), plt.subplots(figsize=(6.4, 3.4))
     labels = [MODELS[key].title.replace(", ", ",\n") for key in stored["models"]]

@@ -21,12 +21,14 @@ import collect
 import tables
 import torch
 
-from common import experiments, sweep
-from common import names as names_module
-from common.evaluate import spread, stored_results
-from common.experiments import Run
+from common.data import SHIPPED_NAMES
+from common.evaluate import spread
+from common.pages.results import stored_results
+from common.runs import Run, run
 from common.runs.files import read_json, replace_files
 from common.runs.provenance import ROOT
+from common.runs.run import differences
+from common.runs.tasks import digest
 from common.train import Config
 
 PLANS = ROOT / "data" / "plans"
@@ -84,9 +86,9 @@ def list_in_use(options) -> Path:
             raise ValueError("the list lecture needs --names, the lecture's own file")
         expected = stored_results("lecture")["names"]["sha256"]
     else:
-        expected = Run("mlp", names=names_module.SHIPPED).digest()
-    path = options.names or names_module.SHIPPED
-    if Run("mlp", names=path).digest() != expected:
+        expected = digest(SHIPPED_NAMES)
+    path = options.names or SHIPPED_NAMES
+    if digest(path) != expected:
         raise ValueError(f"{path} is not the list {options.list!r}, whose SHA-256 is {expected}")
     return path
 
@@ -98,8 +100,8 @@ def finished(job: Job) -> bool:
     """Whether a run has its results. ValueError where they are those of another plan."""
     if not (job.folder / "results.json").exists():
         return False
-    results, on = read_json(job.folder / "results.json"), experiments.data(job.run, torch.device("cpu"))
-    if changed := experiments.differences(results, job.run, on, job.evaluate_every):
+    results, data = read_json(job.folder / "results.json"), job.run.load(torch.device("cpu"))
+    if changed := differences(results, job.run, data, job.evaluate_every):
         raise ValueError(
             f"{job.folder} holds a run that differs from the plan in {', '.join(changed)}; move it away, "
             "and it is trained again"
@@ -111,7 +113,7 @@ def train(job: Job) -> None:
     """Train a run, in a process of the pool: one thread each."""
     torch.set_num_threads(1)
     try:
-        experiments.run(job.run, job.folder, every=job.evaluate_every, splits=job.splits)
+        run(job.run, job.folder, evaluate_every=job.evaluate_every, splits=job.splits)
     except (ValueError, RuntimeError) as error:  # of any kind; this one can be sent to another process
         raise ValueError(f"{job.folder}: {error}") from None
 
@@ -131,6 +133,8 @@ def train_all(waiting: Iterable[Job], workers: int) -> None:
 
 def search(key: str, plan: dict, options) -> None:
     """A sweep, whose best trials other entries train again."""
+    from common.runs import sweep  # here, for Optuna takes a second
+
     entry, [job] = plan["entries"][key], jobs(key, plan, options)
     wanted = sweep.Sweep(
         job.run, entry["space"], entry["trials"], job.evaluate_every, scheduler=entry["scheduler"]
@@ -142,16 +146,24 @@ def with_best(plan: dict, options) -> dict:
     """The plan, in which the trials stand in the place of an entry that trains the best of them again."""
     entries = {}
     for key, entry in plan["entries"].items():
-        if "best_of" not in entry:
-            entries[key] = entry
-            continue
-        [job] = jobs(entry["best_of"], plan, options)
-        found = [trial for trial in sweep.load(job.folder)["trials"] if trial["state"] == "complete"]
-        for trial in sorted(found, key=lambda trial: trial["value"])[: entry["count"]]:
-            run = job.run.changed(**sweep.decoded(trial["params"]))
-            own = {"config": asdict(run.config), "sizes": dict(run.sizes), "trial": trial["number"]}
-            entries[f"{key}-{trial['number']:04}"] = entry | own
+        again = best_of(entry, plan, options) if "best_of" in entry else None
+        entries |= {key: entry} if again is None else {f"{key}-{n:04}": each for n, each in again.items()}
     return plan | {"entries": entries}
+
+
+def best_of(entry: dict, plan: dict, options) -> dict[int, dict]:
+    """An entry for each of the best trials of a search, by their numbers."""
+    from common.runs.space import decoded
+
+    [job] = jobs(entry["best_of"], plan, options)
+    trials = read_json(job.folder / "trials.json")["trials"]
+    found = [trial for trial in trials if trial["state"] == "complete"]
+    again = {}
+    for trial in sorted(found, key=lambda trial: trial["value"])[: entry["count"]]:
+        best = job.run.changed(**decoded(trial["params"]))
+        own = {"config": asdict(best.config), "sizes": dict(best.sizes), "trial": trial["number"]}
+        again[trial["number"]] = entry | own
+    return again
 
 
 # ---- the command -----------------------------------------------------------------

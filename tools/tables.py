@@ -13,12 +13,20 @@ from pathlib import Path
 
 import roadmap
 
-from common.evaluate import LECTURE, RESULTS, markdown_table, spread, stored_results
-from common.experiments import SPLITS
-from common.models import MODELS, WINNERS
-from common.pages.results import cost_table, measured_on, stored_costs
+from common.evaluate import spread
+from common.models import MODELS, tagged
+from common.pages.results import (
+    LECTURE,
+    RESULTS,
+    cost_table,
+    markdown_table,
+    measured_on,
+    stored_costs,
+    stored_results,
+)
 from common.runs.files import replace_files
 from common.runs.provenance import ROOT
+from common.runs.tasks import SPLITS
 
 PAGES = (
     "README.md",
@@ -84,7 +92,7 @@ def winners_table(stored: dict) -> str:
     """Chapter 11's last table: both winners on all three lists."""
     lists = {"lecture": "the lecture's", "shipped": "this book's", "distinct": "this book's, each name once"}
     rows, provenance, seeds, training = [], [], set(), {}
-    for key in WINNERS:
+    for key in tagged("winner"):
         for name, title in lists.items():
             entry = stored[name][key]
             runs, how = entry["runs"], entry["training"]

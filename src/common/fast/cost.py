@@ -2,7 +2,7 @@
 
 import torch
 
-from ..stacked import Stacked
+from .stacked import Stacked
 
 
 class Products(torch.fx.Interpreter):
@@ -22,7 +22,7 @@ class Products(torch.fx.Interpreter):
 def products_of(models, contexts, targets, batch_size) -> list[tuple[torch.Tensor, ...]]:
     """(a, b, room for a @ b) of every matrix product in a step of stacked models."""
     stacked = Stacked(models, contexts, targets, batch_size)
-    tensors = stacked.stack([model.tensors() for model in models])
+    tensors = stacked.stack([model.state_dict() for model in models])
     interpreter = Products(stacked.graph(tensors))
     interpreter.found = []
     interpreter.run(*stacked.arguments(tensors))

@@ -11,22 +11,23 @@ import re
 import sys
 from dataclasses import fields
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from string import ascii_lowercase
 
 import torch
 
-from .. import constraints, experiments
-from .. import names as names_module
-from ..experiments import SPLITS, Run, load_model
-from ..field import longest_name
-from ..models import RECIPES
-from ..sample import LONGEST, sample
-from ..stacked import WorkerDied
-from ..train import OPTIMIZERS, SCHEDULES, Config, device
-from ..vocabulary import Vocabulary
+from .. import constraints
+from ..data import Vocabulary, distinct_names, split_names
+from ..data.names import path_in_use
+from ..fast.loop import WorkerDied
+from ..models import longest_name
+from ..sampling import LONGEST, sample
+from ..train import OPTIMIZERS, SCHEDULES, Config, find_device
 from .files import read_json
+from .folder import load_model
+from .lists import check_alphabet, load_list, spelled
+from .run import RECIPES, Run, run
+from .tasks import SPLITS, TASKS, digest
 
 CLOSED_PIPE = 141  # the exit status that a shell reports of one
 MOST_SEEDS = 10_000  # models that are trained side by side
@@ -131,7 +132,7 @@ def parser() -> argparse.ArgumentParser:
     add("--pattern", help='"?" for any character, "*" for any number of them, as in "a???n"')
     add("--new", action="store_true", help="no name of the training list")
     add(
-        "--data", "--names", dest="data", type=_path,
+        "--data", "--names", type=_path, metavar="FILE",
         help="with --new: the list of the run (default: the shipped list)",
     )  # fmt: skip
     add("--exact", action="store_true", help="from the model's distribution given the constraints")
@@ -169,16 +170,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_run(add) -> None:
-    """The arguments that describe a run. Each ends in the field of `Run` or `Config` that it is named after."""
+    """The arguments that describe a run: each is stored under the name of a field of `Run` or `Config`."""
     add("--model", choices=RECIPES, required=True)
     add(
         "--set", dest="sizes", nargs="+", action=Sizes, type=_size, metavar="NAME=VALUE", default={},
         help="sizes of the model, for instance n_hidden=96 dropout=0.1",
     )  # fmt: skip
     add(
-        "--data", "--names", dest="names", type=_path, metavar="FILE",
+        "--data", "--names", type=_path, metavar="FILE",
         help="a list of your own, one name a line (default: the shipped list)",
     )  # fmt: skip
+    add("--task", choices=TASKS, default="names", help="what is made of the file; default: names")
     add(
         "--alphabet", default=ascii_lowercase,
         help='characters that a name may contain, or "any" (default: a to z)',
@@ -247,14 +249,14 @@ def run_of(options) -> Run:
 
 
 def _train(options, say) -> None:
-    experiments.run(
-        run_of(options), options.out, place=device(options.device), compile=not options.no_compile,
-        every=options.evaluate_every, say=say, splits=SPLITS[:2] if options.no_test else SPLITS,
+    run(
+        run_of(options), options.out, device=find_device(options.device), compile=not options.no_compile,
+        evaluate_every=options.evaluate_every, say=say, splits=SPLITS[:2] if options.no_test else SPLITS,
     )  # fmt: skip
 
 
 def _sweep(options, say) -> None:
-    from .. import sweep  # here, for Optuna takes a second
+    from . import sweep  # here, for Optuna takes a second
 
     ray = options.engine == "ray"
     if options.address and not ray:
@@ -268,13 +270,13 @@ def _sweep(options, say) -> None:
         sampler=options.sampler or ("random" if ray else "tpe"),
         seed=options.search_seed,
         engine=options.engine,
-        device=device(options.device).type,
+        device=find_device(options.device).type,
         compile=not options.no_compile and options.steps >= sweep.WORTH_COMPILING,
     )
     if ray:
-        from .. import sweep_ray
+        from . import cluster
 
-        found = sweep_ray.search(wanted, options.out, options.processes, options.address, say)
+        found = cluster.search(wanted, options.out, options.processes, options.address, say)
     else:
         processes = 1 if options.processes is None else options.processes
         found = sweep.search(wanted, options.out, processes, say)
@@ -297,7 +299,7 @@ def _sample(options, say) -> None:
     drawn = sample(
         model, Vocabulary(settings["vocabulary"]), RECIPES[settings["model"]].block_size, options.count,
         generator=torch.Generator().manual_seed(options.seed),
-        prefix=names_module.spelled(options.prefix, settings["vocabulary"]),
+        prefix=spelled(options.prefix, settings["vocabulary"]),
         temperature=options.temperature, top_k=options.top_k, top_p=options.top_p,
         constraint=constraint, exact=options.exact, max_length=longest,
     )  # fmt: skip
@@ -339,20 +341,20 @@ def _constraint(options, settings) -> constraints.All | None:
     """What the options ask of a name."""
     asked, known = [], settings["vocabulary"]
     if options.alphabet not in (None, "any"):  # as in training, the word is not three letters
-        alphabet = names_module.spelled(options.alphabet, known)
-        names_module.check_alphabet(alphabet)
+        alphabet = spelled(options.alphabet, known)
+        check_alphabet(alphabet)
         _check_known("--alphabet", alphabet, known)
         asked.append(constraints.Alphabet(alphabet))
     if options.length is not None:
         asked.append(constraints.Length(*_lengths(options.length)))
     if options.pattern is not None:
-        pattern = names_module.spelled(options.pattern, known + "?*")
+        pattern = spelled(options.pattern, known + "?*")
         if not pattern:
             raise ValueError("--pattern: expected at least one character, got none")
         _check_known("--pattern", pattern, known + "?*")
         asked.append(constraints.Pattern(pattern))
     if options.new:
-        asked.append(constraints.NotIn(_trained_on(options.data or names_module.path_in_use(), settings)))
+        asked.append(constraints.NotIn(_trained_on(options.data or path_in_use(), settings)))
     return constraints.All(*asked) if asked else None
 
 
@@ -367,8 +369,8 @@ def _trained_on(path: Path, settings) -> list[str]:
     """The names that a run was trained on. ValueError where the list is another one."""
     listed = settings["names"]
     if not path.is_file():
-        names_module.load(path)  # says what is wrong with it
-    if sha256(path.read_bytes()).hexdigest() != listed["sha256"]:
+        load_list(path)  # says what is wrong with it
+    if digest(path) != listed["sha256"]:
         raise ValueError(f"{path} is not the list of the run ({listed['file']}); name it with --data")
-    names = names_module.load(path, settings["vocabulary"])
-    return names_module.split(names_module.distinct(names) if listed["distinct_only"] else names).train
+    names = load_list(path, settings["vocabulary"])
+    return split_names(distinct_names(names) if listed["distinct_only"] else names).train
