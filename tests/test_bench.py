@@ -48,7 +48,7 @@ def test_products_are_those_of_the_step():
     for a, b, out in products:
         assert len(a) == len(b) == 2 and a.shape[2] == b.shape[1]
         assert out.shape == (2, a.shape[1], b.shape[2]) and torch.isfinite(torch.bmm(a, b)).all()
-    first, weights = products[0], [model.linear1.weight for model in models]
+    first, weights = products[0], [model.hidden.weight for model in models]
     assert torch.equal(first[1], torch.stack(weights))
     rows = [model.embedding.weight[x[:1]].flatten(1).expand(4, -1) for model in models]
     assert torch.equal(first[0], torch.stack(rows))

@@ -21,7 +21,6 @@ import common
 from common import __main__ as command_line
 from common import sweep as sweep_module
 from common.experiments import Run
-from common.runs.files import read_json
 from common.sweep import Range, Sweep, alone, best, importance, load, opened, read_space, search, summary
 from common.train import Config
 
@@ -803,4 +802,4 @@ def test_a_space_that_is_none_is_refused_in_one_line(names, tmp_path, capsys, wr
 
 def test_a_space_may_begin_with_a_byte_order_mark(tmp_path):
     (tmp_path / "space.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(SPACE).encode())
-    assert read_json(tmp_path / "space.json") == SPACE
+    assert command_line._space(tmp_path / "space.json") == SPACE

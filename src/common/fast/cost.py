@@ -1,7 +1,15 @@
-"""What a step of training costs at least: its matrix products, and the operations in them."""
+"""What a step costs at least: the matrix products in its graph, and the operations in those.
+
+Introduced in the chapter "Why the loop is slow, and what to do about it".
+"""
+
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
+from ..nn import Module
+from ..train import Config
 from .stacked import Stacked
 
 
@@ -19,22 +27,26 @@ class Products(torch.fx.Interpreter):
         return result
 
 
-def products_of(models, contexts, targets, batch_size) -> list[tuple[torch.Tensor, ...]]:
+def products_of(
+    models: Sequence[Module], contexts: Tensor, targets: Tensor, batch_size: int
+) -> list[tuple[Tensor, ...]]:
     """(a, b, room for a @ b) of every matrix product in a step of stacked models."""
-    stacked = Stacked(models, contexts, targets, batch_size)
-    tensors = stacked.stack([model.state_dict() for model in models])
+    stacked = Stacked(models, (contexts, targets), Config(batch_size=batch_size))
+    tensors = stacked.start(models)
     interpreter = Products(stacked.graph(tensors))
     interpreter.found = []
     interpreter.run(*stacked.arguments(tensors))
     return interpreter.found
 
 
-def flops(products) -> int:
+def flops(products: Sequence[tuple[Tensor, ...]]) -> int:
     """Floating-point operations: a multiplication and an addition for each term."""
     return sum(2 * a.numel() * b.shape[-1] for a, b, _ in products)
 
 
-def matrix_products(models, contexts, targets, batch_size):
+def matrix_products(
+    models: Sequence[Module], contexts: Tensor, targets: Tensor, batch_size: int
+) -> Callable[[int, int], None]:
     """A function (start, stop) that runs nothing but the products of so many steps: the floor."""
     products = products_of(models, contexts, targets, batch_size)
 
