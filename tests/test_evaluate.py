@@ -22,7 +22,7 @@ from common.evaluate import (
 )
 from common.layers import BatchNorm1d, Embedding, Flatten, Layer, Linear, Sequential
 from common.models import MODELS, NETWORKS
-from common.names import IGNORED, examples
+from common.names import IGNORE_INDEX, examples
 from common.vocabulary import Vocabulary
 
 
@@ -52,7 +52,7 @@ def data(count=50):
     return torch.randint(0, 5, (count, 3), generator=g), torch.randint(0, 5, (count,), generator=g)
 
 
-class Constant(Layer):
+class Constant(Module):
     """Logits that depend on nothing but the first character."""
 
     def __init__(self, table):
@@ -83,11 +83,11 @@ def test_by_hand():
 
 def test_evaluation_leaves_the_model_as_it_was(model):
     model.layers[3].eval()
-    before = {name: t.clone() for name, t in model.tensors().items()}
+    before = {name: t.clone() for name, t in model.state_dict().items()}
     mean_loss(model, *data())
     assert [layer.training for layer in model.layers] == [True, True, True, False, True]
     assert model.training
-    assert all(torch.equal(t, before[name]) for name, t in model.tensors().items())
+    assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
 
 
 def test_evaluation_takes_no_gradients(model):
@@ -131,7 +131,7 @@ def test_losses_of_whole_names_are_those_of_each_name_alone(network, chunk):
     vocabulary, build = Vocabulary(ascii_lowercase), NETWORKS[network].build
     model = build(generator=generator()).to(dtype=torch.float64)
     x, y = examples(names, vocabulary, None)
-    assert (y == IGNORED).any() and x.shape == y.shape
+    assert (y == IGNORE_INDEX).any() and x.shape == y.shape
     expected, model = [], model.eval()
     for name in names:
         codes = vocabulary.encode(name)

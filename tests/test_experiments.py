@@ -86,7 +86,7 @@ def test_sizes_are_checked_wherever_they_come_from(sizes, message):
 def test_a_word_for_a_part_is_what_it_means():
     said, meant = (Run("wavenet", sizes={"gate": value}) for value in ("False", False))
     assert said == meant and said.identity() == meant.identity()
-    assert repr(said.build(27)) == repr(wavenet(gate=False))
+    assert repr(said.build(27)) == repr(WaveNet(gate=False))
 
 
 @pytest.mark.parametrize("seeds", [3, (), (0, 0), (-1,), (2**64,), (1.5,), (True,)], ids=str)
@@ -119,7 +119,7 @@ def test_a_step_too_far_at_the_very_end_is_no_result(names, tmp_path, monkeypatc
     """The losses of all batches are finite; what the last step makes of the weights is not."""
 
     def training(models, x, y, generators, config, **how):
-        models[1].tensors()["0.weight"][3, 2] = weight
+        models[1].state_dict()["0.weight"][3, 2] = weight
         return torch.ones(2, config.steps)
 
     monkeypatch.setattr(experiments, "train", training)
@@ -147,16 +147,16 @@ def test_what_was_looked_at_is_the_loss_of_that_moment(names, finished, tmp_path
     assert history["val"][:, -1].tolist() == pytest.approx([one["val"] for one in results["runs"]])
     assert results["curve"]["steps"] == [20, 40, 60]
     # a constant rate, so that a run of 20 steps is the beginning of one of 60
-    constant = Config(steps=60, schedule="constant", average=0.9)
+    constant = Config(steps=60, schedule="constant", ema_decay=0.9)
     seen = {}
     run(small(names, config=constant), tmp_path / "a", compile=False, every=20, report=seen.__setitem__)
-    short = Config(steps=20, schedule="constant", average=0.9)
+    short = Config(steps=20, schedule="constant", ema_decay=0.9)
     again = run(small(names, config=short), tmp_path / "b", compile=False)
     assert seen[20] == pytest.approx(again["mean"]["val"], abs=1e-6)
 
 
 def test_looking_changes_nothing(names, tmp_path):
-    what = small(names, seeds=(0, 1), config=Config(steps=STEPS, average=0.9, optimizer="adam"))
+    what = small(names, seeds=(0, 1), config=Config(steps=STEPS, ema_decay=0.9, optimizer="adam"))
     seen = run(what, tmp_path / "seen", compile=False, every=7)
     unseen = run(what, tmp_path / "unseen", compile=False)
     assert seen["runs"] == unseen["runs"]

@@ -21,8 +21,8 @@ def random(*shape, seed=0):
 def lively(model, seed=5):
     """In float64, every number another than at the start, and learned."""
     model.to(dtype=torch.float64)
-    model.load({
-        name: 0.5 * random(*t.shape, seed=seed + i) for i, (name, t) in enumerate(model.tensors().items())
+    model.load_state_dict({
+        name: 0.5 * random(*t.shape, seed=seed + i) for i, (name, t) in enumerate(model.state_dict().items())
     })  # fmt: skip
     for p in model.parameters():
         p.requires_grad_()
@@ -84,7 +84,7 @@ def test_what_pads_behind_a_name_changes_nothing_before_it():
 
 
 def test_the_transformer_is_torchs_of_the_same_weights():
-    ours = lively(transformer(vocab_size=9, n_channels=8, heads=2, blocks=3, length=6)).eval()
+    ours = lively(Transformer(vocab_size=9, n_channels=8, heads=2, blocks=3, length=6)).eval()
     embedding, places, *blocks, norm, last = ours.layers
     x = torch.randint(0, 9, (4, 5), generator=generator())
     h = F.embedding(x, embedding.weight) + places.weight[:5]
@@ -131,7 +131,7 @@ def by_equations(cell, x, tensors):
 def test_a_cell_computes_its_equations(cell, T):
     ours = lively(Sequential([Recurrent(cell, 4, 5, generator=generator())]))
     x, z = random(3, T, 4).requires_grad_(), random(3, T, 4).requires_grad_()
-    tensors = {n.removeprefix("0."): t.detach().clone().requires_grad_() for n, t in ours.tensors().items()}
+    tensors = {n.removeprefix("0."): t.detach().clone().requires_grad_() for n, t in ours.state_dict().items()}
     y, expected = ours(x), by_equations(cell, z, tensors)
     torch.testing.assert_close(y, expected, **EXACT)
     weighed = random(*y.shape, seed=9)
@@ -142,16 +142,16 @@ def test_a_cell_computes_its_equations(cell, T):
 
 
 def test_the_recurrent_network_is_embedding_cell_and_linear_map():
-    ours = lively(recurrent(vocab_size=9, cell="gru", n_embd=4, n_hidden=5, dropout=0.5)).eval()
+    ours = lively(RecurrentNetwork(vocab_size=9, cell="gru", n_embd=4, n_hidden=5, dropout=0.5)).eval()
     embedding, cell, _, last = ours.layers
     x = torch.randint(0, 9, (3, 6), generator=generator())
-    h = by_equations("gru", embedding.weight[x], cell.tensors())
+    h = by_equations("gru", embedding.weight[x], cell.state_dict())
     torch.testing.assert_close(ours(x), h @ last.weight + last.bias, **EXACT)
 
 
 def test_a_borrowed_layer_refuses_tensors_of_other_shapes():
     layer = Recurrent("gru", 4, 5)
-    wrong = dict(layer.tensors()) | {"weight_hh_l0": torch.zeros(15, 4)}
+    wrong = dict(layer.state_dict()) | {"weight_hh_l0": torch.zeros(15, 4)}
     with pytest.raises(ValueError, match=r"expected weight_hh_l0 of shape \(15, 5\), got \(15, 4\)"):
-        layer.load(wrong)
-    assert layer.tensors()["weight_hh_l0"].shape == (15, 5)
+        layer.load_state_dict(wrong)
+    assert layer.state_dict()["weight_hh_l0"].shape == (15, 5)

@@ -90,7 +90,7 @@ def test_linear_agrees(shape, bias):
 def test_linear_lists_its_bias_only_if_it_has_one():
     assert [p.shape for p in Linear(6, 5).parameters()] == [(6, 5), (5,)]
     assert [p.shape for p in Linear(6, 5, bias=False).parameters()] == [(6, 5)]
-    assert Linear(6, 5, bias=False).tensors().keys() == {"weight"}
+    assert Linear(6, 5, bias=False).state_dict().keys() == {"weight"}
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (6, 4), (4, 1), (3, 6, 4), (3, 4, 7)], ids=str)
@@ -146,7 +146,7 @@ def test_flatten_and_tanh_agree(ours, theirs, shape):
     y, expected = ours(x), theirs(z)
     torch.testing.assert_close(y, expected, atol=0, rtol=0)
     assert_all_close(gradients(y, [x]), gradients(expected, [z]))
-    assert ours.parameters() == [] and ours.tensors() == {}
+    assert ours.parameters() == [] and ours.state_dict() == {}
 
 
 def test_flatten_keeps_the_order_of_positions():
@@ -346,7 +346,7 @@ def test_a_network_hands_the_mask_to_its_batchnorms():
     mask, x = lengths_as_mask([5, 2], 5), torch.randn((2, 5, 3), generator=generator(1))
     ours, plain = build(), build()
     torch.testing.assert_close(ours(x, mask)[mask], plain(x[mask]), atol=1e-6, rtol=1e-6)
-    torch.testing.assert_close(ours.tensors(), plain.tensors())
+    torch.testing.assert_close(ours.state_dict(), plain.state_dict())
 
 
 # CausalConv1d
@@ -414,7 +414,7 @@ def test_causal_convolution_of_neighbours_is_a_linear_layer_of_them():
 def test_causal_convolution_lists_what_it_learns():
     layer = CausalConv1d(4, 5, 2, dilation=3)
     assert [p.shape for p in layer.parameters()] == [(2, 4, 5), (5,)]
-    assert layer.tensors().keys() == {"weight", "bias", "before"}
+    assert layer.state_dict().keys() == {"weight", "bias", "before"}
     assert [p.shape for p in CausalConv1d(4, 5, 2, bias=False).parameters()] == [(2, 4, 5)]
     assert repr(layer) == "CausalConv1d(4, 5, 2, dilation=3)"
     assert repr(CausalConv1d(4, 5, 2, bias=False)) == "CausalConv1d(4, 5, 2, dilation=1, bias=False)"
@@ -482,7 +482,7 @@ def test_layers_are_called_in_order():
 
 def test_parameters_are_the_tensors_that_are_learned():
     model = networks()
-    tensors = model.tensors()
+    tensors = model.state_dict()
     assert list(tensors) == [
         "0.weight",
         "2.0.weight",
@@ -500,7 +500,7 @@ def test_parameters_are_the_tensors_that_are_learned():
 def test_the_same_seed_gives_the_same_weights():
     def built(seed):
         g = generator(seed)
-        return Sequential([Embedding(4, 3, generator=g), Linear(3, 5, generator=g)]).tensors()
+        return Sequential([Embedding(4, 3, generator=g), Linear(3, 5, generator=g)]).state_dict()
 
     a, b, c = built(3), built(3), built(4)
     assert all(torch.equal(a[name], b[name]) for name in a)
@@ -522,21 +522,21 @@ def test_tensors_load_into_another_network():
     trained, other = networks(), networks()
     trained(x)
     for layer in flattened(other):
-        if "weight" in layer.tensors():
+        if "weight" in layer.state_dict():
             layer.weight = layer.weight + 1
     assert not torch.equal(other.eval()(x), trained.eval()(x))
-    assert other.load(trained.tensors()) is other
+    assert other.load_state_dict(trained.state_dict()) is other
     assert torch.equal(other(x), trained(x))
-    assert all(torch.equal(t, trained.tensors()[name]) for name, t in other.tensors().items())
-    layer = BatchNorm1d(3).load({name: torch.full((3,), 7.0) for name in BatchNorm1d(3).tensors()})
-    assert all(t.tolist() == [7, 7, 7] for t in layer.tensors().values())
+    assert all(torch.equal(t, trained.state_dict()[name]) for name, t in other.state_dict().items())
+    layer = BatchNorm1d(3).load_state_dict({name: torch.full((3,), 7.0) for name in BatchNorm1d(3).state_dict()})
+    assert all(t.tolist() == [7, 7, 7] for t in layer.state_dict().values())
 
 
 @pytest.mark.parametrize("wrong", ["missing", "unknown", "renamed"])
 @pytest.mark.parametrize("layer", [networks, lambda: BatchNorm1d(3)], ids=["network", "layer"])
 def test_tensors_of_other_names_are_refused(layer, wrong):
     layer = layer()
-    tensors = dict(layer.tensors())
+    tensors = dict(layer.state_dict())
     before = dict(tensors)
     first = next(iter(tensors))
     if wrong == "unknown":
@@ -546,18 +546,18 @@ def test_tensors_of_other_names_are_refused(layer, wrong):
         if wrong == "renamed":
             tensors["extra"] = value
     with pytest.raises(ValueError, match="expected tensors .*, got "):
-        layer.load(tensors)
-    assert all(t is before[name] for name, t in layer.tensors().items())
+        layer.load_state_dict(tensors)
+    assert all(t is before[name] for name, t in layer.state_dict().items())
 
 
 def test_to_changes_every_tensor_and_no_value():
     model = networks()
-    before = model.tensors()
+    before = model.state_dict()
     assert model.to(dtype=torch.float64) is model
-    assert {t.dtype for t in model.tensors().values()} == {torch.float64}
-    assert all(torch.equal(t.float(), before[name]) for name, t in model.tensors().items())
-    assert {t.device.type for t in model.to("meta").tensors().values()} == {"meta"}
-    assert {t.dtype for t in model.tensors().values()} == {torch.float64}
+    assert {t.dtype for t in model.state_dict().values()} == {torch.float64}
+    assert all(torch.equal(t.float(), before[name]) for name, t in model.state_dict().items())
+    assert {t.device.type for t in model.to("meta").state_dict().values()} == {"meta"}
+    assert {t.dtype for t in model.state_dict().values()} == {torch.float64}
 
 
 def test_modes_reach_every_layer():
@@ -747,13 +747,13 @@ def test_every_parameter_of_a_stack_learns():
 def test_a_stack_is_stored_and_put_back():
     a, b = stack(), double(Skips([block(), block(), block(last=True)]))
     b.layers[0].body.layers[0].dilation, b.layers[2].body.layers[0].dilation = 1, 4
-    names = parameter_names(a)
-    assert "0.0.0.weight" in names and "0.0.0.before" in a.tensors() and "0.0.0.before" not in names
+    names = list(dict(a.named_parameters()))
+    assert "0.0.0.weight" in names and "0.0.0.before" in a.state_dict() and "0.0.0.before" not in names
     assert len(names) == len(a.parameters())
-    torch.testing.assert_close(b.load(a.tensors())(random(2, 9, 4)), a(random(2, 9, 4)), **EXACT)
-    assert sum(isinstance(layer, CausalConv1d) for layer in every_layer(a)) == 3
+    torch.testing.assert_close(b.load_state_dict(a.state_dict())(random(2, 9, 4)), a(random(2, 9, 4)), **EXACT)
+    assert sum(isinstance(layer, CausalConv1d) for layer in a.modules()) == 3
     a.eval()
-    assert not any(layer.training for layer in every_layer(a))
+    assert not any(layer.training for layer in a.modules())
 
 
 def test_blocks_hand_on_where_names_begin():
@@ -792,13 +792,13 @@ def test_tensors_of_another_shape_are_refused(layer, name, shape, inside):
     # in a network, behind a layer that must not change either
     model = Sequential([Linear(3, 3), Residual([layer])]) if inside else layer
     name = f"1.0.{name}" if inside else name
-    before = model.tensors()
+    before = model.state_dict()
     wrong = {key: torch.full_like(t, 7.0) for key, t in before.items()} | {name: torch.zeros(shape)}
     expected = f"expected {name} of shape {tuple(before[name].shape)}, got {shape}"
     with pytest.raises(ValueError) as caught:
-        model.load(wrong)
+        model.load_state_dict(wrong)
     assert str(caught.value) == expected
-    assert all(t is before[key] for key, t in model.tensors().items())
+    assert all(t is before[key] for key, t in model.state_dict().items())
 
 
 # what goes in
@@ -904,7 +904,7 @@ CONTAINERS = {
 def test_a_padded_batch_with_a_mask_is_its_names_end_to_end(name):
     lengths, g = [7, 1, 4], generator(3)
     padded, packed = double(CONTAINERS[name](g)), double(CONTAINERS[name](generator(3)))
-    assert_all_close(padded.tensors().values(), packed.tensors().values())
+    assert_all_close(padded.state_dict().values(), packed.state_dict().values())
     mask = lengths_as_mask(lengths, 7)
     x = torch.where(mask[..., None], random(3, 7, 4), 50.0)  # what pads is loud
     z = x[mask][None]
@@ -916,8 +916,8 @@ def test_a_padded_batch_with_a_mask_is_its_names_end_to_end(name):
         y, expected = padded(x, mask=mask)[mask], packed(z, place=place)[0]
         torch.testing.assert_close(y, expected, **EXACT)
     assert_all_close(
-        [t for key, t in padded.tensors().items() if "running" in key],
-        [t for key, t in packed.tensors().items() if "running" in key],
+        [t for key, t in padded.state_dict().items() if "running" in key],
+        [t for key, t in packed.state_dict().items() if "running" in key],
     )
     assert_all_close(gradients(y, padded.parameters()), gradients(expected, packed.parameters()))
     assert not torch.allclose(padded(x)[mask], expected)  # without the mask it is something else

@@ -94,7 +94,7 @@ def test_another_context_length_is_refused(key):
 def test_only_the_last_layer_starts_scaled_down(key):
     g = generator(3)
     for layer in built(key, seed=3).layers:
-        if "weight" not in layer.tensors() or isinstance(layer, BatchNorm1d):
+        if "weight" not in layer.state_dict() or isinstance(layer, BatchNorm1d):
             continue
         drawn = torch.randn(layer.weight.shape, generator=g)
         if isinstance(layer, Linear):
@@ -107,7 +107,7 @@ def test_only_the_last_layer_starts_scaled_down(key):
 
 @pytest.mark.parametrize("key", MODELS)
 def test_a_seed_decides_the_weights(key):
-    first, same, other = built(key, 1).tensors(), built(key, 1).tensors(), built(key, 2).tensors()
+    first, same, other = built(key, 1).state_dict(), built(key, 1).state_dict(), built(key, 2).state_dict()
     assert all(torch.equal(first[name], same[name]) for name in first)
     assert not torch.equal(first["0.weight"], other["0.weight"])
 
@@ -115,8 +115,8 @@ def test_a_seed_decides_the_weights(key):
 @pytest.mark.parametrize("key", MODELS)
 def test_the_loss_starts_near_ln_27(key):
     vocabulary = Vocabulary(ascii_lowercase)
-    x, y = names_module.windows(
-        names_module.load(names_module.SHIPPED)[:500], vocabulary, MODELS[key].block_size
+    x, y = windows(
+        load_names(SHIPPED_NAMES)[:500], vocabulary, MODELS[key].block_size
     )
     loss = F.cross_entropy(built(key)(x), y).item()
     assert loss == pytest.approx(math.log(27), abs=0.03)
@@ -164,10 +164,10 @@ def test_the_tree_is_what_its_picture_says(key):
 
 
 def test_levels_and_sizes_can_be_chosen():
-    model = hierarchical(5, n_embd=3, n_hidden=4, levels=4, generator=generator()).eval()
+    model = Tree(5, n_embd=3, n_hidden=4, levels=4, generator=generator()).eval()
     assert model(torch.zeros(2, 16, dtype=torch.long)).shape == (2, 5)
     assert count_parameters(model) == 5 * 3 + 6 * 4 + 8 + 3 * (8 * 4 + 8) + 4 * 5 + 5
-    model = flat(5, block_size=2, n_embd=3, n_hidden=4, generator=generator()).eval()
+    model = MLP(5, block_size=2, n_embd=3, n_hidden=4, generator=generator()).eval()
     assert model(torch.zeros(2, 2, dtype=torch.long)).shape == (2, 5)
     assert count_parameters(model) == 5 * 3 + 6 * 4 + 8 + 4 * 5 + 5
 
@@ -234,9 +234,9 @@ def test_the_bug_refuses_what_the_layer_refuses():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_pretrained_models_have_their_stored_loss(name):
-    words = names_module.load(names_module.SHIPPED)
-    data = names_module.windows(
-        names_module.split(words).val, Vocabulary("".join(words)), MODELS[name].block_size
+    words = load_names(SHIPPED_NAMES)
+    data = windows(
+        split_names(words).val, Vocabulary("".join(words)), MODELS[name].block_size
     )
     stored = stored_results()["models"][name]["runs"][0]
     assert stored["seed"] == 0
@@ -256,7 +256,7 @@ def test_a_winner_is_loaded_as_it_was_trained(tmp_path, monkeypatch, name, count
     recipe = WINNERS[name]
     assert recipe.block_size is None and count_parameters(recipe.build()) == count
     trained = recipe.build(generator=generator(3))
-    save_file({key: t.contiguous() for key, t in trained.tensors().items()}, tmp_path / f"{name}.safetensors")
+    save_file({key: t.contiguous() for key, t in trained.state_dict().items()}, tmp_path / f"{name}.safetensors")
     loaded, x = pretrained(name), torch.randint(0, 27, (4, 9), generator=generator())
     torch.testing.assert_close(loaded(x), trained.eval()(x))
 
@@ -266,12 +266,12 @@ def test_a_winner_is_loaded_as_it_was_trained(tmp_path, monkeypatch, name, count
 
 @pytest.mark.parametrize("key", ("hierarchical", "scaled"))
 def test_the_convolution_has_the_trees_logits_at_every_position_of_every_validation_name(key):
-    words = names_module.load(names_module.SHIPPED)
-    vocabulary, val = Vocabulary("".join(words)), names_module.split(words).val
+    words = load_names(SHIPPED_NAMES)
+    vocabulary, val = Vocabulary("".join(words)), split_names(words).val
     tree = pretrained(key)
     convolution = as_convolution(tree)
-    windows, _ = names_module.windows(val, vocabulary, 8)
-    x, _, mask = names_module.sequences(val, vocabulary)
+    windows, _ = windows(val, vocabulary, 8)
+    x, _, mask = sequences(val, vocabulary)
     logits = convolution(x)
     assert logits.shape == (*x.shape, 27)
     torch.testing.assert_close(logits[mask], tree(windows), atol=1e-5, rtol=0)
@@ -279,7 +279,7 @@ def test_the_convolution_has_the_trees_logits_at_every_position_of_every_validat
 
 @pytest.mark.parametrize("levels", [1, 2, 4])
 def test_any_tree_can_be_slid(levels):
-    tree = hierarchical(levels=levels, n_embd=3, n_hidden=4, generator=generator())
+    tree = Tree(levels=levels, n_embd=3, n_hidden=4, generator=generator())
     T = 2**levels
     x = torch.randint(0, 27, (50, T), generator=generator(1))
     tree(x)  # running statistics that are not those of the start
@@ -299,8 +299,8 @@ def test_the_convolution_is_a_copy():
     assert count_parameters(convolution) == count_parameters(tree)
     assert all(layer.training for layer in tree.layers)
     assert not any(layer.training for layer in convolution.layers)
-    ours = {t.data_ptr() for t in convolution.tensors().values()}
-    assert not ours & {t.data_ptr() for t in tree.tensors().values()}
+    ours = {t.data_ptr() for t in convolution.state_dict().values()}
+    assert not ours & {t.data_ptr() for t in tree.state_dict().values()}
 
 
 @pytest.mark.parametrize("key", ("mlp", "flat", "hierarchical-bug"))
@@ -324,8 +324,8 @@ PARTS = {
 
 @pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
 def test_wavenet_has_the_parts_that_are_asked_for(parts):
-    model = wavenet(n_channels=6, n_skip=5, generator=generator(), **parts)
-    kinds = [type(layer) for layer in every_layer(model)]
+    model = WaveNet(n_channels=6, n_skip=5, generator=generator(), **parts)
+    kinds = [type(layer) for layer in model.modules()]
     asked = {"gate": True, "residual": True, "skip": True} | parts
     assert kinds.count(Gate) == 6 * asked["gate"] and kinds.count(Tanh) == 6 * (not asked["gate"])
     assert (Skips in kinds) == asked["skip"]
@@ -338,13 +338,13 @@ def test_wavenets_parameters_are_counted():
     # embedding; of a block the convolution, the way out and the way past; two maps at the end
     C, S, inside = 8, 5, 2 * 8 * 16 + 16
     expected = 27 * C + 6 * inside + 5 * (C * C + C) + 6 * (C * S + S) + S * S + S + S * 27 + 27
-    assert count_parameters(wavenet(n_channels=C, n_skip=S)) == expected
-    assert count_parameters(wavenet()) == 76_437, "about as many as the tree's 76,579"
+    assert count_parameters(WaveNet(n_channels=C, n_skip=S)) == expected
+    assert count_parameters(WaveNet()) == 76_437, "about as many as the tree's 76,579"
 
 
 @pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
 def test_wavenet_learns_with_all_its_parameters_and_looks_nowhere_ahead(parts):
-    model = wavenet(n_channels=6, n_skip=5, generator=generator(), **parts).to(dtype=torch.float64)
+    model = WaveNet(n_channels=6, n_skip=5, generator=generator(), **parts).to(dtype=torch.float64)
     for p in model.parameters():
         p.requires_grad_()
     x = torch.randint(0, 27, (4, 20), generator=generator(1))
@@ -365,16 +365,16 @@ def test_wavenet_learns_with_all_its_parameters_and_looks_nowhere_ahead(parts):
 
 def test_wavenet_takes_names_end_to_end():
     names = ["anna", "christopher", "bo", "maximilian"]
-    x, y = names_module.examples(names, Vocabulary(ascii_lowercase), None)
-    model = wavenet(n_channels=6, n_skip=5, generator=generator()).to(dtype=torch.float64)
+    x, y = examples(names, Vocabulary(ascii_lowercase), None)
+    model = WaveNet(n_channels=6, n_skip=5, generator=generator()).to(dtype=torch.float64)
     logits, wanted = predictions(model, x, y)
-    torch.testing.assert_close(logits, model(x)[y != names_module.IGNORED])
+    torch.testing.assert_close(logits, model(x)[y != IGNORE_INDEX])
     assert len(logits) == len(wanted) == sum(len(name) + 1 for name in names)
 
 
 def test_wavenet_drops_out_inside_its_blocks():
-    model = wavenet(n_channels=6, n_skip=5, dropout=0.5, generator=generator())
-    assert sum(isinstance(layer, Dropout) for layer in every_layer(model)) == 6
+    model = WaveNet(n_channels=6, n_skip=5, dropout=0.5, generator=generator())
+    assert sum(isinstance(layer, Dropout) for layer in model.modules()) == 6
     x = torch.zeros((1, 9), dtype=torch.long)
     assert not torch.equal(model(x), model(x))
     assert torch.equal(model.eval()(x), model(x))
@@ -382,16 +382,16 @@ def test_wavenet_drops_out_inside_its_blocks():
 
 def test_wavenet_needs_a_block():
     with pytest.raises(ValueError, match="at least one dilation, got none"):
-        wavenet(dilations=())
+        WaveNet(dilations=())
 
 
 def test_levels_of_a_dilated_tree_may_differ_in_width():
-    model = dilated(n_hidden=(8, 8, 16), residual=True, generator=torch.Generator().manual_seed(0))
+    model = Dilated(n_hidden=(8, 8, 16), residual=True, generator=torch.Generator().manual_seed(0))
     assert model(torch.zeros((2, 5), dtype=torch.long)).shape == (2, 5, 27)
     kinds = [type(layer).__name__ for layer in model.layers]
     assert kinds.count("Residual") == 1  # around the one level whose input is as wide as its output
     with pytest.raises(ValueError, match="expected one n_hidden a dilation, 3, got"):
-        dilated(n_hidden=(8, 8))
+        Dilated(n_hidden=(8, 8))
 
 
 # sizes

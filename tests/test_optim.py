@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from common.models import hierarchical
-from common.optim import SGD, Adam, AdamW, Muon, RMSprop, assigned, clipped, orthogonal
+from common.optim import SGD, Adam, AdamW, Muon, RMSprop, by_parameter, clipped, orthogonal
 
 PAIRS = [
     (SGD(), torch.optim.SGD, {}),
@@ -54,7 +54,7 @@ def test_clipping_is_torchs(max_norm):
     for other, grad in zip(others, grads, strict=True):
         other.grad = grad.clone()
     torch.nn.utils.clip_grad_norm_(others, max_norm)
-    for ours, other in zip(clipped(grads, max_norm), others, strict=True):
+    for ours, other in zip(clip_gradients(grads, max_norm), others, strict=True):
         assert torch.allclose(ours, other.grad, atol=1e-7)
 
 
@@ -82,8 +82,8 @@ def test_orthogonal_evens_out_the_singular_values():
 
 
 def test_muon_is_for_the_matrices_inside():
-    model = hierarchical(n_embd=4, n_hidden=6, levels=2)
-    chosen = assigned(model, Muon(betas=(0.8, 0.9), weight_decay=0.2))
+    model = Tree(n_embd=4, n_hidden=6, levels=2)
+    chosen = by_parameter(model, Muon(betas=(0.8, 0.9), weight_decay=0.2))
     assert chosen["0.weight"].betas == chosen["3.weight"].betas == (0.8, 0.9)
     kinds = {name: (type(own).__name__, own.weight_decay) for name, own in chosen.items()}
     assert kinds["0.weight"] == kinds["9.weight"] == ("AdamW", 0.2)

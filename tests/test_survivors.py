@@ -10,11 +10,11 @@ from common import optim
 from common.constraints import Length, NotIn
 from common.evaluate import mean_loss
 from common.experiments import Run, data, load_model, run, taught
-from common.field import NameDropout
+from common.field import VariationalDropout
 from common.layers import BatchNorm1d, Dropout, Embedding, Flatten, Layer, Sequential, every_layer
 from common.models import BatchOnlyBatchNorm1d, dilated, flat, hierarchical
-from common.names import IGNORED, examples, sequences
-from common.sample import log_probabilities
+from common.names import IGNORE_INDEX, examples, sequences
+from common.sampling import log_probabilities
 from common.stacked import Stacked
 from common.train import Config, _identity
 from common.vocabulary import Vocabulary
@@ -31,9 +31,9 @@ def test_statistics_of_the_bug_are_stored_and_put_back_though_they_grew():
     layer, x = BatchOnlyBatchNorm1d(3), torch.randn((5, 4, 3), generator=generator())
     layer(x)
     assert layer.running_mean.shape == (1, 4, 3)
-    fresh = BatchOnlyBatchNorm1d(3).load(layer.tensors()).eval()
+    fresh = BatchOnlyBatchNorm1d(3).load_state_dict(layer.state_dict()).eval()
     assert torch.equal(fresh(x), layer.eval()(x))
-    layer.load(BatchOnlyBatchNorm1d(3).tensors())  # and back to those of the start
+    layer.load_state_dict(BatchOnlyBatchNorm1d(3).state_dict())  # and back to those of the start
     assert layer.running_mean.shape == (3,)
 
 
@@ -49,17 +49,17 @@ def test_statistics_of_the_bug_are_stored_and_put_back_though_they_grew():
 def test_no_other_tensor_grows(kind, name, shape):
     layer = kind(3)
     with pytest.raises(ValueError, match=f"expected {name} of shape"):
-        layer.load(layer.tensors() | {name: torch.ones(shape)})
+        layer.load_state_dict(layer.state_dict() | {name: torch.ones(shape)})
 
 
 def test_a_tree_with_the_bug_is_stored_and_put_back():
-    build = lambda seed: hierarchical(  # noqa: E731
+    build = lambda seed: Tree(  # noqa: E731
         9, n_embd=3, n_hidden=4, norm=BatchOnlyBatchNorm1d, generator=generator(seed)
     )
     model, other = build(0), build(1)
     x = torch.randint(0, 9, (6, 8), generator=generator())
     model(x)
-    assert torch.equal(other.load(model.tensors()).eval()(x), model.eval()(x))
+    assert torch.equal(other.load_state_dict(model.state_dict()).eval()(x), model.eval()(x))
 
 
 # the compiled path looks at its contexts once, for its graph cannot
@@ -68,7 +68,7 @@ def test_a_tree_with_the_bug_is_stored_and_put_back():
 @pytest.mark.parametrize("wrong", [-1, 9])
 @pytest.mark.parametrize("optimizer", [None, optim.Adam()], ids=["sgd", "adam"])
 def test_the_stacked_step_refuses_contexts_that_the_plain_one_refuses(wrong, optimizer):
-    model = flat(9, block_size=2, n_embd=3, n_hidden=4, generator=generator())
+    model = MLP(9, block_size=2, n_embd=3, n_hidden=4, generator=generator())
     contexts, targets = torch.tensor([[0, 1], [2, wrong]]), torch.tensor([1, 2])
     with pytest.raises(IndexError, match=r"expected integers in \[0, 9\)"):
         model(contexts)
@@ -99,8 +99,8 @@ def test_a_configuration_hands_all_its_settings_to_the_optimiser(name, expected)
 
 
 def test_dilated_puts_dropout_before_its_levels_and_behind_each():
-    build = lambda **sizes: dilated(9, 4, 4, dilations=(1, 2), generator=generator(), **sizes)  # noqa: E731
-    shares = lambda model: [layer.p for layer in every_layer(model) if isinstance(layer, Dropout)]  # noqa: E731
+    build = lambda **sizes: Dilated(9, 4, 4, dilations=(1, 2), generator=generator(), **sizes)  # noqa: E731
+    shares = lambda model: [layer.p for layer in model.modules() if isinstance(layer, Dropout)]  # noqa: E731
     assert shares(build()) == []
     assert shares(build(dropout=0.25)) == [0.25, 0.25]
     assert shares(build(input_dropout=0.5)) == [0.5]
@@ -108,7 +108,7 @@ def test_dilated_puts_dropout_before_its_levels_and_behind_each():
 
 
 def test_dropout_of_whole_names_keeps_the_mean_and_draws_from_its_generator():
-    layer, x = NameDropout(0.75), torch.ones(300, 2, 200)
+    layer, x = VariationalDropout(0.75), torch.ones(300, 2, 200)
     layer.generator = generator(1)
     y = layer(x)
     assert sorted(y.unique().tolist()) == [0, 4] and abs(y.mean().item() - 1) < 0.02
@@ -123,13 +123,13 @@ def test_dropout_of_whole_names_keeps_the_mean_and_draws_from_its_generator():
 def test_targets_that_only_pad_are_marked_as_such():
     x, y = examples(["a", "cde"], Vocabulary("abcdefgh"), None)
     assert x.tolist() == [[0, 1, 0, 0], [0, 3, 4, 5]]
-    assert y.tolist() == [[1, 0, IGNORED, IGNORED], [3, 4, 5, 0]]
+    assert y.tolist() == [[1, 0, IGNORE_INDEX, IGNORE_INDEX], [3, 4, 5, 0]]
 
 
 def test_a_mean_of_many_losses_is_taken_in_double_precision():
     weight = torch.zeros(3)
 
-    class Fixed(Layer):
+    class Fixed(Module):
         def __call__(self, x):
             return weight.expand(len(x), 3)
 
@@ -164,7 +164,7 @@ def test_a_constraint_remembers_no_more_than_it_needs():
 @pytest.fixture
 def short_list(tmp_path):
     path = tmp_path / "names.txt"
-    path.write_text("\n".join(names_module.load(names_module.SHIPPED)[:60] + ["emma"] * 5) + "\n")
+    path.write_text("\n".join(load_names(SHIPPED_NAMES)[:60] + ["emma"] * 5) + "\n")
     return path
 
 
@@ -175,7 +175,7 @@ def small_run(path, **settings):
 
 def test_distinct_names_count_once(short_list):
     every, once = (data(small_run(short_list, distinct=d), torch.device("cpu")) for d in (False, True))
-    assert every.rows == 65 and once.rows == len(set(names_module.load(short_list)))
+    assert every.rows == 65 and once.rows == len(set(load_names(short_list)))
     assert sum(len(x) for x, _ in once.splits.values()) == once.rows < 65
 
 
@@ -189,7 +189,7 @@ def test_teachers_teach_their_mean_and_belong_to_the_run(short_list, tmp_path):
     x, y = on.splits["train"]
     with torch.no_grad():
         both = [torch.softmax(load_model(teacher, seed)(x), dim=-1) for seed in (0, 1)]
-    soft, counted = taught(student, on), y != IGNORED
+    soft, counted = taught(student, on), y != IGNORE_INDEX
     torch.testing.assert_close(soft[counted], (0.5 * (both[0] + both[1]))[counted], atol=1e-5, rtol=0)
     before = student.identity()
     assert before != small_run(short_list).identity()
@@ -198,7 +198,7 @@ def test_teachers_teach_their_mean_and_belong_to_the_run(short_list, tmp_path):
 
 
 def test_a_checkpoint_belongs_to_its_teachers():
-    model = dilated(9, 4, 4, dilations=(1,), generator=generator())
+    model = Dilated(9, 4, 4, dilations=(1,), generator=generator())
     x, y, _ = sequences(["ab", "cd"], Vocabulary("abcdefgh"))
     soft = torch.rand((2, 3, 9), generator=generator())
     said = [_identity(model, x, y, [Config()], probabilities) for probabilities in (soft, soft + 1, None)]

@@ -83,7 +83,7 @@ def put(name, ours, theirs):
         tensors["weight"] = turned(tensors["weight"])
     if name == "Conv1d":
         tensors["before"] = torch.zeros(ours.weight.shape[1], dtype=torch.float64)
-    ours.load(tensors)
+    ours.load_state_dict(tensors)
     return turned
 
 

@@ -51,35 +51,35 @@ def test_adamw_takes_torchs_steps_and_spares_biases():
 
 
 def test_the_average_is_the_mean_of_the_steps_weighted_towards_the_last(monkeypatch):
-    config = Config(steps=6, average=0.5)
+    config = Config(steps=6, ema_decay=0.5)
     monkeypatch.setattr(train_module, "CHUNK", 1)
     seen, steps = [], train_module.PlainLoop.steps
 
     def watched(self, start, stop):
         losses = steps(self, start, stop)
-        seen.append({name: t.clone() for name, t in self.models[0].tensors().items()})
+        seen.append({name: t.clone() for name, t in self.models[0].state_dict().items()})
         return losses
 
     monkeypatch.setattr(train_module.PlainLoop, "steps", watched)
     models, generators = built("hierarchical", [0])
     train(models, *data(8), generators, config, compile=False)
     shares = [0.5 ** (6 - step) for step in range(6)]
-    for name, t in models[0].tensors().items():
+    for name, t in models[0].state_dict().items():
         mean = sum(share * tensors[name] for share, tensors in zip(shares, seen, strict=True)) / sum(shares)
         assert torch.allclose(t, mean, atol=1e-12), name
 
 
 def whole_names(dropout=0.0):
-    words = names.load(names.SHIPPED)[:300]
+    words = load_names(SHIPPED_NAMES)[:300]
     build = lambda generator: (  # noqa: E731
-        dilated(n_embd=4, n_hidden=8, dropout=dropout, generator=generator).to(dtype=torch.float64)
+        Dilated(n_embd=4, n_hidden=8, dropout=dropout, generator=generator).to(dtype=torch.float64)
     )
-    return names.examples(words, Vocabulary("".join(words)), None), seeded(build, [0])
+    return examples(words, Vocabulary("".join(words)), None), seeded(build, [0])
 
 
 def test_whole_names_end_to_end_give_the_logits_of_padded_rows():
     (x, y), ((model,), _) = whole_names()
-    real = y != names.IGNORED
+    real = y != IGNORE_INDEX
     logits, wanted = predictions(model.train(), x, y)
     assert torch.equal(wanted, y[real])
     assert torch.allclose(logits, model(x, mask=real)[real], atol=1e-10)
@@ -89,7 +89,7 @@ def test_whole_names_end_to_end_give_the_logits_of_padded_rows():
 
 def test_whole_names_with_dropout_train_and_resume(tmp_path, monkeypatch):
     monkeypatch.setattr(train_module, "CHUNK", 5)
-    config = Config(steps=20, batch_size=16, lr=0.01, optimizer="adamw", average=0.9)
+    config = Config(steps=20, batch_size=16, lr=0.01, optimizer="adamw", ema_decay=0.9)
     (x, y), (whole, generators) = whole_names(dropout=0.2)
     expected = train(whole, x, y, generators, config)
     assert expected[0, -1] < expected[0, 0]
@@ -135,8 +135,8 @@ def test_training_leaves_evaluation_mode_and_no_gradients():
 def test_plain_steps_leave_neither_gradients_nor_a_generator_behind():
     (x, y), ((model,), (generator,)) = whole_names(dropout=0.2)
     plain_steps(model, x, y, generator, Config(steps=2, batch_size=4), 0, 2)
-    assert not any(t.requires_grad for t in model.tensors().values()) and not model(x).requires_grad
-    dropouts = [layer for layer in every_layer(model) if isinstance(layer, Dropout)]
+    assert not any(t.requires_grad for t in model.state_dict().values()) and not model(x).requires_grad
+    dropouts = [layer for layer in model.modules() if isinstance(layer, Dropout)]
     assert dropouts and all(layer.generator is None for layer in dropouts)
 
 
@@ -371,7 +371,7 @@ def test_a_teacher_takes_part_in_the_loss(tmp_path):
     batch = torch.randint(0, len(x), (4,), generator=again)
     logits, wanted = predictions(other.train(), x[batch], y[batch])
     hard = torch.nn.functional.cross_entropy(logits, wanted)
-    taught = -(soft[batch][y[batch] != names.IGNORED] * logits.log_softmax(-1)).sum(-1).mean()
+    taught = -(soft[batch][y[batch] != IGNORE_INDEX] * logits.log_softmax(-1)).sum(-1).mean()
     assert loss.item() == pytest.approx(float(0.7 * hard + 0.3 * taught))
     for wrong in ({"config": Config(steps=1)}, {"soft": None}, {"soft": soft[:-1]}):
         with pytest.raises(ValueError, match="expected a teacher's probabilities"):
