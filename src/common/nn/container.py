@@ -27,6 +27,8 @@ class Sequential(Module):
         for name, layer in named.items():
             if not isinstance(layer, Module):
                 raise ValueError(f"expected modules, got {layer!r}")
+            if not name or "." in name or hasattr(type(self), name):
+                raise ValueError(f"expected a name for a part, got {name!r}, which has another meaning")
             setattr(self, name, layer)
 
     @property
