@@ -4,16 +4,16 @@ import json
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
+from .data.shipped import shipped_folder
 from .layers import evaluating
 from .models import predictions
 
-RESULTS = Path(__file__).resolve().parents[2] / "data" / "results"
+RESULTS = shipped_folder() / "results"
 
 # The lecture's own figures: training and validation loss of single runs, on the first release of the list.
 LECTURE = {

@@ -9,13 +9,13 @@ import inspect
 import numbers
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file
 
 from . import field
+from .data.shipped import shipped_folder
 from .layers import (
     BatchNorm1d,
     CausalConv1d,
@@ -37,7 +37,7 @@ from .layers import (
 )
 from .names import IGNORED
 
-PRETRAINED = Path(__file__).resolve().parents[2] / "data" / "models"
+PRETRAINED = shipped_folder() / "models"
 OUTPUT_SCALE = 0.1  # the lecture's: a less confident last layer at the start
 
 

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import torch
 
+from .data.shipped import shipped_folder
 from .vocabulary import Vocabulary
 
-SHIPPED = Path(__file__).resolve().parents[2] / "data" / "names.txt"
+SHIPPED = shipped_folder() / "names.txt"
 END = "."
 IGNORED = -100  # the target of a place that only pads; torch's cross-entropy passes over it
 JOINERS = "\u200c\u200d"  # zero width, and part of the spelling in Persian, Hindi, Sinhala and others

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
+from .data.shipped import shipped_folder
+
+ROOT = shipped_folder().parent  # the repository, or an installed package
 CPUINFO = Path("/proc/cpuinfo")
 
 

@@ -1,0 +1,1 @@
+"""Text in, integers out; and where the book's own data lies."""
