@@ -125,10 +125,11 @@ def test_the_console_script_trains_and_samples(installed):
 
 def test_the_shipped_list_weights_and_results_are_found(installed):
     code = """
-from common.evaluate import stored_results
+from common.data import SHIPPED_NAMES, load_names
 from common.models import count_parameters, pretrained
-from common.names import SHIPPED, load
-print(SHIPPED, len(load()), count_parameters(pretrained("mlp")), len(stored_results("shipped")["models"]))
+from common.pages.results import stored_results
+models = stored_results("shipped")["models"]
+print(SHIPPED_NAMES, len(load_names()), count_parameters(pretrained("mlp")), len(models))
 """
     path, *counts = installed.run(code).split()
     assert Path(path).is_relative_to(installed.site)
@@ -136,8 +137,8 @@ print(SHIPPED, len(load()), count_parameters(pretrained("mlp")), len(stored_resu
 
 
 def test_what_is_compiled_goes_into_a_users_folder(installed, tmp_path):
-    code = "from common.stacked import CACHE; print(CACHE)"
-    assert Path(installed.run(code, COMMON_CACHE=str(tmp_path))).is_relative_to(tmp_path)
+    code = "from common.fast.cache import cache_folder; print(cache_folder())"
+    assert Path(installed.run(code, COMMON_CACHE=str(tmp_path))) == tmp_path
     assert Path(installed.run(code)).is_relative_to(installed.home)
 
 
@@ -146,7 +147,7 @@ def test_layers_need_torch_numpy_and_safetensors_alone(installed):
 import sys
 import torch, numpy, safetensors.torch
 before = set(sys.modules)
-import common.layers
+import common.nn
 print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
 """
     brought = set(installed.run(code).split())

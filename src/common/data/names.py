@@ -210,7 +210,8 @@ def windows(
     """
     if block_size < 1:
         raise ValueError(f"expected block_size of at least 1, got {block_size}")
-    stream, targets, starts = [], [], []
+    stream: list[int] = []
+    targets, starts = [], []
     for name in names:
         padded = [vocabulary.begin_index] * block_size + vocabulary.encode(name) + [vocabulary.end_index]
         for i in range(len(padded) - block_size):

@@ -29,18 +29,15 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from platformdirs import user_cache_path
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from .data.shipped import INSTALLED, shipped_folder
+from .cache import cache_folder
 from .files import replace_file
 from .layers import Embedding, every_layer, parameter_names
 from .optim import SGD, assigned, beside, clipped, descend, follow
 from .provenance import processor
 
-# In a checkout beside the data, else where the platform keeps what can be made again.
-_CACHES = user_cache_path("wavenet-book", appauthor=False) if INSTALLED else shipped_folder() / "cache"
-CACHE = Path(os.environ.get("COMMON_CACHE") or _CACHES / "compiled")
+CACHE = cache_folder()
 GROUP = 4  # models a graph on a CPU: more do not fit its cache (measured, benchmarks/README.md)
 WORTH_A_WORKER = 10_000  # steps, below which a second process costs more than it brings
 OPTIONS = {
