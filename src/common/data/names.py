@@ -18,11 +18,11 @@ IGNORE_INDEX = -100  # the target of a position that only pads; torch's cross-en
 
 
 class Splits(NamedTuple):
-    """Three lists of names (or three pairs of tensors), in the order in which they are used."""
+    """Three lists of names, in the order in which they are used."""
 
-    train: object
-    val: object
-    test: object
+    train: list[str]
+    val: list[str]
+    test: list[str]
 
 
 def path_in_use() -> Path:

@@ -79,7 +79,7 @@ def read_json(path: Path) -> dict:
     return value
 
 
-def write_json(path: Path, value) -> None:
+def write_json(path: Path, value: object) -> None:
     """Replace a file by a value as JSON. ValueError for NaN and infinity, which JSON does not have."""
     try:
         text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
