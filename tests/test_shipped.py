@@ -1,4 +1,4 @@
-"""In a checkout and in an editable install the book's data is the repository's; test_wheel.py has the rest."""
+"""In a checkout and in an editable install the data is the repository's; test_wheel.py does the rest."""
 
 from pathlib import Path
 

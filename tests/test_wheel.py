@@ -17,8 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
-# `python -m pip`, quiet, and without an index to ask.
-PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-cache-dir", "--quiet"]
 
 
 class Installed:
@@ -137,17 +136,18 @@ print(SHIPPED_NAMES, len(load_names()), count_parameters(pretrained("mlp")), len
 
 
 def test_what_is_compiled_goes_into_a_users_folder(installed, tmp_path):
-    code = "from common.fast.cache import cache_folder; print(cache_folder())"
+    code = "from common.fast.compiled import cache_folder; print(cache_folder())"
     assert Path(installed.run(code, COMMON_CACHE=str(tmp_path))) == tmp_path
     assert Path(installed.run(code)).is_relative_to(installed.home)
 
 
-def test_layers_need_torch_numpy_and_safetensors_alone(installed):
+def test_the_core_needs_torch_numpy_and_safetensors_alone(installed):
     code = """
 import sys
 import torch, numpy, safetensors.torch
 before = set(sys.modules)
 import common.nn
+import common.models, common.sampling, common.train
 print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
 """
     brought = set(installed.run(code).split())

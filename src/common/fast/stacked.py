@@ -31,13 +31,12 @@ import torch
 import torch.nn.functional as F
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from .cache import cache_folder
 from .files import replace_file
 from .layers import Embedding, every_layer, parameter_names
 from .optim import SGD, assigned, beside, clipped, descend, follow
-from .provenance import processor
+from .provenance import ROOT, processor
 
-CACHE = cache_folder()
+CACHE = Path(os.environ.get("COMMON_CACHE") or ROOT / "data" / "cache" / "compiled")
 GROUP = 4  # models a graph on a CPU: more do not fit its cache (measured, benchmarks/README.md)
 WORTH_A_WORKER = 10_000  # steps, below which a second process costs more than it brings
 OPTIONS = {
