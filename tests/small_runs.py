@@ -3,12 +3,11 @@
 import pytest
 import torch
 
-from common import names as names_module
+from common.data import Vocabulary, load_names, windows
 from common.models import MODELS
 from common.train import seeded
-from common.vocabulary import Vocabulary
 
-NAMES = names_module.load()[:2_000]
+NAMES = load_names()[:2_000]
 VOCABULARY = Vocabulary("abcdefghijklmnopqrstuvwxyz")
 needs_compiler = pytest.mark.skipif(
     " " in torch.__file__, reason="PyTorch's compiler cannot link from a folder with a space in its name"
@@ -16,7 +15,7 @@ needs_compiler = pytest.mark.skipif(
 
 
 def data(block_size):
-    return names_module.windows(NAMES, VOCABULARY, block_size)
+    return windows(NAMES, VOCABULARY, block_size)
 
 
 def built(model, seeds):
@@ -24,4 +23,5 @@ def built(model, seeds):
 
 
 def largest_difference(a, b):
-    return max((a.tensors()[name] - b.tensors()[name]).abs().max().item() for name in a.tensors())
+    a, b = a.state_dict(), b.state_dict()
+    return max((a[name] - b[name]).abs().max().item() for name in a)

@@ -10,6 +10,7 @@ import copy
 import functools
 import os
 import re
+import shutil
 import signal
 import tempfile
 import threading
@@ -136,7 +137,14 @@ def _begin(data: Path, parent: int) -> None:
     torch.set_num_threads(1)
     _data.extend(torch.load(data, mmap=True, weights_only=True))
     above = psutil.Process(parent)
-    threading.Thread(target=lambda: (above.wait(), os._exit(1)), daemon=True).start()
+    threading.Thread(target=_end_with, args=(above, data.parent), daemon=True).start()
+
+
+def _end_with(above, folder: Path) -> None:
+    """End this process after its parent, however that ended, and clean up in its place."""
+    above.wait()
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
 
 
 def _work(package: Path, arrays: Sequence[Any]) -> tuple[list, Any]:
