@@ -140,7 +140,7 @@ def _begin(data: Path, parent: int) -> None:
     threading.Thread(target=_end_with, args=(above, data.parent), daemon=True).start()
 
 
-def _end_with(above, folder: Path) -> None:
+def _end_with(above: Any, folder: Path) -> None:
     """End this process after its parent, however that ended, and clean up in its place."""
     above.wait()
     shutil.rmtree(folder, ignore_errors=True)
