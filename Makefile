@@ -174,10 +174,11 @@ nbval: .venv/.project ## notebooks only (NB="path ..." for some, OMP_NUM_THREADS
 		-n $(WORKERS) --dist loadfile --no-loadscope-reorder $(NBVAL_FLAGS) $(or $(NB),book)
 
 .PHONY: lint
-lint: .venv/.project ## ruff over code and notebooks
+lint: .venv/.project ## ruff over code and notebooks, mypy over the types of src/common
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check --exclude '*.ipynb' .
 	@$(PY) -m ruff format --check --line-length 80 $(NOTEBOOKS)
+	@$(PY) -m mypy
 
 .PHONY: format
 format: .venv/.project ## let ruff put code in order
@@ -195,7 +196,7 @@ lock: .venv/.project ## write the requirements' locks and package-lock.json anew
 
 .PHONY: clean
 clean: ## remove what the build and the tests write; the set-up stays
-	rm -rf book/_build .pytest_cache .ruff_cache build *.egg-info src/*.egg-info data/cache/compiled
+	rm -rf book/_build .pytest_cache .ruff_cache .mypy_cache build *.egg-info src/*.egg-info data/cache/compiled
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 	find book -name .ipynb_checkpoints -prune -exec rm -rf {} +
 

@@ -19,6 +19,8 @@ class CausalConv1d(Module):
     every position in front of the sequence: zeros unless set, and not learned. Introduced in chapter 7.
     """
 
+    before: Tensor
+
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int, dilation: int = 1, bias: bool = True,
         *, generator: Generator | None = None,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 
-def replace_file(path: Path, write: Callable[[Path], None]) -> None:
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Write beside `path`, then move into place in one step: the old file or the new one, never half.
 
     OSError names the file, where a disk is full too.
@@ -39,15 +39,20 @@ def replace_files(contents: Mapping[Path, bytes]) -> None:
     done = []
     try:
         for path, content in contents.items():
-            replace_file(path, lambda partial, content=content: partial.write_bytes(content))
+            replace_file(path, _writer(content))
             done.append(path)
     except BaseException:
         for path in done:
-            if before[path] is None:
+            old = before[path]
+            if old is None:
                 path.unlink()
             else:
-                replace_file(path, lambda partial, path=path: partial.write_bytes(before[path]))
+                replace_file(path, _writer(old))
         raise
+
+
+def _writer(content: bytes) -> Callable[[Path], object]:
+    return lambda partial: partial.write_bytes(content)
 
 
 def check_folder(folder: Path) -> None:
@@ -90,11 +95,11 @@ def _once(pairs: list[tuple[str, object]]) -> dict:
     return dict(pairs)
 
 
-def _refuse(text: str):
+def _refuse(text: str) -> None:
     raise ValueError(f"{text} is no number of JSON")
 
 
-def write_json(path: Path, value) -> None:
+def write_json(path: Path, value: object) -> None:
     """Replace a file by a value as JSON. ValueError for NaN and infinity, which JSON does not have."""
     try:
         text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
