@@ -1,16 +1,13 @@
-"""The small module that every notebook of the book shares.
+"""The module that every notebook of the book shares.
 
-Layers of the house; each module imports only from those above it:
+The core is what the chapters teach:
 
-``vocabulary``, ``names``   text in, integers out
-``layers``, ``models``      tensors in, logits out
-``stacked``, ``train``      logits in, a trained model out; fast, and readable
-``evaluate``                a trained model in, losses out
-``sample``                  a trained model in, names out
-``experiments``             a run as a dataclass and a folder; runs side by side
-``sweep``, ``sweep_ray``    many runs of a search space: on Optuna, or on a Ray cluster
-``plots``, ``widgets``      numbers in, pictures out
-``checks``                  what the pages promise, held
-``bench``                   what a training step costs
-``files``, ``provenance``   beneath them all: files that are whole, where a figure comes from
+``data``                          text in, integers out
+``nn``, ``models``                integers in, logits out
+``optim``, ``train``              logits in, a trained model out
+``evaluate``                      a trained model in, losses out
+``sampling``, ``constraints``     a trained model in, names out
+
+Three rooms stand on it, each on those before: ``fast`` computes the same sooner; ``runs`` is whatever takes
+long: many seeds, checkpoints, folders, sweeps, the command line; ``pages`` is what the pages show.
 """

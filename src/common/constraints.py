@@ -1,13 +1,16 @@
-"""Constraints on names, as small machines that read one character at a time.
+"""Constraints on names, as small automata that read one character at a time.
 
-A constraint has a state for what it remembers of the name so far; `Machine` works out from it which
+A constraint has a state for what it remembers of the name so far; `Automaton` works out from it which
 characters leave a way to a name that meets the constraint. Introduced in chapter 9.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import combinations
 
-from .vocabulary import Vocabulary
+import torch
+from torch import Tensor
+
+from .data import Vocabulary
 
 
 class Constraint:
@@ -24,7 +27,7 @@ class Constraint:
         """The state after one more character, or None where no continuation can help any more."""
         raise NotImplementedError
 
-    def ends(self, state) -> bool:
+    def accepts(self, state) -> bool:
         """Whether the name may end here."""
         return True
 
@@ -35,7 +38,7 @@ class Constraint:
             state = self.step(state, character)
             if state is None:
                 return False
-        return self.ends(state)
+        return self.accepts(state)
 
     def __and__(self, other: "Constraint") -> "All":
         return All(self, other)
@@ -72,7 +75,7 @@ class Length(Constraint):
             return min(state + 1, self.shortest)  # enough is enough: fewer states
         return state + 1 if state < self.longest else None
 
-    def ends(self, state):
+    def accepts(self, state):
         return state >= self.shortest
 
     def __repr__(self):
@@ -82,18 +85,18 @@ class Length(Constraint):
 class Pattern(Constraint):
     """Letters as they stand, `?` for any one character, `*` for any number of them, none included.
 
-    State: the places of the pattern at which the name may be; more than one only behind a star.
+    State: the positions in the pattern at which the name may be; more than one only behind a star.
     """
 
     def __init__(self, text: str):
         self.text = text
 
-    def _past_stars(self, places):
-        reached = set(places)
-        for place in places:
-            while place < len(self.text) and self.text[place] == "*":  # it may stand for nothing
-                place += 1
-                reached.add(place)
+    def _past_stars(self, positions):
+        reached = set(positions)
+        for position in positions:
+            while position < len(self.text) and self.text[position] == "*":  # it may stand for nothing
+                position += 1
+                reached.add(position)
         return frozenset(reached)
 
     def start(self):
@@ -101,14 +104,14 @@ class Pattern(Constraint):
 
     def step(self, state, character):
         after = set()
-        for place in state - {len(self.text)}:
-            if self.text[place] == "*":
-                after.add(place)
-            elif self.text[place] in ("?", character):
-                after.add(place + 1)
+        for position in state - {len(self.text)}:
+            if self.text[position] == "*":
+                after.add(position)
+            elif self.text[position] in ("?", character):
+                after.add(position + 1)
         return self._past_stars(after) or None
 
-    def ends(self, state):
+    def accepts(self, state):
         return len(self.text) in state
 
     def __repr__(self):
@@ -143,7 +146,7 @@ class NotIn(Constraint):
         longer = state + character
         return longer if longer in self.beginnings else self.FREE
 
-    def ends(self, state):
+    def accepts(self, state):
         return state not in self.names
 
     def __repr__(self):
@@ -168,17 +171,17 @@ class All(Constraint):
             after.append(own)
         return tuple(after)
 
-    def ends(self, state):
-        return all(part.ends(own) for part, own in zip(self.parts, state, strict=True))
+    def accepts(self, state):
+        return all(part.accepts(own) for part, own in zip(self.parts, state, strict=True))
 
     def __repr__(self):
         return " & ".join(map(repr, self.parts))
 
 
-class Machine:
+class Automaton:
     """A constraint over a vocabulary, for names of at most `max_length` characters, without dead ends.
 
-    `allowed(state)` holds the indices of the characters, 0 for the end, after which a name that meets
+    `allowed(state)` holds the indices of the characters, the end's among them, after which a name that meets
     the constraint is still possible. `start` is the state after `prefix`. ValueError where no name that
     begins with the prefix meets the constraint; the message names the parts that clash.
     """
@@ -201,7 +204,7 @@ class Machine:
         path = [] if state in self._alive else [(state, self._steps(state))]
         while path:  # depth first; a loop, for recursion ends at a thousand characters
             here, steps = path[-1]
-            found = self.constraint.ends(here)
+            found = self.constraint.accepts(here)
             for _, after in () if found else steps:
                 found = self._alive.get(after, False)
                 if found or after not in self._alive:
@@ -219,17 +222,25 @@ class Machine:
         return self._alive[state]
 
     def _steps(self, state):
-        for index, character in enumerate(self.vocabulary.characters[1:], start=1):
-            after = self.constraint.step(state, character)
+        for index in self.vocabulary.ordinary:
+            after = self.constraint.step(state, self.vocabulary.tokens[index])
             if after is not None:
                 yield index, after
 
     def allowed(self, state) -> dict:
-        """Index of each character that may come -> the state after it; 0, the end, leads to None."""
+        """Index of each character that may come -> the state after it; the end leads to None."""
         if state not in self._allowed:
-            ends = {0: None} if self.constraint.ends(state) else {}
+            ends = {self.vocabulary.end_index: None} if self.constraint.accepts(state) else {}
             self._allowed[state] = ends | {i: after for i, after in self._steps(state) if self.alive(after)}
         return self._allowed[state]
+
+    def process_logits(self, logits: Tensor, states: Sequence[Hashable]) -> Tensor:
+        """Logits (B, V) with -inf for characters that a row's state does not allow: a logits processor."""
+        masked = torch.full_like(logits, -torch.inf)
+        for row, state in enumerate(states):
+            kept = list(self.allowed(state))
+            masked[row, kept] = logits[row, kept]
+        return masked
 
     def continuations(self, state=None) -> Iterator[list[int]]:
         """Every way to go on from a state (the start), as lists of indices without the end.
@@ -240,7 +251,7 @@ class Machine:
         path = [iter(self.allowed(self.start if state is None else state).items())]
         while path:  # a loop, for recursion ends at a thousand characters
             index, after = next(path[-1], (None, None))
-            if index == 0:
+            if index == self.vocabulary.end_index:
                 yield list(rest)
             elif index is not None:
                 rest.append(index)
@@ -256,7 +267,7 @@ def _clash(constraint, vocabulary, max_length, prefix) -> tuple[Constraint, ...]
     for few in (1, 2):
         for chosen in combinations(parts, few) if few < len(parts) else ():
             try:
-                Machine(All(*chosen), vocabulary, max_length, prefix)
+                Automaton(All(*chosen), vocabulary, max_length, prefix)
             except ValueError:
                 return chosen
     return parts

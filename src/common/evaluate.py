@@ -1,31 +1,19 @@
-"""Losses by split, their mean and spread over seeds, and the tables made of them."""
+"""The losses of a trained model, and their mean and spread over seeds."""
 
-import json
 import math
 import statistics
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from .layers import evaluating
 from .models import predictions
-
-RESULTS = Path(__file__).resolve().parents[2] / "data" / "results"
-
-# The lecture's own figures: training and validation loss of single runs, on the first release of the list.
-LECTURE = {
-    "mlp": (2.058, 2.105),
-    "flat": (1.918, 2.027),
-    "hierarchical-bug": (1.941, 2.029),
-    "hierarchical": (1.912, 2.022),
-    "scaled": (1.769, 1.993),
-}
+from .nn import Module, evaluating
 
 
-def token_losses(model, contexts: torch.Tensor, targets: torch.Tensor, chunk: int = 8_192) -> torch.Tensor:
+def token_losses(model: Module, contexts: Tensor, targets: Tensor, chunk: int = 8_192) -> Tensor:
     """The loss of every prediction in evaluation mode, in nats, on the CPU.
 
     Windows, contexts (N, T) and targets (N,), or whole names, both (N, T) -> (P,), name after name.
@@ -38,12 +26,12 @@ def token_losses(model, contexts: torch.Tensor, targets: torch.Tensor, chunk: in
     return torch.cat(parts)
 
 
-def mean_loss(model, contexts: torch.Tensor, targets: torch.Tensor) -> float:
+def mean_loss(model: Module, contexts: Tensor, targets: Tensor) -> float:
     """The mean cross-entropy per character over all windows, in nats, in evaluation mode."""
     return token_losses(model, contexts, targets).double().mean().item()
 
 
-def smooth(losses: torch.Tensor, window: int) -> torch.Tensor:
+def smooth(losses: Tensor, window: int) -> Tensor:
     """Means of consecutive stretches: (..., steps) -> (..., steps // window); a remainder is dropped.
 
     ValueError for a window that is not between 1 and the number of steps. Introduced in chapter 1.
@@ -55,10 +43,10 @@ def smooth(losses: torch.Tensor, window: int) -> torch.Tensor:
     return kept.reshape(*losses.shape[:-1], -1, window).mean(-1)
 
 
-def loss_by_position(losses: torch.Tensor, names: Iterable[str]) -> list[float]:
+def loss_by_position(losses: Tensor, names: Iterable[str]) -> list[float]:
     """The mean loss of the first, second, ... prediction of a name, from `token_losses` of its windows.
 
-    losses: (N,), in the order in which `names.windows` cut `names`; N is the sum of len(name) + 1.
+    losses: (N,), in the order in which `data.windows` cut `names`; N is the sum of len(name) + 1.
     """
     names = list(names)
     if len(losses) != sum(len(name) + 1 for name in names):
@@ -87,28 +75,3 @@ def spread(values: Iterable[float]) -> Spread:
         raise ValueError("expected at least one value, got none")
     several = len(values) > 1 and all(map(math.isfinite, values))  # stdev raises for NaN
     return Spread(statistics.fmean(values), statistics.stdev(values) if several else math.nan)
-
-
-def stored_results(name: str = "shipped") -> dict:
-    """The measured results that the book was published with, with their provenance.
-
-    name: "shipped" (the book's list), "lecture" (the lecture's list) or "distinct" (the shipped
-    list with each name once). ValueError for a list that was not measured.
-    """
-    path = RESULTS / f"{name}.json"
-    if not path.exists():
-        known = sorted(p.stem for p in RESULTS.glob("*.json"))
-        raise ValueError(f"no stored results for {name!r}; expected one of {known}")
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def stored_spread(model: str, split: str = "val", name: str = "shipped") -> Spread:
-    """Mean and standard deviation over seeds of one stored loss, in nats."""
-    return spread(run[split] for run in stored_results(name)["models"][model]["runs"])
-
-
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence], align: str | None = None) -> str:
-    """A table in Markdown; `align` has one of "l", "r", "c" a column."""
-    marks = {"l": ":---", "r": "---:", "c": ":---:"}
-    lines = [header, [marks[a] for a in align or "l" * len(header)], *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:
@@ -80,3 +81,8 @@ def write_json(path: Path, value) -> None:
     except ValueError as error:
         raise ValueError(f"{path}: expected finite numbers, as JSON has no others ({error})") from None
     replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def plain(value: Any) -> Any:
+    """A value as it will be read from a file of JSON: lists for tuples."""
+    return json.loads(json.dumps(value))

@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 import torch
 
+from .shipped import shipped_folder
 from .vocabulary import Vocabulary
 
-SHIPPED = Path(__file__).resolve().parents[2] / "data" / "names.txt"
+SHIPPED_NAMES = shipped_folder() / "names.txt"
 END = "."
-IGNORED = -100  # the target of a place that only pads; torch's cross-entropy passes over it
+IGNORE_INDEX = -100  # the target of a position that only pads; torch's cross-entropy passes over it
 JOINERS = "\u200c\u200d"  # zero width, and part of the spelling in Persian, Hindi, Sinhala and others
 ONE_A_LINE = "one name a line and nothing beside it"
 NOT_OF_NAMES = ',;\t|"<>{}[]'  # what parts the columns of a table, or marks up a page or a program's data
@@ -30,11 +31,11 @@ class Splits(NamedTuple):
 
 
 def path_in_use() -> Path:
-    """The list that `load()` reads: the file that the variable NAMES names, else the shipped one."""
-    return Path(os.environ.get("NAMES") or SHIPPED)
+    """The list that `load_names()` reads: the file that the variable NAMES names, else the shipped one."""
+    return Path(os.environ.get("NAMES") or SHIPPED_NAMES)
 
 
-def load(path: str | Path | None = None, alphabet: str | None = ascii_lowercase) -> list[str]:
+def load_names(path: str | Path | None = None, alphabet: str | None = ascii_lowercase) -> list[str]:
     """Read a list of names, one a line, and check every character of it.
 
     path: a text file in UTF-8; None reads the file named by the environment variable NAMES,
@@ -177,7 +178,7 @@ def _wanted_instead(character: str) -> str | None:
     return None
 
 
-def split(names: Sequence[str], seed: int = 42, *, listed: str | Path = "") -> Splits:
+def split_names(names: Sequence[str], seed: int = 42, *, listed: str | Path = "") -> Splits:
     """Shuffle a copy, then cut it 80 / 10 / 10 into training, validation and test names.
 
     With seed 42 on the lecture's list this is the lecture's split. ValueError for a list too
@@ -193,7 +194,7 @@ def split(names: Sequence[str], seed: int = 42, *, listed: str | Path = "") -> S
     return parts
 
 
-def distinct(names: Iterable[str]) -> list[str]:
+def distinct_names(names: Iterable[str]) -> list[str]:
     """Each name once, in the order of its first appearance."""
     return list(dict.fromkeys(names))
 
@@ -211,7 +212,7 @@ def windows(
         raise ValueError(f"expected block_size of at least 1, got {block_size}")
     stream, targets, starts = [], [], []
     for name in names:
-        padded = [0] * block_size + vocabulary.encode(name) + [0]
+        padded = [vocabulary.begin_index] * block_size + vocabulary.encode(name) + [vocabulary.end_index]
         for i in range(len(padded) - block_size):
             starts.append(len(stream) + i)
             targets.append(padded[i + block_size])
@@ -240,12 +241,11 @@ def sequences(
     T = longest if length is None else length
     if T < longest:
         raise ValueError(f"expected a length of at least {longest}, got {T}")
-    inputs = torch.zeros((len(encoded), T), dtype=torch.long)
-    targets = torch.zeros_like(inputs)
+    inputs = torch.full((len(encoded), T), vocabulary.pad_index)
+    targets = inputs.clone()
     for row, indices in enumerate(encoded):
-        inputs[row, 1 : len(indices) + 1] = targets[row, : len(indices)] = torch.tensor(
-            indices, dtype=torch.long
-        )
+        inputs[row, : len(indices) + 1] = torch.tensor([vocabulary.begin_index, *indices])
+        targets[row, : len(indices) + 1] = torch.tensor([*indices, vocabulary.end_index])
     mask = torch.arange(T) <= torch.tensor([len(indices) for indices in encoded])[:, None]
     return inputs, targets, mask
 
@@ -255,9 +255,9 @@ def examples(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What a model trains on: windows (N, T) and targets (N,), or whole names where block_size is None.
 
-    Whole names are inputs and targets, both (N, T), the targets IGNORED where they only pad.
+    Whole names are inputs and targets, both (N, T), the targets IGNORE_INDEX where they only pad.
     """
     if block_size is not None:
         return windows(names, vocabulary, block_size)
     inputs, targets, mask = sequences(names, vocabulary)
-    return inputs, targets.masked_fill(~mask, IGNORED)
+    return inputs, targets.masked_fill(~mask, IGNORE_INDEX)

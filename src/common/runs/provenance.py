@@ -3,11 +3,12 @@
 import os
 import platform
 import subprocess
+from datetime import date
 from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -48,8 +49,16 @@ def processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def machine(place: torch.device) -> str:
+def machine(device: torch.device) -> str:
     """The machine in a few words."""
-    if place.type == "cuda":
-        return torch.cuda.get_device_name(place)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
     return f"{processor()}, {os.cpu_count()} cores"
+
+
+def provenance(device: torch.device) -> dict[str, str]:
+    """Commit, date and machine, for whatever is measured now."""
+    return {
+        "commit": commit(), "date": date.today().isoformat(), "machine": machine(device),
+        "device": device.type, "torch": torch.__version__.split("+")[0],
+    }  # fmt: skip

@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 from PIL import Image
 
-from .evaluate import Spread, markdown_table, smooth, stored_results
+from ..evaluate import Spread, smooth
+from .results import markdown_table, stored_results
 
 BLUE, ORANGE, GREEN, PINK, SKY, RED = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
 INK, SOFT, FAINT = "#222222", "#6b6b6b", "#e3e3e3"
@@ -69,7 +70,7 @@ def light_png(figure):
 
 
 def table(header: Sequence[str], rows, align: str | None = None):
-    """A table for a notebook and its page, from rows of cells; `align` as in `evaluate.markdown_table`."""
+    """A table for a notebook and its page, from rows of cells; `align` as in `results.markdown_table`."""
     return Markdown(markdown_table(header, rows, align))
 
 
@@ -102,7 +103,7 @@ def _curve(ax, means, sds, window, label, color):
 def band(ax, steps: Sequence[float], values: torch.Tensor, label: str | None = None, color=None, **style):
     """A loss in the course of a training: the mean over seeds, and one standard deviation as a band.
 
-    steps: (K,); values: (S, K) of S seeds, in nats, as from `experiments.curves`.
+    steps: (K,); values: (S, K) of S seeds, in nats, as from `runs.curves`.
     """
     values = torch.as_tensor(values, dtype=torch.float64)
     mean = values.mean(0)
@@ -116,7 +117,7 @@ def band(ax, steps: Sequence[float], values: torch.Tensor, label: str | None = N
 
 
 def run_curves(ax, curves: dict, label: str = "", color=None):
-    """Training (dashed) and validation loss of one run, as from `experiments.curves`."""
+    """Training (dashed) and validation loss of one run, as from `runs.curves`."""
     for split, title, style in (("train", "training", "--"), ("val", "validation", "-")):
         if split in curves:
             band(ax, *curves[split], f"{label} {title}".strip(), color, ls=style)

@@ -15,8 +15,9 @@ import torch
 import traitlets
 from torch import nn
 
-from ..field import Recurrent
-from ..layers import (
+from ...data import Vocabulary
+from ...models import Recipe, count_parameters, tagged
+from ...nn import (
     BatchNorm1d,
     CausalConv1d,
     Dropout,
@@ -24,13 +25,12 @@ from ..layers import (
     Flatten,
     FlattenConsecutive,
     Linear,
+    Recurrent,
     Residual,
     Sequential,
     SiLU,
     Tanh,
 )
-from ..models import MODELS, WINNERS, Recipe, count_parameters
-from ..vocabulary import Vocabulary
 
 HERE = Path(__file__).parent
 HALVE_ABOVE = 100_000  # a model of more parameters goes into the page with `halved` weights
@@ -137,9 +137,9 @@ def halved(model: Sequential) -> Sequential:
     """A copy with the weights that the page has of a large model: tables and matrices as 16-bit floats."""
     tensors = {
         name: t.to(torch.float16).to(t.dtype) if t.ndim > 1 else t.clone()
-        for name, t in model.tensors().items()
+        for name, t in model.state_dict().items()
     }
-    return copy.deepcopy(model).load(tensors)
+    return copy.deepcopy(model).load_state_dict(tensors)
 
 
 def packed(
@@ -214,7 +214,8 @@ def packed(
     return stages, bytes(numbers)
 
 
-def _named(models: Mapping[str, Sequential], known=MODELS) -> dict[str, tuple[Recipe, Sequential]]:
+def _named(models: Mapping[str, Sequential], tag: str = "lecture") -> dict[str, tuple[Recipe, Sequential]]:
+    known = tagged(tag)
     unknown = [name for name in models if name not in known]
     if unknown or not models:
         raise ValueError(f"expected models named as in {list(known)}, got {list(models)}")
@@ -233,7 +234,7 @@ def playground(
 ) -> Playground:
     """Type a prefix, see what comes next, let the models write names; two of them side by side.
 
-    models: trained models by their names in `MODELS` and `WINNERS`; the first is shown, and with
+    models: trained models by their names among those tagged "pretrained"; the first is shown, and with
     `compare` the last beside it, or the one that it names.
     training_names: what a generated name must not be among to count as new.
     halve_above: as `packed` takes it, for a page that grows too large.
@@ -243,12 +244,12 @@ def playground(
     unknown = set(rules) - {"top_k", "top_p", "pattern", "alphabet", "shortest", "longest", "only_new"}
     if unknown:
         raise ValueError(f"expected rules of the playground, got {sorted(unknown)}")
-    stages, weights = packed(_named(models, MODELS | WINNERS), halve_above)
+    stages, weights = packed(_named(models, "pretrained"), halve_above)
     right = stages[-1]["name"] if compare is True else compare or ""
     if right and right not in models:
         raise ValueError(f"expected compare to be one of {list(models)}, got {right!r}")
     return Playground(
-        stages=stages, weights=weights, characters="".join(vocabulary.characters), prefix=prefix,
+        stages=stages, weights=weights, characters="".join(vocabulary.tokens), prefix=prefix,
         names="\n".join(sorted(set(training_names))), left=stages[0]["name"],
         right=right, **rules,
     )  # fmt: skip
@@ -264,13 +265,11 @@ def tree(
 ) -> Tree:
     """Watch a tree fuse the last characters of a text, level by level, and what its prediction depends on.
 
-    models: trees by their names in `MODELS`. level: how far it is fused at first. halve_above:
-    as `packed` takes it.
+    models: trees by their names among those tagged "lecture". level: how far it is fused at first.
+    halve_above: as `packed` takes it.
     """
     stages, weights = packed(_named(models), halve_above)
-    return Tree(
-        stages=stages, weights=weights, characters="".join(vocabulary.characters), text=text, level=level
-    )
+    return Tree(stages=stages, weights=weights, characters="".join(vocabulary.tokens), text=text, level=level)
 
 
 def convolution(network: Sequential, vocabulary: Vocabulary, text: str, *, step: int = 0) -> Convolution:
@@ -280,7 +279,7 @@ def convolution(network: Sequential, vocabulary: Vocabulary, text: str, *, step:
     """
     stages, weights = packed({"": (Recipe(None, 0, ""), network)})
     return Convolution(
-        stages=stages, weights=weights, characters="".join(vocabulary.characters), text=text, step=step
+        stages=stages, weights=weights, characters="".join(vocabulary.tokens), text=text, step=step
     )
 
 
@@ -290,7 +289,7 @@ def receptive_field(
     """Draw the receptive field of a stack of dilated convolutions, and count its paths and parameters.
 
     The sizes are those at which it starts: `stacks` times `layers` with dilations 1, 2, 4, and so on.
-    The parameters are those of `models.wavenet`, with n_skip = n_channels = channels.
+    The parameters are those of `models.WaveNet`, with n_skip = n_channels = channels.
     """
     return ReceptiveField(
         vocabulary=vocab_size, kernel_size=kernel_size, layers=layers, stacks=stacks, channels=channels

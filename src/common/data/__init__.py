@@ -1,0 +1,20 @@
+"""Text in, integers out: vocabularies and lists of names."""
+
+from .names import (
+    END,
+    IGNORE_INDEX,
+    SHIPPED_NAMES,
+    Splits,
+    distinct_names,
+    examples,
+    load_names,
+    sequences,
+    split_names,
+    windows,
+)
+from .vocabulary import Vocabulary
+
+__all__ = [
+    "END", "IGNORE_INDEX", "SHIPPED_NAMES", "Splits", "Vocabulary", "distinct_names", "examples",
+    "load_names", "sequences", "split_names", "windows",
+]  # fmt: skip

@@ -1,0 +1,20 @@
+"""The book's models, made of the layers in `common.nn`: a file a family, and a registry of all by name.
+
+Each takes token indices and returns logits. Sizes default to the lecture's.
+"""
+
+from .convolutional import ACTIVATIONS, Dilated, as_convolution
+from .mlp import MLP, output_layer
+from .packing import check_packing, packed, padded, predictions
+from .recurrent import RecurrentNetwork
+from .registry import MODELS, PRETRAINED, Recipe, count_parameters, pretrained, tagged
+from .transformer import Transformer, TransformerBlock, longest_name
+from .tree import BatchOnlyBatchNorm1d, Tree
+from .wavenet import WaveNet, WaveNetBlock
+
+__all__ = [
+    "ACTIVATIONS", "MLP", "MODELS", "PRETRAINED", "BatchOnlyBatchNorm1d", "Dilated", "Recipe",
+    "RecurrentNetwork", "Transformer", "TransformerBlock", "Tree", "WaveNet", "WaveNetBlock",
+    "as_convolution", "check_packing", "count_parameters", "longest_name", "output_layer", "packed", "padded",
+    "predictions", "pretrained", "tagged",
+]  # fmt: skip

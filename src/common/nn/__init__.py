@@ -1,0 +1,23 @@
+"""Layers from scratch, on plain tensors, with the names and arguments of torch.nn.
+
+Random numbers come from the CPU generator that is passed in, so that every device starts from the same
+weights. Where a layer differs from torch.nn's its docstring says so, and the chapters say why.
+"""
+
+from .activation import Gate, ReLU, SiLU, Tanh
+from .container import Residual, Sequential
+from .convolution import CausalConv1d
+from .dropout import Dropout, VariationalDropout
+from .embedding import Embedding, PositionalEmbedding
+from .flatten import Flatten, FlattenConsecutive
+from .linear import Linear
+from .module import Module, evaluating
+from .norm import BatchNorm1d, LayerNorm
+from .recurrent import CELLS, Recurrent
+from .torch_module import TorchModule
+
+__all__ = [
+    "CELLS", "BatchNorm1d", "CausalConv1d", "Dropout", "Embedding", "Flatten", "FlattenConsecutive", "Gate",
+    "LayerNorm", "Linear", "Module", "PositionalEmbedding", "ReLU", "Recurrent", "Residual", "Sequential",
+    "SiLU", "Tanh", "TorchModule", "VariationalDropout", "evaluating",
+]  # fmt: skip

@@ -1,0 +1,50 @@
+"""Tables of learned vectors."""
+
+import torch
+from torch import Generator, Tensor
+
+from .module import Module
+
+
+class Embedding(Module):
+    """A table of learned vectors, one row a token. Introduced in chapter 2.
+
+    input: (...) integers in [0, num_embeddings) -> (..., embedding_dim)
+    IndexError for other integers, as in torch.nn; ValueError for numbers of another type.
+
+    >>> Embedding(27, 10)(torch.tensor([[0, 5, 13]])).shape
+    torch.Size([1, 3, 10])
+    """
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, *, generator: Generator | None = None):
+        self.weight = torch.randn((num_embeddings, embedding_dim), generator=generator)
+
+    def __call__(self, input: Tensor) -> Tensor:
+        self.check_rows(input)
+        return self.weight[input]
+
+    def check_rows(self, input: Tensor) -> None:
+        """IndexError or ValueError for what indexing would take: -1 as the last row, booleans as a mask."""
+        if input.dtype not in (torch.int64, torch.int32):
+            raise ValueError(f"expected integers of 64 or 32 bits, got {input.dtype}")
+        least, most = map(int, input.aminmax()) if input.numel() else (0, 0)
+        if least < 0 or most >= len(self.weight):
+            raise IndexError(f"expected integers in [0, {len(self.weight)}), got {least} to {most}")
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[0]}, {self.weight.shape[1]}"
+
+
+class PositionalEmbedding(Embedding):
+    """Adds a learned vector to every position (Vaswani et al., 2017, section 3.5). Introduced in chapter 11.
+
+    x: (B, T, C) -> (B, T, C); ValueError for T above num_embeddings.
+    """
+
+    packable = False
+
+    def __call__(self, input: Tensor) -> Tensor:
+        T, length = input.shape[1], len(self.weight)
+        if T > length:
+            raise ValueError(f"expected at most {length} characters in front of a prediction, got {T}")
+        return input + self.weight[:T]

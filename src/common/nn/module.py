@@ -1,0 +1,171 @@
+"""What layers and models share: `Module` finds the tensors and the modules inside it from its attributes."""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from textwrap import indent
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+
+class Module:
+    """A function with tensors, under the names of torch.nn.Module. Introduced in chapter 2.
+
+    Whatever is an attribute counts: a tensor is a parameter, unless it came by `register_buffer`; a module,
+    or one in a list, is a child. Nothing has to be declared, and `__init__` need not be called.
+
+    ValueError for arguments that a class does not have, such as those of torch.nn's alone.
+    """
+
+    training = True
+    packable = True  # False: looks at other places than CausalConv1d does, see `models.packing`
+    _buffers: tuple[str, ...] = ()
+
+    def __new__(cls, *arguments: Any, **options: Any) -> Self:
+        own = cls.__init__ is not object.__init__
+        known = dict(list(inspect.signature(cls.__init__).parameters.items())[1:]) if own else {}
+        kinds = [parameter.kind for parameter in known.values()]
+        others = list(map(repr, arguments[kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD) :]))
+        others += [f"{name}={value!r}" for name, value in options.items() if name not in known]
+        passes_on = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} & set(kinds)
+        if others and not passes_on:
+            wanted = f"only {', '.join(known)}" if known else "no arguments"
+            raise ValueError(f"{cls.__name__}: expected {wanted}, got {', '.join(others)}")
+        return super().__new__(cls)
+
+    def __call__(self, *inputs: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} says nowhere what it computes: __call__ is missing")
+
+    # ---- what is inside --------------------------------------------------------------
+
+    def register_buffer(self, name: str, tensor: Tensor) -> None:
+        """A tensor that belongs to the module and is not learned, such as a running mean."""
+        self._buffers = (*self._buffers, name)
+        setattr(self, name, tensor)
+
+    def named_children(self) -> Iterator[tuple[str, "Module"]]:
+        """The modules directly inside, by attribute: "output", or "blocks.0" for those in a list."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+            elif isinstance(value, list | tuple):
+                inside = ((f"{name}.{i}", item) for i, item in enumerate(value))
+                yield from ((path, item) for path, item in inside if isinstance(item, Module))
+
+    def children(self) -> list["Module"]:
+        """The modules directly inside."""
+        return [child for _, child in self.named_children()]
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
+        """This module under the name "", and all inside it, however deep: "blocks.0.convolution"."""
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+
+    def modules(self) -> list["Module"]:
+        """This module and all inside it."""
+        return [module for _, module in self.named_modules()]
+
+    def own_tensors(self) -> dict[str, Tensor]:
+        """The tensors of this module alone, by attribute."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+
+    def _named_tensors(self) -> Iterator[tuple[str, "Module", str, Tensor]]:
+        for path, module in self.named_modules():
+            for name, tensor in module.own_tensors().items():
+                yield (f"{path}.{name}" if path else name), module, name, tensor
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """What gradient descent changes; a tensor that stands in two places once, under its first name."""
+        seen = set()
+        for path, module, name, tensor in self._named_tensors():
+            if name not in module._buffers and id(tensor) not in seen:
+                seen.add(id(tensor))
+                yield path, tensor
+
+    def parameters(self) -> list[Tensor]:
+        """The tensors that gradient descent changes."""
+        return [tensor for _, tensor in self.named_parameters()]
+
+    # ---- all tensors at once ---------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Every tensor inside by name, such as "norm.running_mean": the form in which models are stored."""
+        return {path: tensor for path, _, _, tensor in self._named_tensors()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> Self:
+        """Put tensors as from `state_dict` in place (torch's `assign=True`); returns the module.
+
+        ValueError, before anything is changed, that says which names or shapes do not match.
+        """
+        own = {path: (module, name, tensor) for path, module, name, tensor in self._named_tensors()}
+        missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        if missing or unknown:
+            raise ValueError(f"expected tensors {sorted(own)}; missing are {missing}, unknown are {unknown}")
+        for path, (module, name, tensor) in own.items():
+            if not module.fits(name, state[path]):
+                shapes = tuple(tensor.shape), tuple(state[path].shape)
+                raise ValueError(f"expected {path} of shape {shapes[0]}, got {shapes[1]}")
+        for path, (module, name, _) in own.items():
+            module.assign(name, state[path])
+        return self
+
+    def fits(self, name: str, tensor: Tensor) -> bool:
+        """Whether a tensor may take the place of the one under this attribute."""
+        return tensor.shape == self.own_tensors()[name].shape
+
+    def assign(self, name: str, tensor: Tensor) -> None:
+        """Put a tensor in the place of the one under this attribute."""
+        setattr(self, name, tensor)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Move every tensor inside to a device or a floating-point type, in place; returns the module."""
+        return self.load_state_dict({path: t.to(device, dtype) for path, t in self.state_dict().items()})
+
+    @property
+    def device(self) -> torch.device:
+        """Where the first tensor is; the CPU where there is none."""
+        return next((t.device for t in self.state_dict().values()), torch.device("cpu"))
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Whether operations on the parameters are recorded for gradients; returns the module."""
+        for p in self.parameters():
+            p.requires_grad_(requires_grad)
+        return self
+
+    # ---- mode and looks --------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, or evaluation mode, for this module and all inside it; returns the module."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """Evaluation mode."""
+        return self.train(False)
+
+    def extra_repr(self) -> str:
+        """What `repr` says between the brackets."""
+        return ""
+
+    def __repr__(self) -> str:
+        inside = "".join(f"({name}): {child!r},\n" for name, child in self.named_children())
+        said = f"\n{indent(inside, '    ')}" if inside else ""
+        return f"{type(self).__name__}({self.extra_repr()}{said})"
+
+
+@contextmanager
+def evaluating(module: Module) -> Iterator[Module]:
+    """Evaluation mode and no gradients inside a `with` block; afterwards every module's own mode again."""
+    modules = module.modules()
+    modes = [each.training for each in modules]
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield module
+    finally:
+        for each, mode in zip(modules, modes, strict=True):
+            each.training = mode

@@ -1,0 +1,30 @@
+"""A module of torch.nn inside a model of this book, for what a chapter compares with and does not teach."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from .module import Module
+
+
+class TorchModule(Module):
+    """A module of torch.nn with the interface of this book's. Its matrices are (outputs, inputs).
+
+    Inputs and outputs are those of the module. Introduced in chapter 11.
+    """
+
+    def __init__(self, module: nn.Module):
+        self.module = module.requires_grad_(False)
+        self._buffers = tuple(name for name, _ in module.named_buffers())
+
+    def __call__(self, *inputs: Any) -> Any:
+        return self.module(*inputs)
+
+    def own_tensors(self) -> dict[str, Tensor]:
+        return dict(self.module.named_parameters()) | dict(self.module.named_buffers())
+
+    def assign(self, name: str, tensor: Tensor) -> None:
+        self.own_tensors()[name].data = tensor.detach()
+
+    def extra_repr(self) -> str:
+        return repr(self.module)
