@@ -89,7 +89,12 @@ class Config:
         return "got " + ", ".join(f"{name} = {getattr(self, name)}" for name in names)
 
     def lr_at(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
+        """The learning rate of a step, counted from 0.
+
+        >>> config = Config(steps=110, lr=0.1, warmup=10, schedule="linear")
+        >>> [round(config.lr_at(step), 3) for step in (0, 9, 60, 109)]
+        [0.01, 0.1, 0.05, 0.001]
+        """
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
         return self.lr * SCHEDULES[self.schedule](self, step)

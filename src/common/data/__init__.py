@@ -15,6 +15,7 @@ from .names import (
 from .vocabulary import Vocabulary
 
 __all__ = [
-    "END", "IGNORE_INDEX", "SHIPPED_NAMES", "Splits", "Vocabulary", "distinct_names", "examples",
-    "load_names", "sequences", "split_names", "windows",
+    # in the order of the reference page
+    "Vocabulary", "load_names", "distinct_names", "split_names", "Splits", "windows", "sequences", "examples",
+    "END", "IGNORE_INDEX", "SHIPPED_NAMES",
 ]  # fmt: skip

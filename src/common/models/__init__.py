@@ -13,8 +13,8 @@ from .tree import BatchOnlyBatchNorm1d, Tree
 from .wavenet import WaveNet, WaveNetBlock
 
 __all__ = [
-    "ACTIVATIONS", "MLP", "MODELS", "PRETRAINED", "BatchOnlyBatchNorm1d", "Dilated", "Recipe",
-    "RecurrentNetwork", "Transformer", "TransformerBlock", "Tree", "WaveNet", "WaveNetBlock",
-    "as_convolution", "check_packing", "count_parameters", "longest_name", "output_layer", "packed", "padded",
-    "predictions", "pretrained", "tagged",
+    # in the order of the reference page
+    "MLP", "Tree", "BatchOnlyBatchNorm1d", "Dilated", "ACTIVATIONS", "as_convolution", "WaveNet", "WaveNetBlock",
+    "RecurrentNetwork", "Transformer", "TransformerBlock", "longest_name", "output_layer", "count_parameters",
+    "MODELS", "Recipe", "tagged", "PRETRAINED", "pretrained", "predictions", "packed", "padded", "check_packing",
 ]  # fmt: skip

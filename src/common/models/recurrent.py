@@ -10,6 +10,10 @@ class RecurrentNetwork(Sequential):
 
     dropout: on its outputs, one mask a name; input_dropout: on its inputs. ValueError for a cell that is none
     of `nn.CELLS`.
+
+    >>> import torch
+    >>> RecurrentNetwork()(torch.zeros((32, 9), dtype=torch.long)).shape
+    torch.Size([32, 9, 27])
     """
 
     def __init__(

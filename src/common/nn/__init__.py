@@ -17,7 +17,8 @@ from .recurrent import CELLS, Recurrent
 from .torch_module import TorchModule
 
 __all__ = [
-    "CELLS", "BatchNorm1d", "CausalConv1d", "Dropout", "Embedding", "Flatten", "FlattenConsecutive", "Gate",
-    "LayerNorm", "Linear", "Module", "PositionalEmbedding", "ReLU", "Recurrent", "Residual", "Sequential",
-    "SiLU", "Tanh", "TorchModule", "VariationalDropout", "evaluating",
+    # in the order of the reference page
+    "Module", "evaluating", "Sequential", "Residual", "Linear", "Embedding", "PositionalEmbedding", "Flatten",
+    "FlattenConsecutive", "BatchNorm1d", "LayerNorm", "CausalConv1d", "Tanh", "ReLU", "SiLU", "Gate", "Dropout",
+    "VariationalDropout", "Recurrent", "CELLS", "TorchModule",
 ]  # fmt: skip

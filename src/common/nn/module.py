@@ -17,6 +17,16 @@ class Module:
     or one in a list, is a child. Nothing has to be declared, and `__init__` need not be called.
 
     ValueError for arguments that a class does not have, such as those of torch.nn's alone.
+
+    >>> class Scale(Module):
+    ...     def __init__(self, factor):
+    ...         self.factor = torch.tensor(factor)
+    ...     def __call__(self, x):
+    ...         return self.factor * x
+    >>> Scale(2.0)(torch.ones(3))
+    tensor([2., 2., 2.])
+    >>> Scale(2.0).state_dict()
+    {'factor': tensor(2.)}
     """
 
     training = True
