@@ -36,31 +36,31 @@ def public(module) -> dict[str, object]:
     }
 
 
-def documented() -> dict[str, object]:
-    """What the pages show, by its address: modules as a whole, and what is named one by one."""
-    shown = {}
+def documented() -> list[object]:
+    """What the pages show: modules as a whole, the members of a package that are named, single functions."""
+    shown = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        for address in re.findall(r"^\.\. automodule:: (\S+)", text, re.MULTILINE):
-            module = importlib.import_module(address)
-            names = getattr(module, "__all__", None) or public(module)
-            shown |= {f"{address}.{name}": getattr(module, name) for name in names}
-        for address in re.findall(r"^\.\. auto(?:function|class):: (\S+)", text, re.MULTILINE):
+        for found in re.finditer(r"^\.\. automodule:: (\S+)\n(?:   :members: ((?:.+\n)+))?", text, re.MULTILINE):
+            module = importlib.import_module(found[1])
+            names = re.findall(r"\w+", found[2]) if found[2] else public(module)
+            shown += [getattr(module, name) for name in names]
+        for address in re.findall(r"^\.\. autofunction:: (\S+)", text, re.MULTILINE):
             module, _, name = address.rpartition(".")
-            shown[address] = getattr(importlib.import_module(module), name)
+            shown.append(getattr(importlib.import_module(module), name))
     return shown
 
 
 @pytest.mark.parametrize("name", CORE)
 def test_every_public_function_and_class_is_on_a_page_and_explained(name):
-    shown = [id(thing) for thing in documented().values()]
+    shown = [id(thing) for thing in documented()]
     for own, thing in public(importlib.import_module(name)).items():
         assert id(thing) in shown, f"{name}.{own} is on no page of book/reference/"
         assert (thing.__doc__ or "").strip(), f"{name}.{own} has no docstring"
 
 
 def test_no_page_shows_a_thing_twice():
-    shown = [thing for thing in documented().values() if callable(thing)]
+    shown = documented()
     assert len({id(thing) for thing in shown}) == len(shown)
 
 
@@ -102,5 +102,5 @@ def test_what_is_used_most_has_an_example(address):
 def test_every_layer_is_among_what_is_used_most():
     from common import nn
 
-    layers = {name for name in nn.__all__ if inspect.isclass(getattr(nn, name))}
+    layers = {name for name, thing in vars(nn).items() if inspect.isclass(thing)}
     assert layers <= {address.removeprefix("nn.") for address in MOST_USED}

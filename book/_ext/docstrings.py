@@ -12,8 +12,6 @@ sphinx.ext.autodoc brings the docstrings; `to_rst` turns them into what docutils
 
 import re
 
-from sphinx.ext import autodoc
-
 TERM = r"(?:-?\d+ [A-Za-z]\w*|-?\w+(?:\.\w+)*)"
 ITEM = rf"(?:\.\.\.|{TERM}(?: ?(?://|\*\*?|[-+=/]) ?{TERM})*)"
 # (B, T), (...), [0, 1); not (n - 1), which is arithmetic, nor (Polyak, 1964)
@@ -109,8 +107,6 @@ def skip(app, what, name, obj, skipped, options):
 
 def setup(app):
     app.setup_extension("sphinx.ext.autodoc")
-    # Both only refuse arguments that a class does not have; what it has stands in __init__.
-    autodoc._CLASS_NEW_BLACKLIST += ["common.nn.module.Module.__new__", "common.optim.Optimizer.__new__"]
     app.connect("autodoc-process-docstring", process)
     app.connect("autodoc-skip-member", skip)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

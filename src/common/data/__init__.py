@@ -13,9 +13,3 @@ from .names import (
     windows,
 )
 from .vocabulary import Vocabulary
-
-__all__ = [
-    # in the order of the reference page
-    "Vocabulary", "load_names", "distinct_names", "split_names", "Splits", "windows", "sequences", "examples",
-    "END", "IGNORE_INDEX", "SHIPPED_NAMES",
-]  # fmt: skip

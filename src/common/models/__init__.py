@@ -11,10 +11,3 @@ from .registry import MODELS, PRETRAINED, Recipe, count_parameters, pretrained, 
 from .transformer import Transformer, TransformerBlock, longest_name
 from .tree import BatchOnlyBatchNorm1d, Tree
 from .wavenet import WaveNet, WaveNetBlock
-
-__all__ = [
-    # in the order of the reference page
-    "MLP", "Tree", "BatchOnlyBatchNorm1d", "Dilated", "ACTIVATIONS", "as_convolution", "WaveNet", "WaveNetBlock",
-    "RecurrentNetwork", "Transformer", "TransformerBlock", "longest_name", "output_layer", "count_parameters",
-    "MODELS", "Recipe", "tagged", "PRETRAINED", "pretrained", "predictions", "packed", "padded", "check_packing",
-]  # fmt: skip

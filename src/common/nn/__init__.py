@@ -15,10 +15,3 @@ from .module import Module, evaluating
 from .norm import BatchNorm1d, LayerNorm
 from .recurrent import CELLS, Recurrent
 from .torch_module import TorchModule
-
-__all__ = [
-    # in the order of the reference page
-    "Module", "evaluating", "Sequential", "Residual", "Linear", "Embedding", "PositionalEmbedding", "Flatten",
-    "FlattenConsecutive", "BatchNorm1d", "LayerNorm", "CausalConv1d", "Tanh", "ReLU", "SiLU", "Gate", "Dropout",
-    "VariationalDropout", "Recurrent", "CELLS", "TorchModule",
-]  # fmt: skip
