@@ -41,7 +41,8 @@ def documented() -> list[object]:
     shown = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        for found in re.finditer(r"^\.\. automodule:: (\S+)\n(?:   :members: ((?:.+\n)+))?", text, re.MULTILINE):
+        pattern = r"^\.\. automodule:: (\S+)\n(?:   :members: ((?:.+\n)+))?"
+        for found in re.finditer(pattern, text, re.MULTILINE):
             module = importlib.import_module(found[1])
             names = re.findall(r"\w+", found[2]) if found[2] else public(module)
             shown += [getattr(module, name) for name in names]
@@ -81,9 +82,9 @@ def test_the_examples_in_the_docstrings_hold(name, capsys):
 
 
 MOST_USED = """
-    nn.Linear nn.Embedding nn.Flatten nn.FlattenConsecutive nn.BatchNorm1d nn.LayerNorm nn.CausalConv1d nn.Tanh
-    nn.ReLU nn.SiLU nn.Gate nn.Dropout nn.VariationalDropout nn.PositionalEmbedding nn.Recurrent nn.Residual
-    nn.Sequential nn.Module nn.TorchModule models.MLP models.Tree models.Dilated models.WaveNet
+    nn.Linear nn.Embedding nn.Flatten nn.FlattenConsecutive nn.BatchNorm1d nn.LayerNorm nn.CausalConv1d
+    nn.Tanh nn.ReLU nn.SiLU nn.Gate nn.Dropout nn.VariationalDropout nn.PositionalEmbedding nn.Recurrent
+    nn.Residual nn.Sequential nn.Module nn.TorchModule models.MLP models.Tree models.Dilated models.WaveNet
     models.RecurrentNetwork models.Transformer data.Vocabulary data.windows data.sequences data.split_names
     optim.SGD optim.AdamW train.Config.lr_at evaluate.smooth evaluate.spread sampling.sample
     sampling.probabilities constraints.Automaton

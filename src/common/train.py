@@ -28,20 +28,20 @@ class Config:
     """How to optimise: by default as in the lecture, plain SGD with one drop of the learning rate."""
 
     steps: int = 200_000
-    batch_size: int = 32  # windows, or whole names
+    batch_size: int = 32  #: windows, or whole names
     lr: float = 0.1
-    schedule: str = "drop"  # of SCHEDULES
-    drop_at: float = 0.75  # share of the steps after which the rate drops
+    schedule: str = "drop"  #: of SCHEDULES
+    drop_at: float = 0.75  #: share of the steps after which the rate drops
     drop_factor: float = 0.1
-    warmup: int = 0  # steps in which the rate rises from 0
-    optimizer: str = "sgd"  # of OPTIMIZERS
-    momentum: float = 0.9  # of the optimiser of that name
-    betas: tuple[float, float] = (0.9, 0.999)  # of adam and adamw, and of the latter beside muon
+    warmup: int = 0  #: steps in which the rate rises from 0
+    optimizer: str = "sgd"  #: of OPTIMIZERS
+    momentum: float = 0.9  #: of the optimiser of that name
+    betas: tuple[float, float] = (0.9, 0.999)  #: of adam and adamw, and of the latter beside muon
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
-    distill: float = 0.0  # share of the loss that a teacher's probabilities make up, where there is one
-    max_grad_norm: float = 0.0  # the longest gradient, all parameters together; 0: any
-    ema_decay: float = 0.0  # how much of the average of the weights stays in a step; 0: no average
+    distill: float = 0.0  #: share of the loss that a teacher's probabilities make up, where there is one
+    max_grad_norm: float = 0.0  #: the longest gradient, all parameters together; 0: any
+    ema_decay: float = 0.0  #: how much of the average of the weights stays in a step; 0: no average
 
     def __post_init__(self) -> None:
         if isinstance(self.betas, list):  # as a file or a command line brings them
