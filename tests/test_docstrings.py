@@ -27,6 +27,7 @@ def converted(text: str) -> str:
         ("`place` and ``name``", "``place`` and ``name``"),
         ("every `Layer`s own", "every ``Layer``\\ s own"),
         ("of torch.nn, for block_size", "of ``torch.nn``, for ``block_size``"),
+        ('such as "norm.running_mean".', 'such as "``norm.running_mean``".'),
         ("what is *given*", "what is *given*"),
         ("2**levels, a * b, |c|", "``2**levels``, a \\* b, \\|c\\|"),
         ("a <- b", "a ← b"),

@@ -41,10 +41,9 @@ def documented() -> list[object]:
     shown = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        pattern = r"^\.\. automodule:: (\S+)\n(?:   :members: ((?:.+\n)+))?"
-        for found in re.finditer(pattern, text, re.MULTILINE):
+        for found in re.finditer(r"^\.\. automodule:: (\S+)\n   :members:((?:.+\n)*)", text, re.MULTILINE):
             module = importlib.import_module(found[1])
-            names = re.findall(r"\w+", found[2]) if found[2] else public(module)
+            names = re.findall(r"\w+", found[2]) or public(module)
             shown += [getattr(module, name) for name in names]
         for address in re.findall(r"^\.\. autofunction:: (\S+)", text, re.MULTILINE):
             module, _, name = address.rpartition(".")

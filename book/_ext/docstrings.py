@@ -22,7 +22,7 @@ SHAPE = (
 # What is code in a sentence, and *this*, which docutils reads as it stands.
 MARKED = re.compile(
     rf"``(?P<double>[^`]+)``|`(?P<single>[^`]+)`|(?P<shape>{SHAPE}(?: -> {SHAPE})*)"
-    r"|(?P<name>\b[A-Za-z]\w*_\w+|\b\d\*\*\w+|\btorch(?:\.\w+)+|\b[A-Z]\w*Error\b)|(?P<stressed>\*\w+\*)"
+    r"|(?P<name>\b[A-Za-z][\w.]*_\w+|\b\d\*\*\w+|\btorch(?:\.\w+)+|\b[A-Z]\w*Error\b)|(?P<stressed>\*\w+\*)"
 )
 FIELD = re.compile(r"(?P<names>[a-z_]\w*(?:, [a-z_]\w*)*): (?P<meaning>\S.*)")
 # A sentence begins with a capital: in "... of all positions. input: (B, T, C)" an argument begins.
