@@ -25,26 +25,25 @@ def modules_of_the_core() -> list[str]:
 CORE = modules_of_the_core()
 
 
-def public(module) -> dict[str, object]:
+def public(module, imported: bool = False) -> dict[str, object]:
     """The functions and classes that a module defines and does not keep to itself, by name."""
     return {
         name: thing
         for name, thing in vars(module).items()
         if (inspect.isclass(thing) or inspect.isfunction(thing))
-        and thing.__module__ == module.__name__
+        and (imported or thing.__module__ == module.__name__)
         and not name.startswith("_")
     }
 
 
 def documented() -> list[object]:
-    """What the pages show: modules as a whole, the members of a package that are named, single functions."""
+    """What the pages show: modules, packages with what they import, and single functions."""
     shown = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        for found in re.finditer(r"^\.\. automodule:: (\S+)\n   :members:((?:.+\n)*)", text, re.MULTILINE):
-            module = importlib.import_module(found[1])
-            names = re.findall(r"\w+", found[2]) or public(module)
-            shown += [getattr(module, name) for name in names]
+        automodules = r"^\.\. automodule:: (\S+)\n   :members:\n(   :imported-members:)?"
+        for address, imported in re.findall(automodules, text, re.MULTILINE):
+            shown += public(importlib.import_module(address), bool(imported)).values()
         for address in re.findall(r"^\.\. autofunction:: (\S+)", text, re.MULTILINE):
             module, _, name = address.rpartition(".")
             shown.append(getattr(importlib.import_module(module), name))
