@@ -57,6 +57,11 @@ class Residual(Sequential):
 
     x: (..., C) -> (..., C); ValueError where f returns another shape, which addition might broadcast.
     (He et al., 2016.) Introduced in chapter 8.
+
+    >>> import torch
+    >>> from common.nn import Tanh
+    >>> Residual([Tanh()])(torch.tensor([0.0, 1.0]))
+    tensor([0.0000, 1.7616])
     """
 
     def __call__(self, x: Tensor) -> Tensor:
