@@ -12,8 +12,7 @@ torch.optim to rounding. Introduced in chapter 10.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,13 +23,7 @@ State = dict[str, torch.Tensor]  # what an optimiser keeps beside one parameter
 
 
 class Optimizer:
-    """What all share: settings that cannot be meant are refused, and those that only torch.optim has."""
-
-    def __new__(cls, *arguments: Any, **options: Any) -> Self:
-        known = [own.name for own in fields(cls)]  # type: ignore[arg-type]
-        if unknown := [f"{name}={value!r}" for name, value in options.items() if name not in known]:
-            raise ValueError(f"{cls.__name__}: expected only {', '.join(known)}, got {', '.join(unknown)}")
-        return super().__new__(cls)
+    """What all share: settings that cannot be meant are refused."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -8,30 +8,17 @@ computes the same for many at once, `common.runs.train` adds checkpoints and man
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from . import optim
 from .data import IGNORE_INDEX
 from .models import check_packing, predictions
 from .nn import Dropout, Module
-from .optim import (
-    SGD,
-    Adam,
-    AdamW,
-    Muon,
-    Optimizer,
-    RMSprop,
-    by_parameter,
-    clip_gradients,
-    ema_init,
-    ema_update,
-    init_state,
-    update_parameters,
-)
 
 BEYOND_PLAIN = ("optimizer", "weight_decay", "label_smoothing", "distill", "max_grad_norm", "ema_decay")
 
@@ -57,36 +44,15 @@ class Config:
     ema_decay: float = 0.0  # how much of the average of the weights stays in a step; 0: no average
 
     def __post_init__(self) -> None:
-        # A file or a command line brings lists.
-        if isinstance(self.betas, list):
+        if isinstance(self.betas, list):  # as a file or a command line brings them
             object.__setattr__(self, "betas", tuple(self.betas))
-        for own in fields(self):
-            _check_kind(own.name, getattr(self, own.name), own.default)
-        if self.steps < 1 or self.batch_size < 1 or not self.lr > 0 or not 0 <= self.drop_at <= 1:
-            raise ValueError(
-                "expected steps and batch_size of at least 1, lr above 0 and drop_at in [0, 1], "
-                + self._got("steps", "batch_size", "lr", "drop_at")
-            )
+        for wanted, (names, holds) in ALLOWED.items():
+            for name in names:
+                if not holds(getattr(self, name)):
+                    raise ValueError(f"expected {name} to be {wanted}, got {getattr(self, name)!r}")
         for name, known in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"expected {name} to be one of {list(known)}, got {getattr(self, name)!r}")
-        shares = (self.momentum, self.ema_decay, self.label_smoothing, *self.betas)
-        if len(self.betas) != 2 or not all(0 <= share < 1 for share in shares) or not 0 <= self.distill <= 1:
-            raise ValueError(
-                "expected momentum, two betas, label_smoothing and ema_decay in [0, 1), and distill in "
-                "[0, 1], " + self._got("momentum", "betas", "label_smoothing", "ema_decay", "distill")
-            )
-        if min(self.warmup, self.weight_decay, self.max_grad_norm, self.drop_factor) < 0:
-            raise ValueError(
-                "expected no negative warmup, weight_decay, max_grad_norm or drop_factor, "
-                + self._got("warmup", "weight_decay", "max_grad_norm", "drop_factor")
-            )
-        for own in fields(self):
-            if type(own.default) is float and not math.isfinite(getattr(self, own.name)):
-                raise ValueError(f"expected a finite {own.name}, got {getattr(self, own.name)}")
-
-    def _got(self, *names: str) -> str:
-        return "got " + ", ".join(f"{name} = {getattr(self, name)}" for name in names)
 
     def lr_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -98,22 +64,41 @@ class Config:
         """ValueError where it asks for more than plain gradient descent."""
         more = [name for name in BEYOND_PLAIN if getattr(self, name) != getattr(Config, name)]
         if more:
-            raise ValueError(f"expected plain gradient descent, {self._got(*more)}; see composed_steps")
+            said = ", ".join(f"{name} = {getattr(self, name)}" for name in more)
+            raise ValueError(f"expected plain gradient descent, got {said}; see composed_steps")
 
-    def make_optimizer(self) -> Optimizer:
+    def make_optimizer(self) -> optim.Optimizer:
         """The optimiser of `common.optim` that it names."""
         return OPTIMIZERS[self.optimizer](self)
 
 
-def _check_kind(name: str, value: Any, default: Any) -> None:
-    """ValueError for a value that is not of its default's kind; a whole number will do for any number."""
-    kinds = {int: int, float: (int, float), str: str, tuple: tuple}
-    fits = isinstance(value, kinds[type(default)]) and not isinstance(value, bool)
-    if isinstance(value, tuple) and fits:
-        fits = all(isinstance(part, (int, float)) and not isinstance(part, bool) for part in value)
-    if not fits or (isinstance(value, int) and abs(value) >= 2**63):
-        said = {int: "a whole number below 2**63", float: "a number", str: "a word", tuple: "two numbers"}
-        raise ValueError(f"expected {name} to be {said[type(default)]}, got {value!r}")
+def _whole(value: Any) -> bool:
+    """Whether it is a whole number that a file and a database hold; true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+
+
+def _number(value: Any) -> bool:
+    """Whether it is a finite number."""
+    return _whole(value) or isinstance(value, float) and math.isfinite(value)
+
+
+def _share(value: Any) -> bool:
+    return _number(value) and 0 <= value < 1
+
+
+ALLOWED: dict[str, tuple[tuple[str, ...], Callable[[Any], bool]]] = {
+    "a whole number of at least 1": (("steps", "batch_size"), lambda v: _whole(v) and v >= 1),
+    "a whole number of at least 0": (("warmup",), lambda v: _whole(v) and v >= 0),
+    "a number above 0": (("lr",), lambda v: _number(v) and v > 0),
+    "a number of at least 0": (
+        ("drop_factor", "weight_decay", "max_grad_norm"), lambda v: _number(v) and v >= 0
+    ),
+    "a number in [0, 1]": (("drop_at", "distill"), lambda v: _number(v) and 0 <= v <= 1),
+    "a number in [0, 1)": (("momentum", "label_smoothing", "ema_decay"), _share),
+    "two numbers in [0, 1)": (
+        ("betas",), lambda v: isinstance(v, tuple) and len(v) == 2 and all(map(_share, v))
+    ),
+}  # fmt: skip
 
 
 def _share_done(config: "Config", step: int) -> float:
@@ -126,13 +111,13 @@ SCHEDULES: dict[str, Callable[[Config, int], float]] = {
     "linear": lambda config, step: 1 - _share_done(config, step),
     "cosine": lambda config, step: 0.5 * (1 + math.cos(math.pi * _share_done(config, step))),
 }
-OPTIMIZERS: dict[str, Callable[[Config], Optimizer]] = {
-    "sgd": lambda config: SGD(weight_decay=config.weight_decay),
-    "momentum": lambda config: SGD(config.momentum, config.weight_decay),
-    "rmsprop": lambda config: RMSprop(weight_decay=config.weight_decay),
-    "adam": lambda config: Adam(config.betas, weight_decay=config.weight_decay),
-    "adamw": lambda config: AdamW(config.betas, weight_decay=config.weight_decay),
-    "muon": lambda config: Muon(betas=config.betas, weight_decay=config.weight_decay),
+OPTIMIZERS: dict[str, Callable[[Config], optim.Optimizer]] = {
+    "sgd": lambda config: optim.SGD(weight_decay=config.weight_decay),
+    "momentum": lambda config: optim.SGD(config.momentum, config.weight_decay),
+    "rmsprop": lambda config: optim.RMSprop(weight_decay=config.weight_decay),
+    "adam": lambda config: optim.Adam(config.betas, weight_decay=config.weight_decay),
+    "adamw": lambda config: optim.AdamW(config.betas, weight_decay=config.weight_decay),
+    "muon": lambda config: optim.Muon(betas=config.betas, weight_decay=config.weight_decay),
 }
 
 
@@ -250,9 +235,9 @@ class TrainingState:
     @classmethod
     def fresh(cls, model: Module, config: Config) -> "TrainingState":
         """Before the first step."""
-        optimizers = by_parameter(model, config.make_optimizer())
-        average = ema_init(model.state_dict()) if config.ema_decay else {}
-        return cls(init_state(optimizers, dict(model.named_parameters())), average)
+        optimizers = optim.by_parameter(model, config.make_optimizer())
+        average = optim.ema_init(model.state_dict()) if config.ema_decay else {}
+        return cls(optim.init_state(optimizers, dict(model.named_parameters())), average)
 
 
 def composed_steps(
@@ -268,7 +253,7 @@ def composed_steps(
     examples = Examples(*examples) if isinstance(examples, tuple) else examples
     state = TrainingState.fresh(model, config) if state is None else state
     examples.check(model, config)
-    optimizers, losses = by_parameter(model, config.make_optimizer()), []
+    optimizers, losses = optim.by_parameter(model, config.make_optimizer()), []
     with _learning(model, generator) as parameters:
         for step in range(start, stop):
             # minibatch
@@ -278,17 +263,17 @@ def composed_steps(
             # backward
             gradients = torch.autograd.grad(loss, list(parameters.values()))
             if config.max_grad_norm:
-                gradients = clip_gradients(gradients, config.max_grad_norm)
+                gradients = optim.clip_gradients(gradients, config.max_grad_norm)
             # update
             now = {name: p.data for name, p in parameters.items()}
-            after, state.optimizer = update_parameters(
+            after, state.optimizer = optim.update_parameters(
                 optimizers, now, gradients, state.optimizer, config.lr_at(step)
             )
             for name, p in parameters.items():
                 p.data = after[name]
             if config.ema_decay:
                 tensors = {name: t.detach() for name, t in model.state_dict().items()}
-                state.ema = ema_update(state.ema, tensors, config.ema_decay)
+                state.ema = optim.ema_update(state.ema, tensors, config.ema_decay)
             # track
             losses.append(loss.detach())
     return torch.stack(losses).cpu()

@@ -13,8 +13,3 @@ from .names import (
     windows,
 )
 from .vocabulary import Vocabulary
-
-__all__ = [
-    "END", "IGNORE_INDEX", "SHIPPED_NAMES", "Splits", "Vocabulary", "distinct_names", "examples",
-    "load_names", "sequences", "split_names", "windows",
-]  # fmt: skip

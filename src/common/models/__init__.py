@@ -11,10 +11,3 @@ from .registry import MODELS, PRETRAINED, Recipe, count_parameters, pretrained, 
 from .transformer import Transformer, TransformerBlock, longest_name
 from .tree import BatchOnlyBatchNorm1d, Tree
 from .wavenet import WaveNet, WaveNetBlock
-
-__all__ = [
-    "ACTIVATIONS", "MLP", "MODELS", "PRETRAINED", "BatchOnlyBatchNorm1d", "Dilated", "Recipe",
-    "RecurrentNetwork", "Transformer", "TransformerBlock", "Tree", "WaveNet", "WaveNetBlock",
-    "as_convolution", "check_packing", "count_parameters", "longest_name", "output_layer", "packed", "padded",
-    "predictions", "pretrained", "tagged",
-]  # fmt: skip

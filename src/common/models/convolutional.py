@@ -5,29 +5,14 @@ import copy
 import torch
 from torch import Generator
 
-from ..nn import (
-    BatchNorm1d,
-    CausalConv1d,
-    Dropout,
-    Embedding,
-    FlattenConsecutive,
-    Gate,
-    Linear,
-    Module,
-    ReLU,
-    Residual,
-    Sequential,
-    SiLU,
-    Tanh,
-    evaluating,
-)
+from .. import nn
 from .mlp import output_layer
 
 OneOrMany = int | tuple[int, ...]
-ACTIVATIONS: dict[str, type[Module]] = {"tanh": Tanh, "relu": ReLU, "silu": SiLU, "gate": Gate}
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU, "gate": nn.Gate}
 
 
-class Dilated(Sequential):
+class Dilated(nn.Sequential):
     """The tree as a network of dilated causal convolutions, to be trained on whole names.
 
     x: (B, T) -> (B, T, V). With kernels of two and dilations 1, 2, 4 it has the tree's parameters and
@@ -48,28 +33,28 @@ class Dilated(Sequential):
         widths = [n_hidden] * len(dilations) if isinstance(n_hidden, int) else list(n_hidden)
         if len(widths) != len(dilations):
             raise ValueError(f"expected one n_hidden a dilation, {len(dilations)}, got {n_hidden!r}")
-        parts: dict[str, Module] = {"embedding": Embedding(vocab_size, n_embd, generator=generator)}
+        parts: dict[str, nn.Module] = {"embedding": nn.Embedding(vocab_size, n_embd, generator=generator)}
         if input_dropout:
-            parts["input_dropout"] = Dropout(input_dropout)
+            parts["input_dropout"] = nn.Dropout(input_dropout)
         before = n_embd
         for i, (dilation, width) in enumerate(zip(dilations, widths, strict=True), start=1):
             wide = width * (2 if activation == "gate" else 1)
             level = {
-                "convolution": CausalConv1d(
+                "convolution": nn.CausalConv1d(
                     before, wide, kernel_size, dilation, bias=False, generator=generator
                 ),
-                "norm": BatchNorm1d(wide),
+                "norm": nn.BatchNorm1d(wide),
                 activation: ACTIVATIONS[activation](),
             }
             adds = residual and before == width
-            parts |= {f"level{i}": Residual(level)} if adds else {f"{k}{i}": v for k, v in level.items()}
+            parts |= {f"level{i}": nn.Residual(level)} if adds else {f"{k}{i}": v for k, v in level.items()}
             if dropout:
-                parts[f"dropout{i}"] = Dropout(dropout)
+                parts[f"dropout{i}"] = nn.Dropout(dropout)
             before = width
         super().__init__(parts | {"output": output_layer(before, vocab_size, generator=generator)})
 
 
-def as_convolution(tree: Sequential) -> Sequential:
+def as_convolution(tree: nn.Sequential) -> nn.Sequential:
     """A trained tree, slid along whole names: the same numbers as dilated causal convolutions.
 
     The result is in evaluation mode and takes names with one dot in front, x: (B, T) -> (B, T, V).
@@ -79,24 +64,24 @@ def as_convolution(tree: Sequential) -> Sequential:
     chapter 5. Introduced in chapter 7.
     """
     fan_in, dilation = 1, 1
-    layers: dict[str, Module] = {}
+    layers: dict[str, nn.Module] = {}
     dots = torch.zeros((1, 1), dtype=torch.long, device=tree.device)  # what every level makes of dots alone
     for name, layer in tree.named_children():
-        if isinstance(layer, FlattenConsecutive):
+        if isinstance(layer, nn.FlattenConsecutive):
             fan_in *= layer.n
             continue
-        if type(layer) not in (Embedding, Linear, BatchNorm1d, Tanh):
+        if type(layer) not in (nn.Embedding, nn.Linear, nn.BatchNorm1d, nn.Tanh):
             raise ValueError(f"expected a tree with one BatchNorm1d a level, got the layer {layer!r}")
         own = copy.deepcopy(layer)
-        if isinstance(layer, Linear) and fan_in > 1:
+        if isinstance(layer, nn.Linear) and fan_in > 1:
             inputs, outputs = layer.weight.shape
-            own = CausalConv1d(inputs // fan_in, outputs, fan_in, dilation, bias=layer.bias is not None)
+            own = nn.CausalConv1d(inputs // fan_in, outputs, fan_in, dilation, bias=layer.bias is not None)
             copied = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
             copied["weight"] = copied["weight"].view(fan_in, inputs // fan_in, outputs)
             own.load_state_dict({**copied, "before": dots[0, 0]})
             fan_in, dilation = 1, dilation * fan_in
             name = name.replace("linear", "convolution")
-        with evaluating(own):
+        with nn.evaluating(own):
             dots = own(dots)
         layers[name] = own
-    return Sequential(layers).eval()
+    return nn.Sequential(layers).eval()

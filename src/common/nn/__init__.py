@@ -15,9 +15,3 @@ from .module import Module, evaluating
 from .norm import BatchNorm1d, LayerNorm
 from .recurrent import CELLS, Recurrent
 from .torch_module import TorchModule
-
-__all__ = [
-    "CELLS", "BatchNorm1d", "CausalConv1d", "Dropout", "Embedding", "Flatten", "FlattenConsecutive", "Gate",
-    "LayerNorm", "Linear", "Module", "PositionalEmbedding", "ReLU", "Recurrent", "Residual", "Sequential",
-    "SiLU", "Tanh", "TorchModule", "VariationalDropout", "evaluating",
-]  # fmt: skip

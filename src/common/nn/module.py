@@ -1,6 +1,5 @@
 """What layers and models share: `Module` finds the tensors and the modules inside it from its attributes."""
 
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from textwrap import indent
@@ -15,25 +14,11 @@ class Module:
 
     Whatever is an attribute counts: a tensor is a parameter, unless it came by `register_buffer`; a module,
     or one in a list, is a child. Nothing has to be declared, and `__init__` need not be called.
-
-    ValueError for arguments that a class does not have, such as those of torch.nn's alone.
     """
 
     training = True
     packable = True  # False: looks at other places than CausalConv1d does, see `models.packing`
     _buffers: tuple[str, ...] = ()
-
-    def __new__(cls, *arguments: Any, **options: Any) -> Self:
-        own = cls.__init__ is not object.__init__
-        known = dict(list(inspect.signature(cls.__init__).parameters.items())[1:]) if own else {}
-        kinds = [parameter.kind for parameter in known.values()]
-        others = list(map(repr, arguments[kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD) :]))
-        others += [f"{name}={value!r}" for name, value in options.items() if name not in known]
-        passes_on = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} & set(kinds)
-        if others and not passes_on:
-            wanted = f"only {', '.join(known)}" if known else "no arguments"
-            raise ValueError(f"{cls.__name__}: expected {wanted}, got {', '.join(others)}")
-        return super().__new__(cls)
 
     def __call__(self, *inputs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} says nowhere what it computes: __call__ is missing")
