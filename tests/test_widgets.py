@@ -6,10 +6,10 @@ from pathlib import Path
 import anywidget
 import pytest
 import torch
+from common.layers import Sequential
+from common.vocabulary import Vocabulary
 
 from common import models, widgets
-from common.layers import Layer, Sequential
-from common.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary("abcdefghijklmnopqrstuvwxyz")
 

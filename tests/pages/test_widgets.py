@@ -12,15 +12,15 @@ import time
 
 import pytest
 import torch
-
-from common import names
-from common.constraints import Alphabet, Length, Machine, NotIn, Pattern
 from common.layers import CausalConv1d, Linear, Residual, Sequential, Skips, WaveNetBlock, evaluating
-from common.models import MODELS, WINNERS, as_convolution, count_parameters, pretrained, wavenet
-from common.optim import SGD, Adam, RMSprop
 from common.sample import reshaped
 from common.vocabulary import Vocabulary
 from common.widgets import halved
+
+from common import names
+from common.constraints import Alphabet, Length, Machine, NotIn, Pattern
+from common.models import MODELS, WINNERS, as_convolution, count_parameters, pretrained, wavenet
+from common.optim import SGD, Adam, RMSprop
 from conftest import ROOT
 
 PLAYGROUND = "playground.html"

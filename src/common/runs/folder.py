@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ..models import tagged
 from ..nn import Module
-from .files import check_folder, plain, read_json, replace_file, write_json
+from .files import check_folder, plain, read_json, save_tensors, write_json
 from .sizes import build_model, checked_sizes
 from .tasks import digest
 
@@ -76,17 +76,6 @@ def save_results(
     write_json(folder / "results.json", results)
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] | None = None) -> None:
-    """A file of tensors, whole or not there; about: notes that it carries."""
-    whole = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, about)
-    replace_file(path, lambda partial: partial.write_bytes(whole))
-
-
-def all_finite(tensors: dict[str, Tensor]) -> bool:
-    """Whether none of the numbers is NaN or infinite."""
-    return all(bool(t.isfinite().all()) for t in tensors.values())
-
-
 def load_model(folder: Path, seed: int) -> Module:
     """A trained model of a run's folder, on the CPU, in evaluation mode.
 
@@ -105,7 +94,7 @@ def load_model(folder: Path, seed: int) -> Module:
         tensors = load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path}: not a file of parameters ({error})") from None
-    if not all_finite(tensors):
+    if not all(bool(t.isfinite().all()) for t in tensors.values()):
         raise ValueError(
             f"{path}: some weights are NaN or infinite, so its training diverged; train again, with a lower "
             "--lr or with --max-grad-norm"
