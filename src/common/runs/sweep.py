@@ -9,8 +9,8 @@ command finds the trials whose process is gone and runs them again, from their l
 in which a part is missing or damaged is refused, and left as it is. A trial that cannot be run counts as
 one of those asked for; it stands apart, under "failed", with its reason.
 
-Optuna keeps the trials and their queue, filelock the locks, loky the processes. What is kept by hand, and
-why; each reason was seen with Optuna 5.0 and loky 3.7 by killing processes and filling a disk:
+Optuna keeps the trials and their queue, filelock the locks. What is kept by hand, and why; each reason was
+seen with Optuna 5.0 and loky 3.7 by killing processes and filling a disk:
 
 - A lock around what is read and then written (`alone`). SQLite locks no rows: without it four processes took
   8 of 60 waiting trials twice. Optuna's journal file took none twice, but a full disk leaves half a line in
@@ -20,31 +20,30 @@ why; each reason was seen with Optuna 5.0 and loky 3.7 by killing processes and 
   process that sleeps for a dead one, and never finds a trial that an interrupt ended.
 - When a trial goes back into the queue (`requeue`). Optuna's callback gives up after so many attempts, also
   where each of them got on.
-- A pool of one process for each worker (`_share`): where one process of a pool is killed, loky's and the
-  standard library's end the tasks of all.
-- Processes that end with their parent (`_begin`). Those of both pools outlive one that is killed.
+- A process for each worker (`_worker`), which does what a second command on the folder would do. A pool of
+  the standard library would run a script of the user's once more. In loky's, which `fast` takes, one killed
+  process ends the trials of all; the processes outlive a killed parent; and a pool for each worker, which
+  was tried, leaves warnings of leaked semaphores on the screen.
 """
 
 import contextlib
+import functools
 import json
 import math
 import os
-import re
-import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
-import psutil
 import torch
 from filelock import FileLock, Timeout
-from loky import ProcessPoolExecutor
-from loky.process_executor import BrokenProcessPool
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -56,6 +55,10 @@ from .space import BUILDING, decoded, read_space
 
 WORTH_COMPILING = 20_000  # steps of a trial, below which the plain loop is done before the compiler
 ATTEMPTS = 3  # of a trial whose process is killed; memory that does not suffice once may never do
+START = (  # what a worker's process runs; the parent decides what an interrupt ends
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    "from common.runs.sweep import serve; serve()"
+)
 SCHEDULERS = {"optuna": ("median", "asha", "none"), "ray": ("asha", "pbt", "none")}
 SAMPLERS = ("tpe", "random")
 FINISHED = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}
@@ -428,28 +431,28 @@ def search(
                 found, failed = _publish_from(study, sweep, folder)
             processes = min(processes, max(1, sweep.trials - len(found) - len(failed)))
             if processes == 1:
-                while text := run_next(folder):
-                    say(text)
+                work(folder, say)
             else:
-                _share(study, folder, processes, say)
+                _supervise(study, folder, processes, say)
             with alone(folder):
                 found, failed = finished(study)
     check_any(found, failed)
     return found
 
 
-def run_next(folder: Path) -> str | None:
-    """Run one more trial in this process; returns a line about it, None where there are as many as wanted."""
+def work(folder: Path, say: Callable[[str], None] = print) -> None:
+    """Run trials in this process until there are as many as wanted."""
     said = read_json(folder / "sweep.json")
     sweep = Sweep.from_json(said)
-    check_list(sweep, said)
     with named_errors(folder / "study.db"), opened(folder) as study:
-        with alone(folder):
-            taken = _next(study, sweep, folder)
-        if taken is None:
-            return None
-        with taken[1]:
-            return _try(study, taken[0], sweep, folder)
+        while True:
+            check_list(sweep, said)
+            with alone(folder):
+                taken = _next(study, sweep, folder)
+            if taken is None:
+                return
+            with taken[1]:
+                say(_try(study, taken[0], sweep, folder))
 
 
 def _try(study, trial: optuna.Trial, sweep: Sweep, folder: Path) -> str:
@@ -505,52 +508,65 @@ def perform(sweep: Sweep, params: dict, folder: Path, report: Callable[[int, flo
     )  # fmt: skip
 
 
-def _share(study, folder: Path, processes: int, say: Callable[[str], None]) -> None:
-    """Run the trials in so many processes; one that is killed is replaced, and its trial is run again.
+def _supervise(study, folder, processes, say) -> None:
+    """Keep so many workers busy; one that is killed is replaced, and its trial is run again.
 
     ValueError where they die again and again before they have a trial.
     """
-    pools, running, idle = [], {}, 0
+    crew, idle = [], 0
 
-    def give(pool: ProcessPoolExecutor) -> None:
-        running[pool.submit(run_next, folder)] = pool
+    def start() -> Future:
+        crew.append(_worker(folder))
+        return threads.submit(_follow, crew[-1], say)
 
-    def start() -> None:
-        own = {"initargs": (os.getpid(),), "env": {"OMP_NUM_THREADS": "1"}}
-        pools.append(ProcessPoolExecutor(1, initializer=_begin, **own))
-        give(pools[-1])
+    with ThreadPoolExecutor(processes) as threads:
+        try:
+            running = {start() for _ in range(processes)}
+            while running:
+                done, running = wait(running, timeout=1, return_when=FIRST_COMPLETED)
+                for number, code in (future.result() for future in done):
+                    if code:
+                        say(f"process {number} of the sweep ended with code {code}")
+                        with alone(folder):
+                            idle += not requeue(study, folder, say)
+                        if idle >= ATTEMPTS:
+                            raise ValueError(
+                                f"{idle} processes of the sweep ended with code {code} before they had begun "
+                                "a trial; see their output above"
+                            )
+                        running.add(start())
+        finally:
+            for process in crew:
+                process.kill()
 
+
+def _worker(folder: Path) -> subprocess.Popen:
+    """A process that runs `serve`, and ends with this one, which holds the other end of its input."""
+    return subprocess.Popen(
+        [sys.executable, "-c", START, str(folder)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"},
+    )  # fmt: skip
+
+
+def _follow(process: subprocess.Popen, say: Callable[[str], None]) -> tuple[int, int]:
+    """Say what a worker says until it ends; returns its number and its code. ValueError with its error."""
+    with process:
+        for text in map(str.rstrip, process.stdout):
+            if text.startswith("error: "):
+                raise ValueError(text.removeprefix("error: "))
+            say(text)
+    return process.pid, process.returncode
+
+
+def serve() -> None:
+    """What a worker's process runs: `work` on the folder of its argument, while its parent lives."""
+    threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
     try:
-        for _ in range(processes):
-            start()
-        while running:
-            for future in wait(running, timeout=1, return_when=FIRST_COMPLETED).done:
-                pool = running.pop(future)
-                try:
-                    if text := future.result():
-                        say(text)
-                        give(pool)
-                except BrokenProcessPool as error:
-                    (how,) = re.findall(r"{(.*)}", str(error)) or ["early"]
-                    say(f"a process of the sweep ended: {how}")
-                    with alone(folder):
-                        idle += not requeue(study, folder, say)
-                    if idle >= ATTEMPTS:
-                        raise ValueError(
-                            f"{idle} processes of the sweep ended ({how}) before they had begun a trial; see "
-                            "their output above"
-                        ) from None
-                    start()
-    finally:
-        for pool in pools:
-            pool.shutdown(kill_workers=True)
-
-
-def _begin(parent: int) -> None:
-    """What a process does first: it leaves an interrupt to its parent, and ends with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    above = psutil.Process(parent)
-    threading.Thread(target=lambda: (above.wait(), os._exit(1)), daemon=True).start()
+        work(Path(sys.argv[1]), functools.partial(print, flush=True))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", flush=True)
+        sys.exit(2)
 
 
 # ---- what came out ---------------------------------------------------------------
