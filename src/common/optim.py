@@ -32,6 +32,14 @@ class Optimizer:
                     wanted = "in [0, 1)" if name == "betas" else "of at least 0"
                     raise ValueError(f"{type(self).__name__}: expected {name} {wanted}, got {value}")
 
+    def init(self, p: Tensor) -> State:
+        """What is kept beside a parameter before the first step."""
+        raise NotImplementedError
+
+    def update(self, p: Tensor, g: Tensor, state: State, lr: float | Tensor) -> tuple[Tensor, State]:
+        """The parameter after one step along its gradient, and the state then."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class SGD(Optimizer):
@@ -225,12 +233,12 @@ def update_parameters(
     return after, states
 
 
-def clip_gradients(gradients: Iterable[Tensor], max_norm: float) -> list[Tensor]:
+def clip_gradients(gradients: Iterable[Tensor], max_norm: float) -> tuple[Tensor, ...]:
     """Gradients scaled down together where their common length exceeds `max_norm` (Pascanu et al., 2013)."""
     gradients = list(gradients)
     norm = torch.stack([(g * g).sum() for g in gradients]).sum().sqrt()
     scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-    return [g * scale for g in gradients]
+    return tuple(g * scale for g in gradients)
 
 
 # ---- the average of a model's tensors --------------------------------------------

@@ -80,7 +80,7 @@ def sample(
     shape = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     with evaluating(model):
         sampler = _Sampler(model, vocabulary, block_size, shape)
-        if exact:
+        if exact and automaton is not None:
             drawn = sampler.draw_exactly(count, start, generator, automaton, max_length)
         else:
             drawn = sampler.draw(count, start, generator, automaton, max_length - len(start))
@@ -223,7 +223,8 @@ class _Sampler:
                 )
             chosen = torch.multinomial((scores - scores.max()).exp(), count, True, generator=generator)
             return [candidates[i] for i in chosen.tolist()]
-        found, tried = [], 0
+        found: list[list[int]] = []
+        tried = 0
         meets = automaton.constraint.meets
         while len(found) < count and tried < DRAWN:
             batch = min(DRAWN - tried, max(100, min(5_000, 2 * count)))

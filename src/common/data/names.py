@@ -18,11 +18,11 @@ IGNORE_INDEX = -100  # the target of a position that only pads; torch's cross-en
 
 
 class Splits(NamedTuple):
-    """Three lists of names (or three pairs of tensors), in the order in which they are used."""
+    """Three lists of names, in the order in which they are used."""
 
-    train: object
-    val: object
-    test: object
+    train: list[str]
+    val: list[str]
+    test: list[str]
 
 
 def path_in_use() -> Path:
@@ -90,7 +90,8 @@ def windows(
     """
     if block_size < 1:
         raise ValueError(f"expected block_size of at least 1, got {block_size}")
-    stream, targets, starts = [], [], []
+    stream: list[int] = []
+    targets, starts = [], []
     for name in names:
         padded = [vocabulary.begin_index] * block_size + vocabulary.encode(name) + [vocabulary.end_index]
         for i in range(len(padded) - block_size):

@@ -1,3 +1,13 @@
-"""The same numbers sooner."""
+"""The same numbers sooner: what `common.train` computes, compiled and for S models at once.
 
-from .loop import PlainLoop, make_loop
+``stacked``   S models as stacked tensors, their step as a graph
+``compiled``  the graph as C++ code, kept on disk
+``loop``      stretches of steps: one model after the other, stacked, or shared out over processes
+``cost``      what a step costs at least
+
+Explained in the chapter "Why the loop is slow, and what to do about it".
+"""
+
+from .cost import flops, products_of
+from .loop import PlainLoop, StackedLoop, WorkerDied, draw_batches, make_loop
+from .stacked import Stacked

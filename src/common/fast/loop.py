@@ -1,15 +1,164 @@
-"""The readable loop for several models in turn; the stacked, compiled one beside it."""
+"""Stretches of training steps: one model after the other, or compiled, S together, shared over processes.
 
+A loop holds the models' tensors. What it asks of a process is a function without a memory: a group of
+models and their batches in, the models after these steps and the losses out. So any process of the pool
+can do any of it, and one that is lost loses no more than a stretch.
+"""
+
+import contextlib
 import copy
-from collections.abc import Sequence
+import functools
+import os
+import re
+import shutil
+import signal
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
-from ..nn import Module
-from ..train import Config, Examples, TrainingState, composed_steps
+from ..nn import Dropout, Module
+from ..train import Config, Examples, TrainingState, composed_steps, first_line
+from .compiled import compiled, loaded
+from .stacked import Stacked, State
 
-State = tuple[dict[str, Tensor], TrainingState]  # a model's tensors, and what stands beside them
+GROUP = 4  # models a graph on a CPU: more do not fit its cache (measured, benchmarks/README.md)
+WORTH_A_WORKER = 10_000  # steps, below which a second process costs more than it brings
+WORTH_STACKING = 4  # models, up to which the plain loop is as fast as an uncompiled graph on a CPU
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for torch inside a `with` block: models as small as the book's are slower on two."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def shares(count: int, parts: int) -> list[int]:
+    """`count` things in at most `parts` nearly equal shares. shares(8, 3) -> [3, 3, 2]"""
+    parts = min(parts, count)
+    return [count // parts + (i < count % parts) for i in range(parts)]
+
+
+def draw_batches(size: int, steps: int, batch_size: int, generator: torch.Generator) -> torch.Tensor:
+    """Indices of the next batches (steps, B): the same numbers as `steps` separate draws."""
+    return torch.randint(0, size, (steps, batch_size), generator=generator)
+
+
+def run_steps(
+    run: Callable,
+    tensors: Sequence[Tensor],
+    contexts: Tensor,
+    targets: Tensor,
+    batches: Tensor,
+    rates: Tensor,
+) -> tuple[Sequence[Tensor], Tensor]:
+    """Steps of a group: indices (steps, S, B), rates (steps, S) -> its tensors, losses (S, steps) in nats."""
+    losses = []
+    for batch, lr in zip(batches.unbind(), rates.unbind(), strict=True):
+        *tensors, loss = run([*tensors, contexts, targets, batch, lr])
+        losses.append(loss)
+    return tensors, torch.stack(losses, dim=1).cpu()
+
+
+# ---- processes -------------------------------------------------------------------
+
+
+class WorkerDied(RuntimeError):
+    """A process that had a share of the work was killed, or failed. What a checkpoint holds stays."""
+
+
+def ending(code: int) -> str:
+    """How a process ended, in words: by its exit code, or by the signal that killed it."""
+    try:
+        return f"ended with code {code} ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"ended with code {code}; see its output above"
+
+
+class Pool:
+    """Processes of one thread each, that hold the contexts and targets and run steps of groups.
+
+    The library's pool needs no main guard in a script, and says how a process ended; the standard one
+    does neither. What it lacks stands here: the processes leave an interrupt to their parent, and end
+    with it, however that ends.
+    """
+
+    def __init__(self, workers: int, contexts: torch.Tensor, targets: torch.Tensor):
+        from loky import ProcessPoolExecutor
+
+        self.folder = tempfile.TemporaryDirectory()
+        data = Path(self.folder.name) / "data.pt"  # all processes map the one file
+        torch.save((contexts, targets), data)
+        self.executor = ProcessPoolExecutor(
+            workers, initializer=_begin, initargs=(data, os.getpid()), env={"OMP_NUM_THREADS": "1"}
+        )
+        self.ready = self.executor.submit(os.getpid)  # the first task starts all processes
+
+    def submit(self, package: Path, tensors: Sequence[Tensor], batches: Tensor, rates: Tensor) -> Future:
+        """`run_steps` of a compiled group, in some process; `answer` waits for it."""
+        arrays = [t.numpy() for t in (*tensors, batches, rates)]  # sent faster than tensors
+        return self.executor.submit(_work, package, arrays)
+
+    def answer(self, future: Future) -> Any:
+        """What a task gave. WorkerDied if a process ended or the task failed."""
+        from loky.process_executor import BrokenProcessPool
+
+        try:
+            return future.result()
+        except BrokenProcessPool as error:
+            codes = re.findall(r"\((-?\d+)\)", str(error))  # "... workers are {SIGKILL(-9)} ..."
+            how = ending(int(codes[0])) if codes else "ended early; see its output above"
+            raise WorkerDied(f"a training process {how}") from None
+        except Exception as error:
+            raise WorkerDied(f"a training process failed: {type(error).__name__}: {error}") from None
+
+    def close(self) -> None:
+        self.executor.shutdown(kill_workers=True)
+        self.folder.cleanup()
+
+
+def _begin(data: Path, parent: int) -> None:
+    """What a process of the pool does first."""
+    import psutil
+    import torch._inductor  # noqa: F401  a second, while the parent has other things to do
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
+    torch.set_num_threads(1)
+    _data.extend(torch.load(data, mmap=True, weights_only=True))
+    above = psutil.Process(parent)
+    threading.Thread(target=_end_with, args=(above, data.parent), daemon=True).start()
+
+
+def _end_with(above: Any, folder: Path) -> None:
+    """End this process after its parent, however that ended, and clean up in its place."""
+    above.wait()
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
+
+
+def _work(package: Path, arrays: Sequence[Any]) -> tuple[list, Any]:
+    *tensors, batches, rates = [torch.tensor(array) for array in arrays]  # a copy, as torch aligns memory
+    contexts, targets = _data
+    after, losses = run_steps(_package(package), tensors, contexts, targets, batches, rates)
+    return [t.numpy() for t in after], losses.numpy()
+
+
+_data: list[torch.Tensor] = []  # in a process of the pool: contexts, targets
+_package = functools.cache(loaded)
+
+
+# ---- loops -----------------------------------------------------------------------
 
 
 class PlainLoop:
@@ -48,5 +197,123 @@ class PlainLoop:
         """Nothing to end here."""
 
 
-def make_loop(models, examples, generators, configs, compile=True, workers=0):
-    return PlainLoop(models, examples, generators, configs)
+class StackedLoop:
+    """S models that differ in their tensors and learning rates alone, trained together.
+
+    On a CPU the models are compiled in groups of at most four, and shared out over `workers` processes
+    (0: none but this one). On another device they form one group. examples: windows, also as a pair
+    (contexts, targets). compile: False runs the graph operation by operation. Raises whatever a compiler
+    does where it fails; WorkerDied for a process that did.
+    """
+
+    def __init__(
+        self, models: Sequence[Module], examples: Examples | tuple[Tensor, Tensor],
+        generators: Sequence[Generator], configs: Sequence[Config], *, compile: bool = True, workers: int = 0,
+    ):  # fmt: skip
+        self.stacked = Stacked(models, examples, configs[0])
+        self.contexts, self.targets = self.stacked.examples.contexts, self.stacked.examples.targets
+        self.generators, self.configs = generators, configs
+        self.device, self.dtype = self.contexts.device, models[0].parameters()[0].dtype
+        split = self.device.type == "cpu" and compile
+        parts = shares(len(models), max(workers, 1) if split else 1)
+        self.sizes = [size for S in parts for size in (shares(S, -(-S // GROUP)) if split else [S])]
+        self.pool = Pool(len(parts), self.contexts, self.targets) if len(parts) > 1 else None
+        try:
+            self.groups: list[Sequence[Tensor]] = [self.stacked.start(g) for g in self._grouped(models)]
+            by_size = {len(tensors[0]): tensors for tensors in self.groups}
+            self.runs = {size: self._run(tensors, compile) for size, tensors in by_size.items()}
+            if self.pool:
+                self.pool.answer(self.pool.ready)
+        except BaseException:
+            self.close()
+            raise
+
+    def _grouped(self, things: Sequence) -> list[list]:
+        left = iter(things)
+        return [[next(left) for _ in range(size)] for size in self.sizes]
+
+    def _run(self, tensors: Sequence[Tensor], compile: bool) -> Any:
+        """The step of groups of that size: a function, or for other processes the package with it."""
+        graph, arguments = self.stacked.graph(tensors), self.stacked.arguments(tensors)
+        if compile and self.device.type == "cpu":
+            package = compiled(graph, arguments)
+            run = loaded(package)
+            self._check(run, graph, arguments)
+            return package if self.pool else run
+        step = torch.compile(graph) if compile else graph
+        step(*arguments)  # a compiler that fails does so here
+        return lambda given: step(*given)
+
+    def _check(self, run: Callable, graph: Callable, arguments: Sequence[Tensor]) -> None:
+        """RuntimeError where a step on some batch comes out as another one than uncompiled."""
+        *rest, batch, lr = arguments
+        g = torch.Generator().manual_seed(0)
+        some = torch.randint(0, len(self.contexts), batch.shape, generator=g)
+        arguments = [*rest, some, lr + 1e-3]
+        for ours, eager in zip(run(arguments), graph(*arguments), strict=True):
+            if not torch.allclose(ours, eager, rtol=1e-2, atol=3e-4):
+                raise RuntimeError("the compiled step computes something else than the eager one")
+
+    def load(self, states: Sequence[State]) -> None:
+        """Put the tensors of each model, and what stands beside them, in place."""
+        self.groups = [self.stacked.stack(group) for group in self._grouped(states)]
+
+    def states(self) -> list[State]:
+        """The inverse of `load`."""
+        return [state for tensors in self.groups for state in self.stacked.unstack(tensors)]
+
+    def steps(self, start: int, stop: int) -> Tensor:
+        """Run steps start to stop; returns the losses (S, stop - start) in nats."""
+        size = len(self.contexts), stop - start, self.configs[0].batch_size
+        batches = torch.stack([draw_batches(*size, g) for g in self.generators], dim=1)
+        lrs = [[config.lr_at(step) for config in self.configs] for step in range(start, stop)]
+        rates = torch.tensor(lrs, dtype=self.dtype).split(self.sizes, dim=1)
+        runs = [self.runs[size] for size in self.sizes]
+        tasks = list(zip(runs, self.groups, batches.split(self.sizes, dim=1), rates, strict=True))
+        done = self._shared_out(self.pool, tasks) if self.pool else self._one_by_one(tasks)
+        self.groups = [tensors for tensors, _ in done]
+        return torch.cat([losses for _, losses in done])
+
+    def _one_by_one(self, tasks: list) -> list[tuple[Sequence[Tensor], Tensor]]:
+        with one_thread() if self.device.type == "cpu" else contextlib.nullcontext():
+            return [
+                run_steps(run, t, self.contexts, self.targets, b.to(self.device), r.to(self.device))
+                for run, t, b, r in tasks
+            ]
+
+    def _shared_out(self, pool: Pool, tasks: list) -> list[tuple[Sequence[Tensor], Tensor]]:
+        answers = [pool.answer(future) for future in [pool.submit(*task) for task in tasks]]
+        return [([torch.tensor(t) for t in tensors], torch.tensor(losses)) for tensors, losses in answers]
+
+    def close(self) -> None:
+        """End the processes, where there are any."""
+        if self.pool:
+            self.pool.close()
+
+
+def make_loop(
+    models: Sequence[Module], examples: Examples | tuple[Tensor, Tensor], generators: Sequence[Generator],
+    configs: Sequence[Config], compile: bool = True, workers: int | None = 0,
+) -> PlainLoop | StackedLoop:  # fmt: skip
+    """The loop behind `runs.train`: compiled, or uncompiled with a warning where that fails, or plain.
+
+    compile: False runs the readable loop. Where the step cannot be compiled eager PyTorch computes the
+        same, and one warning says why. Whole names, a teacher's probabilities and models with Dropout
+        always run in the readable loop: their batches have no fixed shape, or need random numbers.
+    workers: processes that share the models on a CPU, one thread each. None takes as many as torch
+        may use threads (OMP_NUM_THREADS), for runs that are long enough; 0 stays in this process.
+    """
+    examples = Examples(*examples) if isinstance(examples, tuple) else examples
+    dropout = any(isinstance(module, Dropout) and module.p for module in models[0].modules())
+    if not compile or examples.targets.ndim == 2 or dropout or examples.soft_targets is not None:
+        return PlainLoop(models, examples, generators, configs)
+    if workers is None:
+        workers = torch.get_num_threads() if configs[0].steps >= WORTH_A_WORKER else 0
+    try:
+        return StackedLoop(models, examples, generators, configs, workers=workers)
+    except Exception as error:  # whatever a compiler throws, eager PyTorch computes the same
+        slower = f"training runs uncompiled, and slower: {first_line(error)}"
+        warnings.warn(slower, RuntimeWarning, stacklevel=3)
+        if len(models) <= WORTH_STACKING and examples.contexts.device.type == "cpu":
+            return PlainLoop(models, examples, generators, configs)
+        return StackedLoop(models, examples, generators, configs, compile=False)

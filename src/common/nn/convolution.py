@@ -22,6 +22,8 @@ class CausalConv1d(Module):
     torch.Size([32, 8, 20])
     """
 
+    before: Tensor
+
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int, dilation: int = 1, bias: bool = True,
         *, generator: Generator | None = None,

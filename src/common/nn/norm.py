@@ -25,6 +25,9 @@ class BatchNorm1d(Module):
     tensor([0.2000])
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1):
         if not eps > 0:
             raise ValueError(f"expected eps above 0, got {eps}")

@@ -21,6 +21,15 @@ class TorchModule(Module):
         self.module = module.requires_grad_(False)
         self._buffers = tuple(name for name, _ in module.named_buffers())
 
+    @property
+    def training(self) -> bool:  # type: ignore[override]
+        """The mode is that of the module inside, all the way down."""
+        return self.module.training
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        self.module.train(mode)
+
     def __call__(self, *inputs: Any) -> Any:
         return self.module(*inputs)
 

@@ -1,0 +1,93 @@
+"""Compiled steps, kept on disk: a graph as C++ code, that a later start loads in a second.
+
+Explained in the chapter "Why the loop is slow, and what to do about it".
+"""
+
+import contextlib
+import hashlib
+import os
+import platform
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import platformdirs
+import torch
+
+CPUINFO = Path("/proc/cpuinfo")
+OPTIONS = {
+    "cpp.threads": 1,  # models as small as the book's are slower on two
+    "cpp.use_decompose_tanh": True,  # by way of the exponential: a tenth of the tree's step
+}
+
+
+def cache_folder() -> Path:
+    """Where compiled code is kept: the folder that the variable COMMON_CACHE names, or else
+    ``data/cache/compiled`` in a checkout of the book, or else the user's cache folder, which
+    is where the platform has it (on Linux ``~/.cache/wavenet-book/compiled``).
+    """
+    if named := os.environ.get("COMMON_CACHE"):
+        return Path(named)
+    root = Path(__file__).resolve().parents[3]
+    if (root / "pyproject.toml").is_file() and (root / "src" / "common").is_dir():
+        return root / "data" / "cache" / "compiled"
+    return Path(platformdirs.user_cache_dir("wavenet-book", appauthor=False)) / "compiled"
+
+
+def compiled(graph: torch.fx.GraphModule, arguments: Sequence[torch.Tensor]) -> Path:
+    """A package of C++ code for a graph on a CPU: the one of an earlier run, or else a new one.
+
+    Raises whatever the compiler does where there is none, or where it fails.
+    """
+    path = cache_folder() / f"{fingerprint(graph, arguments)}.pt2"
+    if path.exists():
+        with contextlib.suppress(Exception):  # a damaged file is written anew
+            loaded(path)
+            return path
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about torch's own insides
+        program = torch.export.export(graph, tuple(arguments))
+        options = dict(OPTIONS)  # a copy, for the compiler adds to them
+        package = torch._inductor.aoti_compile_and_package(
+            program, package_path=str(Path(folder) / "step.pt2"), inductor_configs=options
+        )
+        _keep(package, path)
+    return path
+
+
+def loaded(path: Path) -> Callable[[list[torch.Tensor]], list[torch.Tensor]]:
+    """A package as a function: list of tensors -> list of tensors."""
+    import torch._inductor  # here, for it takes a second
+
+    return torch._inductor.aoti_load_package(str(path)).loader.run
+
+
+def fingerprint(graph: torch.fx.GraphModule, arguments: Sequence[torch.Tensor]) -> str:
+    """What compiled code depends on: the graph, its constants, the version of torch, the processor."""
+    constants = [(name, t.tolist()) for name, t in graph.named_buffers()]
+    shapes = [(tuple(a.shape), a.stride(), str(a.dtype)) for a in arguments]
+    said = [graph.code, constants, shapes, OPTIONS, torch.__version__, platform.platform(), _processor()]
+    return hashlib.sha256(repr(said).encode()).hexdigest()[:24]
+
+
+def _processor() -> str:
+    """The processor's name and what it can do: compiled code holds for no other."""
+    said = ("model name", "flags", "Features")  # of x86 and of ARM
+    with contextlib.suppress(OSError):
+        lines = dict.fromkeys(CPUINFO.read_text().splitlines())
+        return "\n".join(line for line in lines if line.startswith(said))
+    return platform.processor() or platform.machine()
+
+
+def _keep(source: str | Path, path: Path) -> None:
+    """Copy a file into place in one move: several processes may write it, and none reads half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with open(handle, "wb") as file, open(source, "rb") as package:
+            shutil.copyfileobj(package, file)
+        os.replace(partial, path)
+    finally:
+        Path(partial).unlink(missing_ok=True)

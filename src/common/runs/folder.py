@@ -1,0 +1,142 @@
+"""The folder of a run: who may write into it, and what it holds in the end.
+
+``config.json`` (the settings), ``checkpoint.pt``, ``history.safetensors`` (the losses of all batches, and
+the validation loss in the course of the training), a ``model-SEED.safetensors`` a seed and ``results.json``.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from ..models import tagged
+from ..nn import Module
+from .files import check_folder, plain, read_json, replace_file, write_json
+from .sizes import build_model, checked_sizes
+from .tasks import digest
+
+CLAIM = {"model", "seeds", "training", "names", "vocabulary"}  # what the settings of any run hold
+BEGUN = ("checkpoint.pt", "history.safetensors", "results.json")
+
+
+def refuse_other(folder: Path, asked: dict[str, Any], alone: bool = True) -> None:
+    """ValueError for a folder that holds another run, unless that never got to a checkpoint.
+
+    alone: whether no other process is at work in the folder, as far as is known.
+    """
+    check_folder(folder)
+    path = folder / "config.json"
+    if not path.exists():
+        return
+    before = read_json(path)
+    changed = sorted(key for key in before.keys() | asked.keys() if before.get(key) != asked.get(key))
+    empty = before.keys() >= CLAIM and not any((folder / name).exists() for name in BEGUN)
+    if changed and not (empty and alone):
+        raise ValueError(
+            f"{folder} holds another run, which differs in {', '.join(changed)}; choose another --out"
+        )
+
+
+@contextlib.contextmanager
+def claimed(folder: Path, asked: dict[str, Any]) -> Iterator[None]:
+    """Write the settings into a folder for the time of a training; ValueError where it holds another run.
+
+    A lock, SQLite's own as in `sweep`, says that somebody is at work. A process that dies gives it up.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path, lock, alone = folder / ".lock", None, False
+    try:
+        with contextlib.suppress(sqlite3.Error):  # taken, or a file system without locks
+            lock = sqlite3.connect(path, timeout=0, isolation_level=None)
+            lock.execute("BEGIN EXCLUSIVE")
+            alone = True
+        refuse_other(folder, asked, alone)
+        write_json(folder / "config.json", asked)
+        yield
+    finally:
+        if lock is not None:
+            lock.close()
+        if alone:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def save_results(
+    folder: Path, results: dict[str, Any], history: dict[str, Tensor], models: dict[int, Module]
+) -> None:
+    """What a finished run leaves behind; the results last, which say that all the rest is there."""
+    for seed, model in models.items():
+        save_tensors(folder / f"model-{seed}.safetensors", model.state_dict())
+    save_tensors(folder / "history.safetensors", history)
+    write_json(folder / "results.json", results)
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] | None = None) -> None:
+    """A file of tensors, whole or not there; about: notes that it carries."""
+    whole = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, about)
+    replace_file(path, lambda partial: partial.write_bytes(whole))
+
+
+def all_finite(tensors: dict[str, Tensor]) -> bool:
+    """Whether none of the numbers is NaN or infinite."""
+    return all(bool(t.isfinite().all()) for t in tensors.values())
+
+
+def load_model(folder: Path, seed: int) -> Module:
+    """A trained model of a run's folder, on the CPU, in evaluation mode.
+
+    ValueError where there is none, for weights that are NaN or infinite, and for weights under the names that
+    an earlier version gave them.
+    """
+    report, path = read_json(folder / "config.json"), folder / f"model-{seed}.safetensors"
+    recipes = tagged("trainable")
+    if report.get("model") not in recipes:
+        raise ValueError(f"{folder / 'config.json'}: names no model; expected one of {list(recipes)}")
+    if not isinstance(report.get("vocabulary"), str) or not isinstance(report.get("sizes", {}), dict):
+        raise ValueError(f"{folder / 'config.json'}: expected a vocabulary and sizes, as `train` writes them")
+    if not path.exists():
+        raise ValueError(f"{path}: no such file; expected a finished run with a model for seed {seed}")
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a file of parameters ({error})") from None
+    if not all_finite(tensors):
+        raise ValueError(
+            f"{path}: some weights are NaN or infinite, so its training diverged; train again, with a lower "
+            "--lr or with --max-grad-norm"
+        )
+    recipe, V, sizes = recipes[report["model"]], len(report["vocabulary"]) + 1, report.get("sizes", {})
+    for name, value in plain(checked_sizes(recipe, sizes)).items():
+        if value != sizes[name]:  # a word, which once was true whatever it said
+            raise ValueError(
+                f"{folder / 'config.json'}: {name} is {sizes[name]!r}, which an earlier version took as "
+                "true; train again, into another folder"
+            )
+    if any(name.partition(".")[0].isdigit() for name in tensors):
+        raise ValueError(
+            f"{path}: its tensors have the names of an earlier version; tools/rename_weights.py of the "
+            "repository gives them the new ones"
+        )
+    return build_model(recipe, V, sizes).load_state_dict(tensors).eval()
+
+
+def publish(folder: Path, seed: int, path: Path) -> None:
+    """A trained model of a run's folder as one file, with where it comes from. For what pages run live."""
+    report, model = read_json(folder / "results.json"), load_model(folder, seed)
+    about = {
+        "model": report["model"], "seed": str(seed), "vocabulary": report["vocabulary"],
+        "names": report["names"]["sha256"], "steps": str(report["training"]["steps"]),
+        **{key: str(value) for key, value in report["provenance"].items()},
+    }  # fmt: skip
+    save_tensors(path, model.state_dict(), about)
+
+
+def teachers_of_folder(folder: Path) -> dict[str, Any]:
+    """A finished run as a teacher: its name, and a digest of each model."""
+    models = sorted(folder.glob("model-*.safetensors"))
+    return {"run": folder.name, "models": [digest(path)[:16] for path in models]}

@@ -1,0 +1,84 @@
+"""Tasks: what a run is trained on, how that is split, what a batch and its loss are, and what is measured.
+
+A task is a function that reads a file into `TaskData`. The list of names is the first one.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..data import IGNORE_INDEX, Vocabulary, distinct_names, examples, split_names
+from ..evaluate import mean_loss
+from ..nn import Module
+from ..train import Examples
+from .lists import load_list
+
+SPLITS = ("train", "val", "test")
+
+
+class TaskData(NamedTuple):
+    """The data of a task on a device: tensors (x, y) by split, and where they come from."""
+
+    splits: dict[str, tuple[Tensor, Tensor]]
+    vocabulary: Vocabulary
+    about: dict[str, Any]  # what a run's settings say of it
+    longest: str  # of the names
+
+    def examples(self, soft_targets: Tensor | None = None) -> Examples:
+        """What is trained on: batches, and their loss."""
+        return Examples(*self.splits["train"], soft_targets)
+
+    def metric(self, model: Module, split: str) -> float:
+        """What is measured of a model on a split: low is good. For names the mean loss in nats."""
+        return mean_loss(model, *self.splits[split])
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file's content; empty where there is none."""
+    try:  # a pipe would be waited for
+        return sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    except OSError:
+        return ""  # whoever reads it says what is wrong with it
+
+
+def names(
+    path: Path, alphabet: str | None, distinct: bool, block_size: int | None, device: torch.device
+) -> TaskData:
+    """The next character of a name, from a list with one a line; the last two that were read are kept."""
+    return _names(path, digest(path), alphabet, distinct, block_size, device)
+
+
+@lru_cache(maxsize=2)
+def _names(
+    path: Path,
+    content: str,
+    alphabet: str | None,
+    distinct: bool,
+    block_size: int | None,
+    device: torch.device,
+) -> TaskData:
+    listed = load_list(path, alphabet)
+    vocabulary = Vocabulary("".join(listed) if alphabet is None else alphabet)
+    listed = distinct_names(listed) if distinct else listed
+    parts = split_names(listed, listed=f"{path}, each name once" if distinct else path)._asdict()
+    splits = {}
+    for split, part in parts.items():
+        x, y = examples(part, vocabulary, block_size)
+        splits[split] = (x.to(device), y.to(device))
+    windows = {split: int((y != IGNORE_INDEX).sum()) for split, (_, y) in splits.items()}
+    about = {
+        "names": {
+            "file": path.name, "sha256": content, "rows": len(listed), "distinct_only": distinct,
+            "windows": windows,
+        },
+        "vocabulary": "".join(vocabulary.tokens[i] for i in vocabulary.ordinary),
+    }  # fmt: skip
+    return TaskData(splits, vocabulary, about, max(listed, key=len))
+
+
+TASKS: dict[str, Callable[..., TaskData]] = {"names": names}

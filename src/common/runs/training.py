@@ -1,0 +1,196 @@
+"""Training that takes long: many seeds at once, looked at on the way, resumed where it was interrupted."""
+
+import copy
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from tqdm import tqdm
+
+from ..fast import make_loop
+from ..nn import Module
+from ..optim import ema_value
+from ..train import Config, Examples
+from . import checkpoints
+
+DEFAULT = Config()
+CHUNK = 1_000  # steps between two looks at the clock, the bar and the checkpoint
+
+
+class Diverged(ValueError):
+    """A loss that is no finite number: at which step, counted from 1, and of which of the models."""
+
+    def __init__(self, step: int, models: Sequence[int], labels: Sequence | None = None):
+        self.step, self.models = step, list(models)
+        who = ("seed" if labels else "model") + "s" * (len(self.models) > 1)
+        which = ", ".join(str(labels[i] if labels else i) for i in self.models)
+        super().__init__(
+            f"{who} {which} diverged: the loss is no finite number from about step {step:,} on. "
+            "Lower --lr, or bound the gradients with --max-grad-norm"
+        )
+
+
+def _hold_finite(losses: Tensor, first: int) -> None:
+    """Diverged where there is NaN or infinity in losses (S, steps), the first of which is number `first`."""
+    wrong = ~losses.isfinite()
+    if wrong.any():
+        step = first + int(wrong.any(0).nonzero()[0])
+        raise Diverged(step, wrong.any(1).nonzero().flatten().tolist())
+
+
+@dataclass
+class EvaluationCallback:
+    """What is measured in the course of a training: every so many steps, and after the last one.
+
+    ``measure(models)`` gets the models in evaluation mode and gives one number a model. ``report(step,
+    numbers)`` hears it after the checkpoint was written, and may raise to stop the training. ``steps``
+    and ``values`` collect what was measured; a resumed training finds them in its checkpoint, and tells
+    `report` once more.
+    """
+
+    evaluate_every: int
+    measure: Callable[[list[Module]], Sequence[float]]
+    report: Callable[[int, list[float]], None] = lambda step, values: None
+    steps: list[int] = field(default_factory=list)
+    values: list[list[float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.evaluate_every < 1:
+            raise ValueError(f"expected evaluate_every of at least 1 step, got {self.evaluate_every}")
+
+    def due(self, step: int) -> int:
+        """The next step at which to evaluate."""
+        return (step // self.evaluate_every + 1) * self.evaluate_every
+
+    def evaluate(self, step: int, models: list[Module]) -> None:
+        """Measure and remember."""
+        self.steps.append(step)
+        self.values.append([float(value) for value in self.measure(models)])
+
+
+def train(
+    models: Sequence[Module],
+    examples: Examples | tuple[Tensor, Tensor],
+    generators: Sequence[Generator],
+    config: Config | Sequence[Config] = DEFAULT,
+    *,
+    compile: bool = True,
+    workers: int | None = None,
+    checkpoint: str | Path | None = None,
+    checkpoint_every: int = 10_000,
+    progress: str = "training",
+    evaluation: EvaluationCallback | None = None,
+    finite: bool = False,
+) -> Tensor:
+    """Train S models that differ in their seeds; changes them in place, in evaluation mode at the end.
+
+    examples: what they are trained on, also as a pair (contexts, targets), on the models' device. The losses
+    (S, steps) of all batches come back on the CPU, in nats. With ``config.ema_decay`` the models end as the
+    average of their steps, running statistics included.
+
+    config: one for all, or one a model; these may differ in the learning rate and its schedule.
+    compile, workers: as `fast.make_loop` takes them.
+    checkpoint: a file to resume from where it exists, and to write every `checkpoint_every` steps.
+        It is replaced in one move, so a half-written one is never read.
+    evaluation: what to measure in the course of the training, and whom to tell.
+    finite: end with Diverged, a ValueError, within CHUNK steps of a loss that is NaN or infinite. The
+        checkpoint stays the last one before that.
+
+    ValueError where these do not fit together, or where the checkpoint belongs to another model,
+    configuration or data. RuntimeError where a worker's process dies; the checkpoint stays. Introduced in
+    chapter 2.
+    """
+    configs = _configs(config, models, generators)
+    examples = Examples(*examples) if isinstance(examples, tuple) else examples
+    examples.check(models[0], configs[0])
+    steps, path = configs[0].steps, None if checkpoint is None else Path(checkpoint)
+    loop = make_loop(models, examples, generators, configs, compile, workers)
+    try:
+        identity = checkpoints.identity(models[0], examples, configs)
+        done: int = 0
+        losses: list[Tensor] = []
+        if path is not None and path.exists():
+            content = checkpoints.load(path, identity, loop.device)
+            done, losses = _resume(content, loop, generators, evaluation)
+            if finite:
+                _hold_finite(losses[0], 1)
+        with _bar(steps, done, progress) as bar:
+            while done < steps:
+                start, done = done, min(done + CHUNK, steps, evaluation.due(done) if evaluation else steps)
+                losses.append(loop.steps(start, done))
+                if finite:
+                    _hold_finite(losses[-1], start + 1)
+                bar.update(done - start)
+                bar.set_postfix(loss=f"{losses[-1].mean():.3f}", refresh=False)
+                looks = evaluation if evaluation and done in (evaluation.due(start), steps) else None
+                if looks:
+                    looks.evaluate(done, _trained(map(copy.deepcopy, models), configs, loop, done))
+                    if finite:
+                        _hold_finite(torch.tensor(looks.values[-1])[:, None], done)
+                if path is not None and (
+                    done // checkpoint_every > start // checkpoint_every or done == steps
+                ):
+                    checkpoints.save(
+                        path, identity=identity, done=done, losses=torch.cat(losses, dim=1),
+                        states=loop.states(), generators=[g.get_state() for g in generators],
+                        evaluated=(evaluation.steps, evaluation.values) if evaluation else ([], []),
+                    )  # fmt: skip
+                if looks:
+                    looks.report(done, looks.values[-1])
+        _trained(models, configs, loop, steps)
+    finally:
+        loop.close()
+    return torch.cat(losses, dim=1)
+
+
+def _configs(
+    config: Config | Sequence[Config], models: Sequence[Module], generators: Sequence[Generator]
+) -> list[Config]:
+    """One configuration a model. ValueError where they do not fit together."""
+    configs = [config] * len(models) if isinstance(config, Config) else list(config)
+    if not models or not len(models) == len(generators) == len(configs):
+        raise ValueError(
+            f"expected one generator and one configuration a model, got {len(models)} models, "
+            f"{len(generators)} generators, {len(configs)} configurations"
+        )
+    own: dict[str, Any] = {"lr": 1.0, "schedule": "drop", "drop_at": 1.0, "drop_factor": 1.0, "warmup": 0}
+    if len({replace(c, **own) for c in configs}) > 1:
+        raise ValueError(
+            "expected configurations that agree in steps and batch_size, and in all but the learning rate "
+            f"and its schedule, got {sorted(set(map(str, configs)))}"
+        )
+    return configs
+
+
+def _trained(models: Iterable[Module], configs: Sequence[Config], loop: Any, steps: int) -> list[Module]:
+    """The models as they are after so many steps: averaged where asked for, in evaluation mode."""
+    models = list(models)
+    for model, config, (tensors, beside) in zip(models, configs, loop.states(), strict=True):
+        average = ema_value(beside.ema, config.ema_decay, steps) if config.ema_decay else {}
+        model.load_state_dict(tensors | average).eval()
+    return models
+
+
+def _resume(
+    content: dict[str, Any], loop: Any, generators: Sequence[Generator], evaluation: EvaluationCallback | None
+) -> tuple[int, list[Tensor]]:
+    """Go on where a checkpoint stands: the steps that are done, and their losses."""
+    loop.load(content["states"])
+    for g, saved in zip(generators, content["generators"], strict=True):
+        g.set_state(saved.cpu())
+    if evaluation:
+        evaluation.steps, evaluation.values = content["evaluated"]
+        for step, values in zip(evaluation.steps, evaluation.values, strict=True):
+            evaluation.report(step, values)
+    return content["done"], [content["losses"].cpu()]
+
+
+def _bar(steps: int, done: int, progress: str) -> tqdm:
+    """Steps a second and time left: shown in a notebook, and elsewhere only on a terminal."""
+    quiet: dict[str, Any] = {} if "ipykernel" in sys.modules else {"disable": None}
+    quiet |= {"disable": True} if sys.stderr is None else {}
+    return tqdm(total=steps, initial=done, desc=progress, unit="step", leave=False, **quiet)
