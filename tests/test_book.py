@@ -320,7 +320,7 @@ def test_every_chapter_is_a_stop_of_the_map():
     page = (BOOK / "map.md").read_text(encoding="utf-8")
     for path in CHAPTERS:
         name = path.relative_to(BOOK).with_suffix("").as_posix()
-        assert page.count(f'href="{name}.html"') == 2, f"{name}: add a Stop to common.roadmap.PARTS"
+        assert page.count(f'href="{name}.html"') == 2, f"{name}: add a Stop to PARTS in tools/roadmap.py"
         assert f"]({name}.ipynb)" in page
     links = re.findall(r'href="([^"]+)\.html"', page)
     assert all((BOOK / f"{link}.ipynb").is_file() for link in links)
@@ -609,17 +609,11 @@ def test_sanitiser_makes_two_quizzes_equal():
     assert shown("Is it so?") != shown("Is it not?")
 
 
-def test_tables_show_the_stored_results():
-    from common.__main__ import main
-
-    assert main(["results", "--check"]) == 0, "run python -m common results"
-
-
 def test_normalising_brings_todays_front_ends():
-    from common import widgets
+    from common.pages import widgets
 
     def notebook(source):
-        state = {"_anywidget_id": "common.widgets.Tree", "_esm": source, "_css": source, "text": "emma"}
+        state = {"_anywidget_id": "common.pages.widgets.Tree", "_esm": source, "_css": source, "text": "emma"}
         stored = {"state": {"1" * 32: {"state": state}}, "version_major": 2, "version_minor": 0}
         return nbformat.v4.new_notebook(metadata={"widgets": {tool.WIDGET_STATE: stored}})
 

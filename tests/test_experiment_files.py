@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from common import sweep
 from common.evaluate import RESULTS
+from common.runs import sweep
 
 FILES = [RESULTS / "optimizers.json", RESULTS / "sweep.json", RESULTS / "ray.json"]
 

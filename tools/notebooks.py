@@ -148,8 +148,8 @@ def refresh_front_ends(nb) -> None:
     state = nb.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
     for model in state.values():
         module, _, kind = model["state"].get("_anywidget_id", "").rpartition(".")
-        if module == "common.widgets":
-            from common import widgets  # here, for it loads PyTorch
+        if module == "common.pages.widgets":
+            from common.pages import widgets  # here, for it loads PyTorch
 
             front = getattr(widgets, kind)
             later = {
@@ -186,7 +186,7 @@ if found is None:
     subprocess.run([*pip, "--editable=book", "jupyterquiz"], check=True)
     sys.path.insert(0, os.path.abspath("book/src"))
     os.chdir("book/{folder}")
-elif not any(os.path.exists(f + "/roadmap.py") for f in folders):
+elif not any(os.path.exists(f + "/models/wavenet.py") for f in folders):
     raise RuntimeError(
         "The package `common` that Python finds here is not this book's: "
         + str(folders or found.origin)
@@ -343,16 +343,16 @@ def state_minutes(path: Path, seconds: float) -> None:
 
 def keep_costs(seconds: dict[Path, float]) -> None:
     """Record what notebooks of the book took, and bring their first cells and the page up to date."""
-    from common.provenance import machine
-    from common.train import device
+    from common.runs.provenance import machine
+    from common.train import find_device
 
-    place, kept = device(), costs()
+    device, kept = find_device(), costs()
     for path, took in seconds.items():
         if path.is_relative_to(BOOK):
             name = path.relative_to(BOOK).with_suffix("").as_posix()
-            entry = {"seconds": round(took), "date": date.today().isoformat(), "machine": machine(place)}
-            kept.setdefault(name, {})[place.type] = entry
-            if place.type == "cpu":
+            entry = {"seconds": round(took), "date": date.today().isoformat(), "machine": machine(device)}
+            kept.setdefault(name, {})[device.type] = entry
+            if device.type == "cpu":
                 state_minutes(path, took)
     known = {path.relative_to(BOOK).with_suffix("").as_posix() for path in find_notebooks()}
     kept = {name: kept[name] for name in sorted(kept) if name in known}

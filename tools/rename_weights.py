@@ -52,4 +52,8 @@ def rename(path: Path, name: str, sizes: dict) -> None:
 
 if __name__ == "__main__":
     given = dict(pair.split("=", 1) for pair in sys.argv[3:])
-    rename(Path(sys.argv[1]), sys.argv[2], {k: json.loads(v) if v[:1] in "[0123456789" else v for k, v in given.items()})
+    rename(
+        Path(sys.argv[1]),
+        sys.argv[2],
+        {k: json.loads(v) if v[:1] in "[0123456789" else v for k, v in given.items()},
+    )
