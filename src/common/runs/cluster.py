@@ -20,6 +20,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from filelock import Timeout
 
@@ -266,8 +267,13 @@ class Recorder(tune.Callback):
 
     def __init__(self, sweep: Sweep, folder: Path, found: list[dict], failed: list[dict], say):
         self.sweep, self.folder, self.found, self.failed, self.say = sweep, folder, found, failed, say
-        self.curves, self.schedules, self.about, self.mistake = {}, {}, {}, None
-        self.numbers = {}  # by Ray's names; a member that takes over another's parameters keeps its own
+        self.curves: dict[int, Any] = {}
+        self.schedules: dict[int, Any] = {}
+        self.about: dict[int, Any] = {}
+        self.mistake: Exception | None = None
+        self.numbers: dict[
+            str, int
+        ] = {}  # by Ray's names; a member that takes over another's parameters keeps its own
 
     def on_trial_start(self, iteration, trials, trial, **info):
         self._who(trial)
