@@ -265,7 +265,9 @@ def _trial(config: dict, said: dict) -> None:
 class Recorder(tune.Callback):
     """On the machine that gave the command: writes ``trials.json`` after every trial that is finished."""
 
-    def __init__(self, sweep: Sweep, folder: Path, found: list[dict], failed: list[dict], say):
+    def __init__(
+        self, sweep: Sweep, folder: Path, found: list[dict], failed: list[dict], say: Callable[[str], None]
+    ):
         self.sweep, self.folder, self.found, self.failed, self.say = sweep, folder, found, failed, say
         self.curves: dict[int, Any] = {}
         self.schedules: dict[int, Any] = {}

@@ -12,8 +12,8 @@ import sys
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any
 from string import ascii_lowercase
+from typing import Any
 
 import torch
 
@@ -236,7 +236,7 @@ class Sizes(argparse.Action):
         options.sizes = sizes
 
 
-def run_of(options) -> Run:
+def run_of(options: argparse.Namespace) -> Run:
     """The run that the arguments describe."""
     if not 1 <= options.seeds <= MOST_SEEDS:
         expected = "at least 1 seed" if options.seeds < 1 else f"at most {MOST_SEEDS:,} seeds"

@@ -63,7 +63,7 @@ class Choices:
     def labels(self) -> list:
         return [json.dumps(v) if isinstance(v, (list, tuple)) else v for v in self.values]
 
-    def draw(self, chance: random.Random):
+    def draw(self, chance: random.Random) -> Any:
         return chance.choice(self.labels())
 
 
