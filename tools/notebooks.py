@@ -13,7 +13,8 @@ What each took goes into data/costs.json, from there into the sentence at the to
 chapter ("The cells run in about three minutes") and into the table of book/costs.md.
 
 Normalising takes out what differs between two runs and says nothing: random cell
-and widget ids, timings, versions of Python, machine paths in tracebacks. It also puts
+and widget ids, timings, versions of Python, machine paths in tracebacks; and what a cell
+with a quiz shows, for the page reads the quiz's file. It also puts
 the cell at the top of every notebook of the book that fetches the book where it is
 missing, on Colab for instance, from the address in book/_config.yml, once in each.
 """
@@ -43,7 +44,6 @@ WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 TIMINGS = ("execution", "ExecuteTime", "papermill")
 # What nbformat (8 hex digits) and JupyterLab (a UUID) invent, and what this tool gives.
 MACHINE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8}|cell-\d+")
-QUIZ_ID = re.compile(r'<div id="([A-Za-z]{12})" data-shufflequestions=')
 # In a traceback: the folders before an installed package's or this project's file.
 FOLDERS = re.compile(r"(?:~|[A-Za-z]:|/)[^\s\x1b'\"]*?/(?=(?:site-packages|src/common)/)")
 CELL_FILE = re.compile(r"\S*ipykernel_\d+/\d+\.py")
@@ -98,7 +98,8 @@ def normalise_metadata(nb) -> None:
         for key in TIMINGS:
             cell.metadata.pop(key, None)
         if cell.cell_type == "code":
-            cell.outputs = merge_streams(cell.outputs)
+            # A page reads the quiz's file (book/_ext/quizzes.py): what JupyterLab draws is not stored.
+            cell.outputs = [] if "display_quiz(" in cell.source else merge_streams(cell.outputs)
             for output in cell.outputs:
                 if output.output_type == "error":
                     frames = (CELL_FILE.sub("cell.py", line) for line in output.traceback)
@@ -106,22 +107,15 @@ def normalise_metadata(nb) -> None:
 
 
 def normalise_random_names(nb) -> None:
-    """Give widget models and quizzes names that depend only on their order.
+    """Give widget models names that depend only on their order.
 
     A file's keys are sorted, so a model's new name must sort as it was created:
     then normalising a stored notebook changes nothing.
     """
     models = list(nb.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {}))
-    quizzes = []
-    for cell in nb.cells:
-        for output in cell.get("outputs", []):
-            html = "".join(output.get("data", {}).get("text/html", ""))
-            quizzes += [name for name in QUIZ_ID.findall(html) if name not in quizzes]
-    names = {model: f"{index:032x}" for index, model in enumerate(models, start=1)}
-    for index, quiz in enumerate(quizzes):
-        names[quiz] = "bookquiz" + "".join(chr(ord("a") + index // 26**k % 26) for k in (3, 2, 1, 0))
-    if not names:
+    if not models:
         return
+    names = {model: f"{index:032x}" for index, model in enumerate(models, start=1)}
     pattern = re.compile("|".join(map(re.escape, names)))
 
     def renamed(value):
@@ -133,8 +127,7 @@ def normalise_random_names(nb) -> None:
             return type(value)({renamed(key): renamed(item) for key, item in value.items()})
         return value
 
-    if models:
-        nb.metadata["widgets"] = renamed(nb.metadata["widgets"])
+    nb.metadata["widgets"] = renamed(nb.metadata["widgets"])
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.outputs = renamed(cell.outputs)

@@ -189,6 +189,10 @@ class Automaton:
     `allowed(state)` holds the indices of the characters, the end's among them, after which a name that meets
     the constraint is still possible. `start` is the state after `prefix`. ValueError where no name that
     begins with the prefix meets the constraint; the message names the parts that clash.
+
+    >>> automaton = Automaton(Length(2) & Pattern("a*"), Vocabulary("ab"), max_length=3)
+    >>> [automaton.vocabulary.decode(name) for name in automaton.continuations()]
+    ['aa', 'aaa', 'aab', 'ab', 'aba', 'abb']
     """
 
     def __init__(self, constraint: Constraint, vocabulary: Vocabulary, max_length: int, prefix: str = ""):

@@ -46,6 +46,10 @@ class SGD(Optimizer):
     """Gradient descent; with ``momentum``, along a running sum of the gradients (Polyak, 1964).
 
     b <- momentum b + g;  p <- p - lr b
+
+    >>> sgd, p, g = SGD(momentum=0.9), torch.tensor([1.0]), torch.tensor([0.5])
+    >>> sgd.update(p, g, sgd.init(p), lr=0.1)
+    (tensor([0.9500]), {'b': tensor([0.5000])})
     """
 
     momentum: float = 0.0
@@ -116,6 +120,11 @@ class AdamW(Adam):
     """Adam whose weight decay shrinks the parameter itself, past the division (Loshchilov and Hutter, 2019).
 
     p <- (1 - lr weight_decay) p, then Adam's step
+
+    >>> adamw, p, g = AdamW(weight_decay=0.0), torch.tensor([1.0]), torch.tensor([0.5])
+    >>> after, state = adamw.update(p, g, adamw.init(p), lr=0.1)
+    >>> after  # the first step is as long as the rate, whatever the gradient
+    tensor([0.9000])
     """
 
     weight_decay: float = 0.01

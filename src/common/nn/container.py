@@ -32,6 +32,8 @@ class Sequential(Module):
         for name, layer in named.items():
             if not isinstance(layer, Module):
                 raise ValueError(f"expected modules, got {layer!r}")
+            if not name or "." in name or hasattr(type(self), name):
+                raise ValueError(f"expected a name for a part, got {name!r}, which has another meaning")
             setattr(self, name, layer)
 
     @property
@@ -55,6 +57,11 @@ class Residual(Sequential):
 
     x: (..., C) -> (..., C); ValueError where f returns another shape, which addition might broadcast.
     (He et al., 2016.) Introduced in chapter 8.
+
+    >>> import torch
+    >>> from common.nn import Tanh
+    >>> Residual([Tanh()])(torch.tensor([0.0, 1.0]))
+    tensor([0.0000, 1.7616])
     """
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -1,12 +1,42 @@
-"""What chapter 10 reads from files: whole, from validation names alone, and with where it comes from."""
+"""What the book was published with: read back, with where it comes from, and tables made of it."""
 
 import json
 import math
 
 import pytest
 
-from common.evaluate import RESULTS
-from common.runs import sweep
+from common.evaluate import spread
+from common.models import tagged
+from common.pages import results
+from common.pages.results import LECTURE, RESULTS, markdown_table, stored_results, stored_spread
+
+
+def test_markdown_tables():
+    assert markdown_table(["model", "loss"], iter([["mlp", spread([2.0])], ["flat", 3]])) == (
+        "| model | loss |\n| :--- | :--- |\n| mlp | 2.000 |\n| flat | 3 |"
+    )
+    assert markdown_table("abc", [], "lrc").split("\n")[1] == "| :--- | ---: | :---: |"
+
+
+def test_the_lecture_measured_every_model():
+    assert list(LECTURE) == list(tagged("lecture"))
+    assert [val for _, val in LECTURE.values()] == [2.105, 2.027, 2.029, 2.022, 1.993]
+    assert all(train < val for train, val in LECTURE.values())
+
+
+def test_stored_results_are_read_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    runs = [{"seed": 0, "train": 1.0, "val": 2.0}, {"seed": 1, "train": 1.5, "val": 2.2}]
+    stored = {"names": {"file": "é.txt"}, "models": {"mlp": {"runs": runs}}}
+    (tmp_path / "shipped.json").write_text(json.dumps(stored, ensure_ascii=False), encoding="utf-8")
+    assert stored_results() == stored_results("shipped") == stored
+    assert stored_spread("mlp") == spread([2.0, 2.2])
+    assert stored_spread("mlp", "train", name="shipped") == spread([1.0, 1.5])
+    with pytest.raises(ValueError, match=r"no stored results for 'mine'; expected one of \['shipped'\]"):
+        stored_results("mine")
+
+
+# what chapter 10 reads: whole, and from validation names alone
 
 FILES = [RESULTS / "optimizers.json", RESULTS / "sweep.json", RESULTS / "ray.json"]
 
@@ -49,6 +79,8 @@ def test_every_optimiser_has_every_seed_at_every_rate():
 
 
 def test_the_sweep_ran_every_trial_to_its_end_and_the_best_again_with_other_seeds():
+    from common.runs import sweep
+
     report = read(FILES[1])
     trials = report["trials"]
     assert len({trial["number"] for trial in trials}) == len(trials) == report["sweep"]["trials"]
