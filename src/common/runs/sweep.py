@@ -113,7 +113,7 @@ class Sweep:
         """What was searched, without the folders of one machine."""
         said = self.to_json()
         teachers = [folder.name for folder in self.run.teachers]
-        return said | {"run": said["run"] | {"data": self.run.data.name, "teachers": teachers}}
+        return said | {"run": said["run"] | {"data": Path(self.run.data or "").name, "teachers": teachers}}
 
     @classmethod
     def from_json(cls, value: dict) -> "Sweep":
@@ -226,12 +226,13 @@ def named_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (optuna.exceptions.OptunaError, SQLAlchemyError, sqlite3.Error) as error:
-        while error.__cause__ is not None:
-            error = error.__cause__
-        said, code = " ".join(str(error).split()), getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-        if isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        said, code = " ".join(str(cause).split()), getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        if isinstance(cause, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:
             told = f"{said}. What was finished is kept; the same command goes on once it can be written"
-        elif isinstance(error, optuna.exceptions.OptunaError):
+        elif isinstance(cause, optuna.exceptions.OptunaError):
             told = f"{said}. What was finished is kept in the folder"
         else:
             held = f"{path.parent} holds {_held(path.parent)}; choose another --out"
@@ -552,7 +553,7 @@ def _worker(folder: Path) -> subprocess.Popen:
 def _follow(process: subprocess.Popen, say: Callable[[str], None]) -> tuple[int, int]:
     """Say what a worker says until it ends; returns its number and its code. ValueError with its error."""
     with process:
-        for text in map(str.rstrip, process.stdout):
+        for text in map(str.rstrip, process.stdout or ()):
             if text.startswith("error: "):
                 raise ValueError(text.removeprefix("error: "))
             say(text)
