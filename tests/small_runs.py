@@ -3,12 +3,11 @@
 import pytest
 import torch
 
-from common import names as names_module
-from common.models import MODELS
+from common.data import SHIPPED_NAMES, Vocabulary, examples, load_names, windows
+from common.models import MODELS, Dilated
 from common.train import seeded
-from common.vocabulary import Vocabulary
 
-NAMES = names_module.load()[:2_000]
+NAMES = load_names(SHIPPED_NAMES)[:2_000]
 VOCABULARY = Vocabulary("abcdefghijklmnopqrstuvwxyz")
 needs_compiler = pytest.mark.skipif(
     " " in torch.__file__, reason="PyTorch's compiler cannot link from a folder with a space in its name"
@@ -16,12 +15,24 @@ needs_compiler = pytest.mark.skipif(
 
 
 def data(block_size):
-    return names_module.windows(NAMES, VOCABULARY, block_size)
+    """Contexts and targets of all windows."""
+    return windows(NAMES, VOCABULARY, block_size)
 
 
 def built(model, seeds):
+    """Models and generators, one a seed."""
     return seeded(lambda generator: MODELS[model].build(generator=generator).to(dtype=torch.float64), seeds)
 
 
+def whole_names(dropout=0.0):
+    """Inputs and targets of 300 names, and a small network with its generator."""
+    build = lambda generator: (  # noqa: E731
+        Dilated(n_embd=4, n_hidden=8, dropout=dropout, generator=generator).to(dtype=torch.float64)
+    )
+    (models, generators) = seeded(build, [0])
+    return examples(NAMES[:300], VOCABULARY, None), (models, generators)
+
+
 def largest_difference(a, b):
-    return max((a.tensors()[name] - b.tensors()[name]).abs().max().item() for name in a.tensors())
+    """Of all numbers of two models."""
+    return max((a.state_dict()[name] - b.state_dict()[name]).abs().max().item() for name in a.state_dict())

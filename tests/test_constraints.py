@@ -4,8 +4,8 @@ from itertools import combinations, product
 
 import pytest
 
-from common.constraints import All, Alphabet, Constraint, Length, Machine, NotIn, Pattern, Prefix
-from common.vocabulary import Vocabulary
+from common.constraints import All, Alphabet, Automaton, Constraint, Length, NotIn, Pattern, Prefix
+from common.data import Vocabulary
 
 VOCABULARY = Vocabulary("abc")
 LONGEST = 4
@@ -42,15 +42,15 @@ def expected(prefix, rule):
     return {VOCABULARY.encode(name + ".")[len(prefix)] for name in good}
 
 
-def reachable(machine):
-    """Every name so far that the machine lets one write, with its state."""
-    found, ahead = [], [("", machine.start)]
+def reachable(automaton):
+    """Every name so far that the automaton lets one write, with its state."""
+    found, ahead = [], [("", automaton.start)]
     while ahead:
         text, state = ahead.pop()
         found.append((text, state))
         ahead += [
-            (text + VOCABULARY.characters[i], after)
-            for i, after in machine.allowed(state).items()
+            (text + VOCABULARY.tokens[i], after)
+            for i, after in automaton.allowed(state).items()
             if after is not None
         ]
     return found
@@ -71,30 +71,30 @@ def test_allowed_is_what_brute_force_finds_for_every_combination(size):
         good = [name for name in NAMES if rule(name)]
         if not good:
             with pytest.raises(ValueError, match="no name of at most 4 characters meets "):
-                Machine(constraint, VOCABULARY, LONGEST)
+                Automaton(constraint, VOCABULARY, LONGEST)
             continue
         satisfiable += 1
-        machine = Machine(constraint, VOCABULARY, LONGEST)
-        reached = reachable(machine)
+        automaton = Automaton(constraint, VOCABULARY, LONGEST)
+        reached = reachable(automaton)
         assert {text for text, _ in reached} == {name[:n] for name in good for n in range(len(name) + 1)}
         for text, state in reached:
-            assert set(machine.allowed(state)) == expected(text, rule), (few, text)
-        found = sorted(VOCABULARY.decode(rest) for rest in machine.continuations())
+            assert set(automaton.allowed(state)) == expected(text, rule), (few, text)
+        found = sorted(VOCABULARY.decode(rest) for rest in automaton.continuations())
         assert found == sorted(good), few
     assert satisfiable > 0.4 * len(list(combinations(SINGLE, size)))
 
 
 @pytest.mark.parametrize("name", SINGLE)
 @pytest.mark.parametrize("prefix", ["a", "ca", "bbb"])
-def test_a_machine_starts_behind_the_prefix(name, prefix):
+def test_a_automaton_starts_behind_the_prefix(name, prefix):
     constraint, rule = SINGLE[name]
     good = [n[len(prefix) :] for n in NAMES if rule(n) and n.startswith(prefix)]
     if not good:
         with pytest.raises(ValueError, match=f"that begins with '{prefix}' meets"):
-            Machine(constraint, VOCABULARY, LONGEST, prefix)
+            Automaton(constraint, VOCABULARY, LONGEST, prefix)
     else:
-        machine = Machine(constraint, VOCABULARY, LONGEST, prefix)
-        assert sorted(map(VOCABULARY.decode, machine.continuations())) == sorted(good)
+        automaton = Automaton(constraint, VOCABULARY, LONGEST, prefix)
+        assert sorted(map(VOCABULARY.decode, automaton.continuations())) == sorted(good)
 
 
 def test_and_joins_and_flattens():
@@ -122,7 +122,7 @@ def test_and_joins_and_flattens():
 )
 def test_what_cannot_be_met_is_named(constraint, named):
     with pytest.raises(ValueError, match=f"no name of at most 4 characters meets {named}$"):
-        Machine(constraint, VOCABULARY, LONGEST)
+        Automaton(constraint, VOCABULARY, LONGEST)
 
 
 @pytest.mark.parametrize(
@@ -144,8 +144,8 @@ def test_a_constraint_of_ones_own_needs_a_step_only():
         def step(self, state, character):
             return None if state == character else character
 
-    machine = Machine(NoDoubles() & Length(3, 3), VOCABULARY, LONGEST)
-    found = [VOCABULARY.decode(rest) for rest in machine.continuations()]
+    automaton = Automaton(NoDoubles() & Length(3, 3), VOCABULARY, LONGEST)
+    found = [VOCABULARY.decode(rest) for rest in automaton.continuations()]
     assert len(found) == 3 * 2 * 2
     assert all(a != b for name in found for a, b in zip(name, name[1:], strict=False))
 
@@ -153,15 +153,28 @@ def test_a_constraint_of_ones_own_needs_a_step_only():
 def test_long_names_and_long_lists_are_no_trouble():
     letters = Vocabulary("abcdefghijklmnopqrstuvwxyz")
     listed = ["".join(p) for p in product("abcdefghijklmnop", repeat=4)]
-    machine = Machine(NotIn(listed) & Pattern("*a*e*"), letters, 200)
-    state = machine.start
+    automaton = Automaton(NotIn(listed) & Pattern("*a*e*"), letters, 200)
+    state = automaton.start
     for _ in range(150):
-        state = machine.allowed(state)[5]
-    assert set(machine.allowed(state)) == set(range(1, 27))  # an a must still come
-    endless = Machine(Pattern("*z"), letters, 5_000)
+        state = automaton.allowed(state)[5]
+    assert set(automaton.allowed(state)) == set(range(1, 27))  # an a must still come
+    endless = Automaton(Pattern("*z"), letters, 5_000)
     assert set(endless.allowed(endless.start)) == set(range(1, 27))
 
 
 def test_names_of_thousands_of_characters_are_listed_too():
-    machine = Machine(Pattern("ab" * 2_000), VOCABULARY, 4_000)
-    assert list(machine.continuations()) == [[1, 2] * 2_000]
+    automaton = Automaton(Pattern("ab" * 2_000), VOCABULARY, 4_000)
+    assert list(automaton.continuations()) == [[1, 2] * 2_000]
+
+
+def test_a_constraint_remembers_no_more_than_it_needs():
+    at_least = Length(3)
+    state = at_least.start()
+    for _ in range(9):
+        state = at_least.step(state, "a")
+    assert state == 3  # and not 9: enough is enough
+    other = NotIn(["emma"])
+    state = other.start()
+    for character in "emil":
+        state = other.step(state, character)
+    assert state == NotIn.FREE

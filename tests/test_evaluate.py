@@ -1,33 +1,18 @@
-"""Losses by window, by position and by split; their mean and spread; the tables made of them."""
+"""Losses by window, by position and by split; their mean and spread."""
 
-import json
 import math
 from string import ascii_lowercase
 
 import pytest
 import torch
+from small_tensors import generator
 
-from common import evaluate
-from common.evaluate import (
-    LECTURE,
-    Spread,
-    loss_by_position,
-    markdown_table,
-    mean_loss,
-    smooth,
-    spread,
-    stored_results,
-    stored_spread,
-    token_losses,
-)
-from common.layers import BatchNorm1d, Embedding, Flatten, Layer, Linear, Sequential
-from common.models import MODELS, NETWORKS
-from common.names import IGNORED, examples
-from common.vocabulary import Vocabulary
+from common.data import IGNORE_INDEX, Vocabulary, examples
+from common.evaluate import Spread, loss_by_position, mean_loss, smooth, spread, token_losses
+from common.models import tagged
+from common.nn import BatchNorm1d, Embedding, Flatten, Linear, Module, Sequential
 
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+NETWORKS = tagged("whole names")
 
 
 @pytest.fixture
@@ -52,7 +37,7 @@ def data(count=50):
     return torch.randint(0, 5, (count, 3), generator=g), torch.randint(0, 5, (count,), generator=g)
 
 
-class Constant(Layer):
+class Constant(Module):
     """Logits that depend on nothing but the first character."""
 
     def __init__(self, table):
@@ -83,11 +68,11 @@ def test_by_hand():
 
 def test_evaluation_leaves_the_model_as_it_was(model):
     model.layers[3].eval()
-    before = {name: t.clone() for name, t in model.tensors().items()}
+    before = {name: t.clone() for name, t in model.state_dict().items()}
     mean_loss(model, *data())
     assert [layer.training for layer in model.layers] == [True, True, True, False, True]
     assert model.training
-    assert all(torch.equal(t, before[name]) for name, t in model.tensors().items())
+    assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
 
 
 def test_evaluation_takes_no_gradients(model):
@@ -131,7 +116,7 @@ def test_losses_of_whole_names_are_those_of_each_name_alone(network, chunk):
     vocabulary, build = Vocabulary(ascii_lowercase), NETWORKS[network].build
     model = build(generator=generator()).to(dtype=torch.float64)
     x, y = examples(names, vocabulary, None)
-    assert (y == IGNORED).any() and x.shape == y.shape
+    assert (y == IGNORE_INDEX).any() and x.shape == y.shape
     expected, model = [], model.eval()
     for name in names:
         codes = vocabulary.encode(name)
@@ -188,26 +173,13 @@ def test_no_seed_is_refused():
         spread([])
 
 
-def test_markdown_tables():
-    assert markdown_table(["model", "loss"], iter([["mlp", spread([2.0])], ["flat", 3]])) == (
-        "| model | loss |\n| :--- | :--- |\n| mlp | 2.000 |\n| flat | 3 |"
-    )
-    assert markdown_table("abc", [], "lrc").split("\n")[1] == "| :--- | ---: | :---: |"
+def test_a_mean_of_many_losses_is_taken_in_double_precision():
+    weight = torch.zeros(3)
 
+    class Fixed(Module):
+        def __call__(self, x):
+            return weight.expand(len(x), 3)
 
-def test_the_lecture_measured_every_model():
-    assert list(LECTURE) == list(MODELS)
-    assert [val for _, val in LECTURE.values()] == [2.105, 2.027, 2.029, 2.022, 1.993]
-    assert all(train < val for train, val in LECTURE.values())
-
-
-def test_stored_results_are_read_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate, "RESULTS", tmp_path)
-    runs = [{"seed": 0, "train": 1.0, "val": 2.0}, {"seed": 1, "train": 1.5, "val": 2.2}]
-    stored = {"names": {"file": "é.txt"}, "models": {"mlp": {"runs": runs}}}
-    (tmp_path / "shipped.json").write_text(json.dumps(stored, ensure_ascii=False), encoding="utf-8")
-    assert stored_results() == stored_results("shipped") == stored
-    assert stored_spread("mlp") == spread([2.0, 2.2])
-    assert stored_spread("mlp", "train", name="shipped") == spread([1.0, 1.5])
-    with pytest.raises(ValueError, match=r"no stored results for 'mine'; expected one of \['shipped'\]"):
-        stored_results("mine")
+    x = torch.zeros((300_000, 1), dtype=torch.long)
+    loss = float(torch.tensor(3.0).log())  # of one prediction, in 32 bits
+    assert abs(mean_loss(Fixed(), x, x[:, 0]) - loss) < 1e-12

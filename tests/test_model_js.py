@@ -12,7 +12,7 @@ from common import models, widgets
 from common.field import Recurrent
 from common.layers import CausalConv1d, Embedding, Linear, Residual, Sequential, SiLU, evaluating
 from common.models import MODELS, WINNERS, Recipe
-from common.sample import sample
+from common.sampling import sample
 from common.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary("abcdefghijklmnopqrstuvwxyz")

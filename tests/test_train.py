@@ -1,18 +1,32 @@
-"""The plain loop is gradient descent; checkpoints resume to the same end. The fast path: test_stacked."""
+"""The bare loop is gradient descent, and the composed one is the bare one with what a configuration names."""
 
+import ast
 import dataclasses
+import inspect
+import io
+import tokenize
 import warnings
 
 import pytest
 import torch
-from small_runs import built, data, largest_difference, needs_compiler
+import torch.nn.functional as F
+from small_runs import built, data, largest_difference, whole_names
 
-from common import names, stacked
-from common import train as train_module
-from common.layers import Dropout, every_layer
-from common.models import MODELS, dilated, predictions
-from common.train import Config, plain_steps, seeded, train
-from common.vocabulary import Vocabulary
+from common import optim
+from common.data import IGNORE_INDEX
+from common.models import MODELS, predictions, tagged
+from common.nn import Dropout, Embedding, Flatten, Linear, Module, Sequential
+from common.optim import ema_value
+from common.train import (
+    BEYOND_PLAIN,
+    Config,
+    Examples,
+    TrainingState,
+    composed_steps,
+    find_device,
+    plain_steps,
+    seeded,
+)
 
 
 def test_learning_rate_drops_once():
@@ -35,7 +49,7 @@ def test_adamw_takes_torchs_steps_and_spares_biases():
     (model,), (generator,) = built("mlp", [0])
     (other,), (again,) = built("mlp", [0])
     config = Config(steps=5, lr=0.01, optimizer="adamw", weight_decay=0.5, schedule="constant")
-    plain_steps(model, contexts, targets, generator, config, 0, 5)
+    composed_steps(model, (contexts, targets), generator, config, 0, 5)
     for p in other.parameters():
         p.requires_grad_(True)
     matrices, others = [[p for p in other.parameters() if (p.ndim > 1) == many] for many in (True, False)]
@@ -48,68 +62,6 @@ def test_adamw_takes_torchs_steps_and_spares_biases():
         torch.nn.functional.cross_entropy(other(contexts[batch]), targets[batch]).backward()
         torchs.step()
     assert largest_difference(model, other) < 1e-10
-
-
-def test_the_average_is_the_mean_of_the_steps_weighted_towards_the_last(monkeypatch):
-    config = Config(steps=6, average=0.5)
-    monkeypatch.setattr(train_module, "CHUNK", 1)
-    seen, steps = [], train_module.PlainLoop.steps
-
-    def watched(self, start, stop):
-        losses = steps(self, start, stop)
-        seen.append({name: t.clone() for name, t in self.models[0].tensors().items()})
-        return losses
-
-    monkeypatch.setattr(train_module.PlainLoop, "steps", watched)
-    models, generators = built("hierarchical", [0])
-    train(models, *data(8), generators, config, compile=False)
-    shares = [0.5 ** (6 - step) for step in range(6)]
-    for name, t in models[0].tensors().items():
-        mean = sum(share * tensors[name] for share, tensors in zip(shares, seen, strict=True)) / sum(shares)
-        assert torch.allclose(t, mean, atol=1e-12), name
-
-
-def whole_names(dropout=0.0):
-    words = names.load(names.SHIPPED)[:300]
-    build = lambda generator: (  # noqa: E731
-        dilated(n_embd=4, n_hidden=8, dropout=dropout, generator=generator).to(dtype=torch.float64)
-    )
-    return names.examples(words, Vocabulary("".join(words)), None), seeded(build, [0])
-
-
-def test_whole_names_end_to_end_give_the_logits_of_padded_rows():
-    (x, y), ((model,), _) = whole_names()
-    real = y != names.IGNORED
-    logits, wanted = predictions(model.train(), x, y)
-    assert torch.equal(wanted, y[real])
-    assert torch.allclose(logits, model(x, mask=real)[real], atol=1e-10)
-    model.layers[0].packs = False  # as a recurrent layer says
-    assert torch.allclose(predictions(model, x, y)[0], logits, atol=1e-10)
-
-
-def test_whole_names_with_dropout_train_and_resume(tmp_path, monkeypatch):
-    monkeypatch.setattr(train_module, "CHUNK", 5)
-    config = Config(steps=20, batch_size=16, lr=0.01, optimizer="adamw", average=0.9)
-    (x, y), (whole, generators) = whole_names(dropout=0.2)
-    expected = train(whole, x, y, generators, config)
-    assert expected[0, -1] < expected[0, 0]
-
-    kind, path = train_module.PlainLoop, tmp_path / "checkpoint.pt"
-    steps = kind.steps
-
-    def stopped(self, start, stop):
-        if start == 10:
-            raise KeyboardInterrupt
-        return steps(self, start, stop)
-
-    _, (models, generators) = whole_names(dropout=0.2)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(kind, "steps", stopped)
-        train(models, x, y, generators, config, checkpoint=path, every=5)
-    _, (models, generators) = whole_names(dropout=0.2)
-    losses = train(models, x, y, generators, config, checkpoint=path, every=5)
-    assert torch.equal(losses, expected)
-    assert largest_difference(models[0], whole[0]) == 0
 
 
 def test_one_step_is_gradient_descent():
@@ -125,43 +77,195 @@ def test_one_step_is_gradient_descent():
         assert torch.allclose(new, old.detach() - 0.1 * old.grad, atol=1e-12)
 
 
-def test_training_leaves_evaluation_mode_and_no_gradients():
-    models, generators = built("mlp", [0])
-    train(models, *data(3), generators, Config(steps=3), compile=False)
-    assert not models[0].training and not any(layer.training for layer in models[0].layers)
-    assert not any(p.requires_grad for p in models[0].parameters())
-
-
-def test_plain_steps_leave_neither_gradients_nor_a_generator_behind():
+def test_the_loops_leave_neither_gradients_nor_a_generator_behind():
     (x, y), ((model,), (generator,)) = whole_names(dropout=0.2)
-    plain_steps(model, x, y, generator, Config(steps=2, batch_size=4), 0, 2)
-    assert not any(t.requires_grad for t in model.tensors().values()) and not model(x).requires_grad
-    dropouts = [layer for layer in every_layer(model) if isinstance(layer, Dropout)]
+    composed_steps(model, (x, y), generator, Config(steps=2, batch_size=4), 0, 2)
+    assert not any(t.requires_grad for t in model.state_dict().values()) and not model(x).requires_grad
+    dropouts = [layer for layer in model.modules() if isinstance(layer, Dropout)]
     assert dropouts and all(layer.generator is None for layer in dropouts)
+    (model,), (generator,) = built("mlp", [0])
+    plain_steps(model, *data(3), generator, Config(steps=2), 0, 2)
+    assert not any(t.requires_grad for t in model.state_dict().values())
 
 
-@pytest.mark.parametrize("model", ["mlp", "hierarchical-bug"])
-def test_a_training_that_must_stay_finite_ends_before_it_keeps_what_is_not(tmp_path, monkeypatch, model):
-    monkeypatch.setattr(train_module, "CHUNK", 5)
-    path, config = tmp_path / "checkpoint.pt", Config(steps=40, lr=1.0, schedule="constant")
-    # the rate explodes at step 12
-    monkeypatch.setattr(Config, "lr_at", lambda self, step: 1e200 if step >= 12 else self.lr)
-    options = {"config": config, "compile": False, "checkpoint": path, "every": 5}
-    said = []
-    for _ in range(2):
-        models, generators = built(model, [0, 1])
-        with pytest.raises(train_module.Diverged, match="models 0, 1 diverged") as caught:
-            train(models, *data(MODELS[model].block_size), generators, **options, finite=True)
-        said.append(str(caught.value))
-        state = torch.load(path, weights_only=True)
-        assert state["done"] == 10 and state["losses"].isfinite().all()
-    assert said[0] == said[1] and caught.value.step in (14, 15)
-    models, generators = built(model, [0, 1])
-    losses = train(models, *data(MODELS[model].block_size), generators, **options)
-    assert losses.shape == (2, 40) and not losses.isfinite().all(), "whoever searches rates wants them all"
-    models, generators = built(model, [0, 1])
-    with pytest.raises(train_module.Diverged):  # a checkpoint of before, with NaN in it
-        train(models, *data(MODELS[model].block_size), generators, **options, finite=True)
+def test_the_composed_loop_cleans_up_after_an_error_too():
+    (x, y), ((model,), (generator,)) = whole_names(dropout=0.2)
+
+    class Broken(Examples):
+        def loss(self, model, batch, config):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        composed_steps(model, Broken(x, y), generator, Config(steps=2, batch_size=4), 0, 2)
+    assert not any(t.requires_grad for t in model.state_dict().values())
+    assert all(layer.generator is None for layer in model.modules() if isinstance(layer, Dropout))
+
+
+# the two loops
+
+
+@pytest.mark.parametrize("name", tagged("lecture"))
+def test_the_composed_loop_with_sgd_is_the_plain_one_bit_for_bit(name):
+    models, generators = (built(name, [0, 0])[i] for i in (0, 1))
+    config, examples = Config(steps=12, lr=0.3, drop_at=0.5), data(MODELS[name].block_size)
+    plain = plain_steps(models[0], *examples, generators[0], config, 0, 12)
+    composed = composed_steps(models[1], examples, generators[1], config, 0, 12)
+    assert plain.shape == (12,) and plain.device.type == "cpu" and torch.equal(plain, composed)
+    assert largest_difference(*models) == 0
+    assert torch.equal(generators[0].get_state(), generators[1].get_state())
+
+
+@pytest.mark.parametrize(
+    "loop", [plain_steps, lambda model, x, y, *rest: composed_steps(model, (x, y), *rest)]
+)
+def test_steps_go_on_where_others_ended(loop):
+    models, generators = built("mlp", [0, 0])
+    config = Config(steps=8, drop_at=0.5)
+    whole = loop(models[0], *data(3), generators[0], config, 0, 8)
+    parts = [loop(models[1], *data(3), generators[1], config, *ends) for ends in ((0, 3), (3, 8))]
+    assert torch.equal(whole, torch.cat(parts)) and largest_difference(*models) == 0
+
+
+def test_the_composed_loop_goes_on_from_its_state():
+    config = Config(steps=8, lr=0.01, optimizer="adamw", ema_decay=0.5, schedule="cosine", max_grad_norm=0.1)
+    models, generators = built("mlp", [0, 0])
+    states = [TrainingState.fresh(model, config) for model in models]
+    whole = composed_steps(models[0], data(3), generators[0], config, 0, 8, states[0])
+    parts = [
+        composed_steps(models[1], data(3), generators[1], config, *ends, states[1])
+        for ends in ((0, 3), (3, 8))
+    ]
+    assert torch.equal(whole, torch.cat(parts)) and largest_difference(*models) == 0
+    assert states[0].optimizer["hidden.weight"]["t"] == 8
+    assert all(torch.equal(t, states[1].ema[name]) for name, t in states[0].ema.items())
+    assert states[0].optimizer.keys() == dict(models[0].named_parameters()).keys()
+    assert states[0].ema.keys() == models[0].state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"optimizer": "adam"}, {"weight_decay": 0.1}, {"label_smoothing": 0.1}, {"distill": 0.5},
+        {"max_grad_norm": 1.0}, {"ema_decay": 0.9},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_plain_loop_refuses_a_configuration_that_asks_for_more(more):
+    (model,), (generator,) = built("mlp", [0])
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    ((name, value),) = more.items()
+    with pytest.raises(ValueError, match=f"plain gradient descent, got {name} = {value}; see composed_steps"):
+        plain_steps(model, *data(3), generator, Config(steps=2, **more), 0, 2)
+    assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
+
+
+def test_every_field_is_of_the_plain_loop_or_beyond_it():
+    plain = {"steps", "batch_size", "lr", "schedule", "drop_at", "drop_factor", "warmup", "momentum", "betas"}
+    assert plain | set(BEYOND_PLAIN) == {field.name for field in dataclasses.fields(Config)}
+
+
+def test_the_plain_loop_refuses_dropout_whose_masks_no_seed_would_decide():
+    model = Sequential([Embedding(27, 4), Flatten(), Dropout(0.5), Linear(12, 27)])
+    with pytest.raises(ValueError, match=r"plain gradient descent, got Dropout\(0.5\); see composed_steps"):
+        plain_steps(model, *data(3), torch.Generator(), Config(steps=2), 0, 2)
+
+
+def test_the_plain_loop_takes_one_target_a_context():
+    (x, y), ((model,), (generator,)) = whole_names()
+    with pytest.raises(ValueError, match=r"targets of shape \(300,\), got \(300, "):
+        plain_steps(model, x, y, generator, Config(steps=2), 0, 2)
+    contexts, targets = data(3)
+    with pytest.raises(ValueError, match=f"targets of shape .*, got .{len(targets) - 1},"):
+        plain_steps(built("mlp", [0])[0][0], contexts, targets[1:], generator, Config(steps=2), 0, 2)
+
+
+def lines_of_code(function):
+    """Lines with code: without docstring, comments and blank ones."""
+    source = inspect.getsource(function)
+    node = ast.parse(source).body[0]
+    doc = node.body[0] if ast.get_docstring(node) else None
+    documented = set(range(doc.lineno, doc.end_lineno + 1)) if doc else set()
+    beside = {
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+        tokenize.ENDMARKER,
+    }
+    tokens = [t for t in tokenize.generate_tokens(io.StringIO(source).readline) if t.type not in beside]
+    return len({line for t in tokens for line in range(t.start[0], t.end[0] + 1)} - documented)
+
+
+def test_the_plain_loop_fits_on_a_page():
+    assert lines_of_code(plain_steps) <= 25
+    parts = [line.strip() for line in inspect.getsource(plain_steps).splitlines() if line.strip()[:1] == "#"]
+    assert parts == ["# minibatch", "# forward", "# backward", "# update", "# track"]
+
+
+def test_dropout_draws_from_the_runs_generator():
+    config = Config(steps=5, batch_size=8)
+    losses = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        examples, ((model,), (generator,)) = whole_names(dropout=0.5)
+        before = torch.random.get_rng_state()
+        losses.append(composed_steps(model, examples, generator, config, 0, 5))
+        assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(*losses)
+
+
+def test_the_average_is_kept_by_name_and_is_that_of_the_steps():
+    config, examples = Config(steps=4, ema_decay=0.5), data(8)
+    (model,), (generator,) = built("hierarchical", [0])
+    state, seen = TrainingState.fresh(model, config), []
+    for step in range(4):
+        composed_steps(model, examples, generator, config, step, step + 1, state)
+        seen.append({name: t.clone() for name, t in model.state_dict().items()})
+    shares = [0.5 ** (3 - step) for step in range(4)]
+    for name, t in ema_value(state.ema, 0.5, 4).items():
+        mean = sum(share * tensors[name] for share, tensors in zip(shares, seen, strict=True)) / sum(shares)
+        torch.testing.assert_close(t, mean)
+
+
+def test_a_long_gradient_is_cut_and_a_short_one_is_not():
+    losses = {}
+    for norm in (0.0, 1e-3, 1e9):
+        (model,), (generator,) = built("mlp", [0])
+        before = torch.cat([p.flatten() for p in model.parameters()])
+        config = Config(steps=1, max_grad_norm=norm)
+        composed_steps(model, data(3), generator, config, 0, 1)
+        losses[norm] = (torch.cat([p.flatten() for p in model.parameters()]) - before).norm().item()
+    assert losses[1e-3] == pytest.approx(0.1 * 1e-3, rel=1e-2) and losses[0.0] == pytest.approx(losses[1e9])
+
+
+def test_an_objective_of_ones_own_is_trained_on():
+    """What a later part needs: other batches and another loss, in the same loop."""
+
+    class Pairs(Examples):
+        def draw(self, generator, batch_size):
+            return torch.randint(0, len(self.contexts), (2, batch_size), generator=generator)
+
+        def loss(self, model, batch, config):
+            first, second = (F.cross_entropy(model(self.contexts[b]), self.targets[b]) for b in batch)
+            return torch.maximum(first, second)
+
+    (model,), (generator,) = built("mlp", [0])
+    losses = composed_steps(model, Pairs(*data(3)), generator, Config(steps=40), 0, 40)
+    assert losses[-5:].mean() < losses[:5].mean()
+
+
+def test_seeds_decide_weights_and_batches():
+    build = lambda generator: Linear(3, 2, generator=generator)  # noqa: E731
+    models, generators = seeded(build, iter([3, 4, 3]))
+    assert torch.equal(models[0].weight, models[2].weight) and not torch.equal(
+        models[0].weight, models[1].weight
+    )
+    assert torch.equal(generators[0].get_state(), generators[2].get_state())
+    assert torch.equal(models[0].weight, build(torch.Generator().manual_seed(3)).weight)
+
+
+# configurations
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), "0.1", None, True], ids=str)
@@ -188,127 +292,7 @@ def test_a_configuration_is_checked_by_its_types(name, value):
 @pytest.mark.parametrize("name", ["meta", "hpu", "", "cuda:99", "CPU"], ids=repr)
 def test_a_device_that_cannot_train_is_refused(name):
     with pytest.raises(ValueError, match=f"device '{name}' cannot be used here"):
-        train_module.device(name)
-
-
-@pytest.mark.parametrize("compile", [pytest.param(True, marks=needs_compiler), False])
-def test_a_killed_run_resumes_to_the_same_end(tmp_path, monkeypatch, compile):
-    monkeypatch.setattr(train_module, "CHUNK", 10)
-    contexts, targets = data(8)
-    whole, generators = built("hierarchical-bug", [0, 1])
-    expected = train(whole, contexts, targets, generators, Config(steps=60), compile=compile)
-
-    kind = stacked.StackedLoop if compile else train_module.PlainLoop
-    steps = kind.steps
-
-    def stopped(self, start, stop):
-        if start == 40:
-            raise KeyboardInterrupt
-        return steps(self, start, stop)
-
-    path = tmp_path / "checkpoint.pt"
-    arguments = {"config": Config(steps=60), "compile": compile, "checkpoint": path, "every": 30}
-    models, generators = built("hierarchical-bug", [0, 1])
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(kind, "steps", stopped)
-        train(models, contexts, targets, generators, **arguments)
-    assert torch.load(path, weights_only=True)["done"] == 30
-
-    models, generators = built("hierarchical-bug", [0, 1])
-    losses = train(models, contexts, targets, generators, **arguments)
-    assert torch.equal(losses, expected)
-    assert all(largest_difference(a, b) == 0 for a, b in zip(models, whole, strict=True))
-
-
-def test_half_written_checkpoints_are_never_loaded(tmp_path):
-    path = tmp_path / "checkpoint.pt"
-    path.write_bytes(b"the whole of another file")
-    models, generators = built("mlp", [0])
-    with pytest.raises(ValueError, match="not a checkpoint"):
-        train(models, *data(3), generators, Config(steps=3), compile=False, checkpoint=path)
-    assert path.read_bytes() == b"the whole of another file"
-
-
-@pytest.mark.parametrize(
-    "changed", [{"config": Config(steps=30, lr=0.2)}, {"model": "flat"}, {"seeds": [0, 1]}], ids=str
-)
-def test_a_checkpoint_of_another_run_is_refused(tmp_path, changed):
-    path = tmp_path / "checkpoint.pt"
-    arguments = {"compile": False, "checkpoint": path}
-    models, generators = built("mlp", [0])
-    train(models, *data(3), generators, Config(steps=30), **arguments)
-    model = changed.get("model", "mlp")
-    models, generators = built(model, changed.get("seeds", [0]))
-    with pytest.raises(ValueError, match="belongs to another run"):
-        train(
-            models,
-            *data(MODELS[model].block_size),
-            generators,
-            changed.get("config", Config(steps=30)),
-            **arguments,
-        )
-
-
-def test_a_checkpoint_is_adopted_by_another_configuration(tmp_path):
-    path, other = tmp_path / "checkpoint.pt", tmp_path / "other.pt"
-    config = Config(steps=30, schedule="constant", optimizer="adam")
-    models, generators = built("mlp", [0])
-    first = train(models, *data(3), generators, config, compile=False, checkpoint=path)
-    half = torch.load(path, weights_only=True)
-    models, generators = built("mlp", [0])
-    expected = plain_steps(models[0], *data(3), generators[0], config, 0, 20)
-    kept = {}
-
-    # a checkpoint in the middle: the loop stops where the watch says so
-    class Enough(Exception):
-        pass
-
-    def stop(step, values):
-        kept[step] = values
-        if step == 20:
-            raise Enough
-
-    path.unlink()
-    models, generators = built("mlp", [0])
-    watch = train_module.Watch(10, lambda models: [0.0], stop)
-    with pytest.raises(Enough):
-        train(models, *data(3), generators, config, compile=False, checkpoint=path, every=10, watch=watch)
-    changed = Config(steps=30, schedule="constant", optimizer="adam", lr=1e-9)
-    assert train_module.adopt(path, other, changed) == 20
-    models, generators = built("mlp", [0])
-    losses = train(models, *data(3), generators, changed, compile=False, checkpoint=other)
-    assert torch.equal(losses[0, :20], expected) and torch.equal(losses[0, :21], first[0, :21])
-    assert not torch.equal(losses, first) and half["done"] == 30
-    with pytest.raises(ValueError, match="expected the checkpoint's optimizer"):
-        train_module.adopt(path, other, Config(steps=30))
-
-
-def test_a_checkpoint_of_the_bug_is_not_one_of_its_repair(tmp_path):
-    path = tmp_path / "checkpoint.pt"
-    options = {"config": Config(steps=3), "compile": False, "checkpoint": path}
-    models, generators = built("hierarchical-bug", [0])
-    train(models, *data(8), generators, **options)
-    models, generators = built("hierarchical", [0])
-    with pytest.raises(ValueError, match="belongs to another run"):
-        train(models, *data(8), generators, **options)
-
-
-def test_a_checkpoint_of_other_names_is_refused(tmp_path):
-    options = {"config": Config(steps=3), "compile": False, "checkpoint": tmp_path / "checkpoint.pt"}
-    contexts, targets = data(3)
-    models, generators = built("mlp", [0])
-    train(models, contexts, targets, generators, **options)
-    models, generators = built("mlp", [0])
-    with pytest.raises(ValueError, match="belongs to another run; expected data"):
-        train(models, contexts, (targets + 1) % 27, generators, **options)
-
-
-def test_a_file_of_tensors_is_no_checkpoint(tmp_path):
-    path = tmp_path / "checkpoint.pt"
-    torch.save({"weight": torch.ones(3)}, path)
-    models, generators = built("mlp", [0])
-    with pytest.raises(ValueError, match="not a checkpoint"):
-        train(models, *data(3), generators, Config(steps=3), compile=False, checkpoint=path)
+        find_device(name)
 
 
 @pytest.mark.parametrize(
@@ -320,46 +304,71 @@ def test_the_best_device_is_chosen_unless_one_is_asked_for(monkeypatch, cuda, mp
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     monkeypatch.setattr(torch, "zeros", lambda *size, device: torch.ones(1))
-    assert train_module.device().type == expected
-    assert train_module.device("cpu").type == "cpu"
+    assert find_device().type == expected
+    assert find_device("cpu").type == "cpu"
 
 
-def test_bad_input_is_refused():
-    contexts, targets = data(3)
-    models, generators = built("mlp", [0])
-    with pytest.raises(ValueError, match="one generator and one configuration a model"):
-        train(models, contexts, targets, [])
-    with pytest.raises(ValueError, match="one generator and one configuration a model"):
-        train(models, contexts, targets, generators, [Config(), Config()])
-    with pytest.raises(ValueError, match="agree in steps and batch_size"):
-        models, generators = built("mlp", [0, 1])
-        train(models, contexts, targets, generators, [Config(steps=10), Config(steps=20)])
-    with pytest.raises(ValueError, match="as many contexts as targets"):
-        train(models, contexts, targets[1:], generators)
-    for wrong in (
-        {"steps": 0},
-        {"batch_size": 0},
-        {"lr": 0.0},
-        {"lr": float("nan")},
-        {"drop_at": 2.0},
-    ):
-        with pytest.raises(ValueError, match="expected steps"):
-            Config(**wrong)
-    for wrong, said in (
-        ({"optimizer": "magic"}, "expected optimizer to be one of"),
-        ({"schedule": "magic"}, "expected schedule to be one of"),
-        ({"betas": (0.9, 1.0)}, "two betas"),
-        ({"betas": (0.9,)}, "two betas"),
-        ({"average": 1.0}, "average in"),
-        ({"clip": -1.0}, "no negative"),
-    ):
-        with pytest.raises(ValueError, match=said):
-            Config(**wrong)
+@pytest.mark.parametrize(
+    "name, value", [("lr", -1.0), ("steps", 0), ("ema_decay", 2.0), ("max_grad_norm", -0.5)]
+)
+def test_a_wrong_value_is_said_without_all_the_others(name, value):
+    with pytest.raises(ValueError, match=rf"expected {name} to be .*, got {value}$") as error:
+        Config(**{name: value})
+    assert "schedule" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("sgd", optim.SGD(weight_decay=0.25)),
+        ("momentum", optim.SGD(0.75, 0.25)),
+        ("rmsprop", optim.RMSprop(weight_decay=0.25)),
+        ("adam", optim.Adam((0.5, 0.625), weight_decay=0.25)),
+        ("adamw", optim.AdamW((0.5, 0.625), weight_decay=0.25)),
+        ("muon", optim.Muon(betas=(0.5, 0.625), weight_decay=0.25)),
+    ],
+)
+def test_a_configuration_hands_all_its_settings_to_the_optimiser(name, expected):
+    config = Config(optimizer=name, momentum=0.75, betas=(0.5, 0.625), weight_decay=0.25)
+    assert config.make_optimizer() == expected
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"steps": 0}, "expected steps to be a whole number of at least 1, got 0"),
+        ({"batch_size": 0}, "expected batch_size to be a whole number of at least 1, got 0"),
+        ({"lr": 0.0}, "expected lr to be a number above 0, got 0.0"),
+        ({"drop_at": 2.0}, r"expected drop_at to be a number in \[0, 1\], got 2.0"),
+        ({"optimizer": "magic"}, "expected optimizer to be one of .*'sgd'.*, got 'magic'"),
+        ({"schedule": "magic"}, "expected schedule to be one of .*'drop'.*, got 'magic'"),
+        ({"betas": (0.9, 1.0)}, r"expected betas to be two numbers in \[0, 1\), got \(0.9, 1.0\)"),
+        ({"betas": (0.9,)}, "two numbers"),
+        ({"ema_decay": 1.0}, r"expected ema_decay to be a number in \[0, 1\), got 1.0"),
+        ({"max_grad_norm": -1.0}, "expected max_grad_norm to be a number of at least 0, got -1.0"),
+    ],
+    ids=str,
+)
+def test_a_configuration_that_cannot_be_meant_is_refused(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        Config(**wrong)
+
+
+def test_a_device_may_be_asked_for_by_name():
     with pytest.raises(ValueError, match="device 'abacus' cannot be used"):
-        train_module.device("abacus")
+        find_device("abacus")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert train_module.device("cpu").type == "cpu"
+        assert find_device("cpu").type == "cpu"
+
+
+# examples
+
+
+@pytest.mark.parametrize("contexts, targets", [(3, 2), (3, 0), (0, 0)])
+def test_examples_are_as_many_contexts_as_targets(contexts, targets):
+    with pytest.raises(ValueError, match=f"as many contexts as targets, got {contexts} and {targets}"):
+        Examples(torch.zeros(contexts, 4), torch.zeros(targets))
 
 
 def test_a_teacher_takes_part_in_the_loss(tmp_path):
@@ -367,19 +376,25 @@ def test_a_teacher_takes_part_in_the_loss(tmp_path):
     soft = torch.softmax(torch.randn((*y.shape, 27), generator=torch.Generator().manual_seed(5)), -1).double()
     config = Config(steps=1, batch_size=4, distill=0.3)
     _, ((other,), (again,)) = whole_names()
-    loss = train([model], x, y, [g], config, soft=soft)
+    loss = composed_steps(model, Examples(x, y, soft), g, config, 0, 1)
     batch = torch.randint(0, len(x), (4,), generator=again)
     logits, wanted = predictions(other.train(), x[batch], y[batch])
-    hard = torch.nn.functional.cross_entropy(logits, wanted)
-    taught = -(soft[batch][y[batch] != names.IGNORED] * logits.log_softmax(-1)).sum(-1).mean()
+    hard = F.cross_entropy(logits, wanted)
+    taught = -(soft[batch][y[batch] != IGNORE_INDEX] * logits.log_softmax(-1)).sum(-1).mean()
     assert loss.item() == pytest.approx(float(0.7 * hard + 0.3 * taught))
-    for wrong in ({"config": Config(steps=1)}, {"soft": None}, {"soft": soft[:-1]}):
-        with pytest.raises(ValueError, match="expected a teacher's probabilities"):
-            train([model], x, y, [g], **({"config": config, "soft": soft} | wrong))
+    for examples, wrong in ((Examples(x, y, soft), Config(steps=1)), (Examples(x, y), config)):
+        with pytest.raises(ValueError, match="expected a teacher's probabilities where distill is above 0"):
+            composed_steps(model, examples, g, wrong, 0, 1)
+    with pytest.raises(ValueError, match="expected a teacher's probabilities for targets of shape"):
+        Examples(x, y, soft[:-1])
 
 
-@pytest.mark.parametrize("name, value", [("lr", -1.0), ("steps", 0), ("average", 2.0), ("clip", -0.5)])
-def test_a_wrong_value_is_said_without_all_the_others(name, value):
-    with pytest.raises(ValueError, match=rf"expected .*\b{name}\b.*, got .*\b{name} = {value}\b") as error:
-        Config(**{name: value})
-    assert "schedule" not in str(error.value)
+def test_a_model_that_mixes_names_is_not_trained():
+    class Shift(Module):
+        def __call__(self, x):
+            return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], dim=1)
+
+    (x, y), _ = whole_names()
+    model = Sequential([Embedding(27, 27), Shift()])
+    with pytest.raises(ValueError, match="needs `packable = False`"):
+        composed_steps(model, (x, y), torch.Generator(), Config(steps=1), 0, 1)

@@ -85,7 +85,7 @@ def test_several_models_share_one_string_of_numbers():
 
 
 def test_a_layer_that_the_page_does_not_know_is_refused():
-    class Odd(Layer):
+    class Odd(Module):
         pass
 
     with pytest.raises(ValueError, match=r"layer that the page can compute, got Odd\(\)"):

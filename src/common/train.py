@@ -28,20 +28,20 @@ class Config:
     """How to optimise: by default as in the lecture, plain SGD with one drop of the learning rate."""
 
     steps: int = 200_000
-    batch_size: int = 32  # windows, or whole names
+    batch_size: int = 32  #: windows, or whole names
     lr: float = 0.1
-    schedule: str = "drop"  # of SCHEDULES
-    drop_at: float = 0.75  # share of the steps after which the rate drops
+    schedule: str = "drop"  #: of SCHEDULES
+    drop_at: float = 0.75  #: share of the steps after which the rate drops
     drop_factor: float = 0.1
-    warmup: int = 0  # steps in which the rate rises from 0
-    optimizer: str = "sgd"  # of OPTIMIZERS
-    momentum: float = 0.9  # of the optimiser of that name
-    betas: tuple[float, float] = (0.9, 0.999)  # of adam and adamw, and of the latter beside muon
+    warmup: int = 0  #: steps in which the rate rises from 0
+    optimizer: str = "sgd"  #: of OPTIMIZERS
+    momentum: float = 0.9  #: of the optimiser of that name
+    betas: tuple[float, float] = (0.9, 0.999)  #: of adam and adamw, and of the latter beside muon
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
-    distill: float = 0.0  # share of the loss that a teacher's probabilities make up, where there is one
-    max_grad_norm: float = 0.0  # the longest gradient, all parameters together; 0: any
-    ema_decay: float = 0.0  # how much of the average of the weights stays in a step; 0: no average
+    distill: float = 0.0  #: share of the loss that a teacher's probabilities make up, where there is one
+    max_grad_norm: float = 0.0  #: the longest gradient, all parameters together; 0: any
+    ema_decay: float = 0.0  #: how much of the average of the weights stays in a step; 0: no average
 
     def __post_init__(self) -> None:
         if isinstance(self.betas, list):  # as a file or a command line brings them
@@ -55,17 +55,15 @@ class Config:
                 raise ValueError(f"expected {name} to be one of {list(known)}, got {getattr(self, name)!r}")
 
     def lr_at(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
+        """The learning rate of a step, counted from 0.
+
+        >>> config = Config(steps=110, lr=0.1, warmup=10, schedule="linear")
+        >>> [round(config.lr_at(step), 3) for step in (0, 9, 60, 109)]
+        [0.01, 0.1, 0.05, 0.001]
+        """
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
         return self.lr * SCHEDULES[self.schedule](self, step)
-
-    def check_plain(self) -> None:
-        """ValueError where it asks for more than plain gradient descent."""
-        more = [name for name in BEYOND_PLAIN if getattr(self, name) != getattr(Config, name)]
-        if more:
-            said = ", ".join(f"{name} = {getattr(self, name)}" for name in more)
-            raise ValueError(f"expected plain gradient descent, got {said}; see composed_steps")
 
     def make_optimizer(self) -> optim.Optimizer:
         """The optimiser of `common.optim` that it names."""
@@ -101,7 +99,7 @@ ALLOWED: dict[str, tuple[tuple[str, ...], Callable[[Any], bool]]] = {
 }  # fmt: skip
 
 
-def _share_done(config: "Config", step: int) -> float:
+def _share_done(config: Config, step: int) -> float:
     return (step - config.warmup) / max(1, config.steps - config.warmup)
 
 
@@ -150,10 +148,11 @@ def plain_steps(
 ) -> Tensor:  # fmt: skip
     """Steps start to stop of plain gradient descent; changes the model, returns the losses (stop - start,).
 
-    contexts (N, T), targets (N,); losses in nats. ValueError for a configuration that asks for more than
-    steps, batch size and learning rate: those are for `composed_steps`. Introduced in chapter 2.
+    contexts (N, T), targets (N,); losses in nats. ValueError for what is for `composed_steps`: whole names,
+    a model with dropout, and a configuration of more than steps, batch size and learning rate. Introduced in
+    chapter 2.
     """
-    config.check_plain()
+    _check_plain(model, contexts, targets, config)
     model.train().requires_grad_()
     parameters, losses = model.parameters(), []
     for step in range(start, stop):
@@ -172,6 +171,17 @@ def plain_steps(
         losses.append(loss.detach())
     model.requires_grad_(False)
     return torch.stack(losses).cpu()
+
+
+def _check_plain(model: Module, contexts: Tensor, targets: Tensor, config: Config) -> None:
+    """ValueError where gradient descent on windows is not all that is asked for."""
+    if targets.shape != (len(contexts),):
+        raise ValueError(f"expected targets of shape ({len(contexts)},), got {tuple(targets.shape)}")
+    more = [name for name in BEYOND_PLAIN if getattr(config, name) != getattr(Config, name)]
+    said = [f"{name} = {getattr(config, name)}" for name in more]
+    said += [repr(module) for module in model.modules() if isinstance(module, Dropout)]
+    if said:
+        raise ValueError(f"expected plain gradient descent, got {', '.join(said)}; see composed_steps")
 
 
 # ---- the second loop -------------------------------------------------------------
@@ -204,7 +214,7 @@ class Examples:
         rows = torch.randint(0, len(self.contexts), (batch_size,), generator=generator)
         return rows.to(self.contexts.device)
 
-    def loss(self, model: Module, batch: Tensor, config: "Config") -> Tensor:
+    def loss(self, model: Module, batch: Tensor, config: Config) -> Tensor:
         """The mean loss of a batch in nats, with the share of the soft targets that `config.distill` says."""
         logits, wanted = predictions(model, self.contexts[batch], self.targets[batch])
         loss = F.cross_entropy(logits, wanted, label_smoothing=config.label_smoothing)
@@ -213,7 +223,7 @@ class Examples:
         taught = self.soft_targets[batch][self.targets[batch] != IGNORE_INDEX]
         return (1 - config.distill) * loss + config.distill * F.cross_entropy(logits, taught)
 
-    def check(self, model: Module, config: "Config") -> None:
+    def check(self, model: Module, config: Config) -> None:
         """ValueError for a teacher without a share in the loss, or a share without a teacher, and for a model
         that mixes names in one row."""
         if (self.soft_targets is not None) != (config.distill > 0):
@@ -246,8 +256,10 @@ def composed_steps(
 ) -> Tensor:  # fmt: skip
     """Steps start to stop with all that `Config` names; changes the model and the state, returns the losses.
 
-    examples: also as a pair (contexts, targets). state: None starts afresh. Losses (stop - start,) in nats,
-    on the CPU. ValueError where examples, model and configuration do not fit together. Introduced in
+    Losses (stop - start,) in nats, on the CPU.
+
+    examples: also as a pair (contexts, targets). state: None starts afresh.
+    ValueError where examples, model and configuration do not fit together. Introduced in
     chapter 10.
     """
     examples = Examples(*examples) if isinstance(examples, tuple) else examples

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 class Vocabulary:
     """The tokens that a model knows, numbered: the special ones first, then the others in their order.
 
-    tokens: characters, or words. end: the token that closes a sequence. begin stands in front of one, and pad
-    where there is nothing; both are `end` unless they are given: in the lists of names the dot is all three.
-    unknown: what stands for every other token; without it, such a token is a ValueError. ``end_index`` and so
-    on are their numbers. Introduced in chapter 1.
+    tokens: characters, or words, which `separator` parts in a text. end: the token that closes a sequence.
+    begin stands in front of one, and pad where there is nothing; both are `end` unless they are given: in the
+    lists of names the dot is all three. unknown: what stands for every other token; without it, such a token
+    is a ValueError. ``end_index`` and so on are their numbers. Introduced in chapter 1.
 
     >>> vocabulary = Vocabulary("abc")
     >>> vocabulary.encode("cab.")
@@ -17,7 +17,7 @@ class Vocabulary:
     >>> vocabulary.decode([3, 1, 2])
     'cab'
     >>> words = Vocabulary(["to", "be"], end="</s>", pad="<pad>", unknown="<?>", separator=" ")
-    >>> words.encode("to be wise".split())
+    >>> words.encode("to be wise")
     [4, 3, 2]
     """
 
@@ -33,7 +33,7 @@ class Vocabulary:
             raise ValueError("a vocabulary needs at least one token, got none")
         for token in distinct:
             if token in special:
-                raise ValueError(f"{token!r} marks the end of a name and cannot also be a character of one")
+                raise ValueError(f"expected tokens without the special ones, got {token!r}")
         self.tokens = (*special, *distinct)
         self._index = {token: i for i, token in enumerate(self.tokens)}
         self.ordinary = range(len(special), len(self.tokens))
@@ -44,6 +44,8 @@ class Vocabulary:
     def encode(self, text: Iterable[str]) -> list[int]:
         """A text, or its tokens, to integers. ValueError for a token outside the vocabulary, unless there is
         one for the unknown."""
+        if isinstance(text, str) and self.separator:
+            text = text.split(self.separator) if text else []
         if self.unknown_index is not None:
             return [self._index.get(token, self.unknown_index) for token in text]
         try:
@@ -60,14 +62,15 @@ class Vocabulary:
         return len(self.tokens)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Vocabulary) and repr(self) == repr(other)
+        return isinstance(other, Vocabulary) and vars(self) == vars(other)
 
     def __hash__(self) -> int:
         return hash(self.tokens)
 
     def __repr__(self) -> str:
-        ordinary = self.separator.join(self.tokens[i] for i in self.ordinary)
+        ordinary = [self.tokens[i] for i in self.ordinary]
+        listed = "".join(ordinary) if set(map(len, ordinary)) == {1} else ordinary
         own = {"begin": self.begin, "pad": self.pad, "unknown": self.unknown, "separator": self.separator}
         usual = {"begin": self.end, "pad": self.end, "unknown": None, "separator": ""}
         extra = "".join(f", {name}={value!r}" for name, value in own.items() if value != usual[name])
-        return f"Vocabulary({ordinary!r}, end={self.end!r}{extra})"
+        return f"Vocabulary({listed!r}, end={self.end!r}{extra})"

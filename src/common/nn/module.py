@@ -14,6 +14,16 @@ class Module:
 
     Whatever is an attribute counts: a tensor is a parameter, unless it came by `register_buffer`; a module,
     or one in a list, is a child. Nothing has to be declared, and `__init__` need not be called.
+
+    >>> class Scale(Module):
+    ...     def __init__(self, factor):
+    ...         self.factor = torch.tensor(factor)
+    ...     def __call__(self, x):
+    ...         return self.factor * x
+    >>> Scale(2.0)(torch.ones(3))
+    tensor([2., 2., 2.])
+    >>> Scale(2.0).state_dict()
+    {'factor': tensor(2.)}
     """
 
     training = True
@@ -93,8 +103,9 @@ class Module:
             if not module.fits(name, state[path]):
                 shapes = tuple(tensor.shape), tuple(state[path].shape)
                 raise ValueError(f"expected {path} of shape {shapes[0]}, got {shapes[1]}")
-        for path, (module, name, _) in own.items():
-            module.assign(name, state[path])
+        placed: dict[int, Tensor] = {}
+        for path, (module, name, tensor) in own.items():  # a tensor in two places stays one
+            module.assign(name, placed.setdefault(id(tensor), state[path]))
         return self
 
     def fits(self, name: str, tensor: Tensor) -> bool:
@@ -106,8 +117,11 @@ class Module:
         setattr(self, name, tensor)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Move every tensor inside to a device or a floating-point type, in place; returns the module."""
-        return self.load_state_dict({path: t.to(device, dtype) for path, t in self.state_dict().items()})
+        """Move every tensor inside to a device, and those with fractions to a type of theirs, in place;
+        returns the module."""
+        kinds = {True: dtype, False: None}
+        tensors = self.state_dict().items()
+        return self.load_state_dict({path: t.to(device, kinds[t.is_floating_point()]) for path, t in tensors})
 
     @property
     def device(self) -> torch.device:

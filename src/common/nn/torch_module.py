@@ -11,11 +11,24 @@ class TorchModule(Module):
     """A module of torch.nn with the interface of this book's. Its matrices are (outputs, inputs).
 
     Inputs and outputs are those of the module. Introduced in chapter 11.
+
+    >>> layer = TorchModule(nn.Linear(10, 20))
+    >>> layer.state_dict()["weight"].shape
+    torch.Size([20, 10])
     """
 
     def __init__(self, module: nn.Module):
         self.module = module.requires_grad_(False)
         self._buffers = tuple(name for name, _ in module.named_buffers())
+
+    @property
+    def training(self) -> bool:  # type: ignore[override]
+        """The mode is that of the module inside, all the way down."""
+        return self.module.training
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        self.module.train(mode)
 
     def __call__(self, *inputs: Any) -> Any:
         return self.module(*inputs)
