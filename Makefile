@@ -9,10 +9,8 @@ PYTHON ?= python3
 WORKERS ?= 2
 PORT ?= 8000
 LIST ?= shipped
-SEEDS ?= 8
 NB ?=
 NBVAL_FLAGS ?=
-RESULTS_FLAGS ?=
 PAGES_FLAGS ?=
 
 # Paths are relative, so a folder with a space in its name does no harm.
@@ -46,7 +44,7 @@ export CHROMIUM
 endif
 
 # Said before anything is trained for hours.
-check_list = $(if $(filter-out shipped lecture distinct,$(LIST)),$(error LIST is shipped, lecture or distinct, got $(LIST)))$(if \
+check_list = $(if $(PLAN),,$(error PLAN is one of $(notdir $(basename $(wildcard data/plans/*.json)))))$(if $(filter-out shipped lecture distinct,$(LIST)),$(error LIST is shipped, lecture or distinct, got $(LIST)))$(if \
 	$(filter lecture,$(LIST)),$(if $(value NAMES),,$(error LIST=lecture needs the lecture's own file: NAMES=path)),$(if \
 	$(value NAMES),$(error LIST=$(LIST) is the book's own list; NAMES goes with LIST=lecture)))
 
@@ -60,7 +58,7 @@ NOTEBOOKS = $(shell find book -name '*.ipynb' -not -path 'book/_build/*' -not -p
 
 .PHONY: help
 help: ## list the commands
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 # ---- set-up -------------------------------------------------------------------
 # Each step leaves its stamp only after it has succeeded.
@@ -135,42 +133,19 @@ notebooks: .venv/.project ## re-execute notebooks in place (NB="path ..." for so
 normalise: .venv/.project ## normalise notebooks without running them (NB="path ...")
 	@$(PY) tools/notebooks.py --normalise-only $(NB)
 
-.PHONY: results
-results: .venv/.project ## train the five models and refresh the tables (LIST=shipped or distinct, or lecture with NAMES=path; SEEDS=8)
-	$(check_list)@for model in mlp flat hierarchical-bug hierarchical scaled; do \
-		$(PY) -m common train --model $$model --seeds $(SEEDS) --out runs/$(LIST)/$$model \
-			$(if $(NAMES),--names "$$NAMES") $(if $(filter distinct,$(LIST)),--distinct) || exit 1; \
-	done
-	@$(PY) -m common results --name $(LIST) $(if $(NAMES),--names "$$NAMES") \
-		--collect $(foreach model,mlp flat hierarchical-bug hierarchical scaled,runs/$(LIST)/$(model))
+.PHONY: experiments
+experiments: .venv/.project ## train a plan of data/plans and store what came out (PLAN=blocks; LIST, NAMES, ONLY, FINAL=1)
+	$(check_list)$(PY) tools/experiments.py $(PLAN) --list $(LIST) $(if $(NAMES),--names "$$NAMES") \
+		$(if $(ONLY),--only $(ONLY)) $(if $(FINAL),--final) --workers $(WORKERS)
 
-BLOCKS_RUN = $(PY) -m common train --seeds 4 --steps 400 --batch-size 128 --optimizer adamw --lr 3e-3 \
-	--betas 0.9 0.99 --weight-decay 0.05 --schedule cosine --out runs/blocks
-BLOCKS = none gate residual skip all no-gate no-residual no-skip tree field-4 field-8
-
-.PHONY: blocks
-blocks: .venv/.project ## train the variants of chapter 8's ablation, each with about as many parameters, and collect them
-	$(BLOCKS_RUN)/none --model wavenet --set gate=false residual=false skip=false n_channels=62 n_skip=62
-	$(BLOCKS_RUN)/gate --model wavenet --set gate=true residual=false skip=false n_channels=49 n_skip=49
-	$(BLOCKS_RUN)/residual --model wavenet --set gate=false residual=true skip=false n_channels=62 n_skip=62
-	$(BLOCKS_RUN)/skip --model wavenet --set gate=false residual=false skip=true n_channels=55 n_skip=55
-	$(BLOCKS_RUN)/all --model wavenet --set n_channels=45 n_skip=45
-	$(BLOCKS_RUN)/no-gate --model wavenet --set gate=false n_channels=55 n_skip=55
-	$(BLOCKS_RUN)/no-residual --model wavenet --set residual=false n_channels=45 n_skip=45
-	$(BLOCKS_RUN)/no-skip --model wavenet --set skip=false n_channels=49 n_skip=49
-	$(BLOCKS_RUN)/tree --model dilated --set n_hidden=128
-	$(BLOCKS_RUN)/field-4 --model wavenet --set n_channels=77 n_skip=77 "dilations=[1,2]"
-	$(BLOCKS_RUN)/field-8 --model wavenet --set n_channels=63 n_skip=63 "dilations=[1,2,4]"
-	@$(PY) -m common results --name blocks --collect $(addprefix runs/blocks/,$(BLOCKS))
-
-.PHONY: challenge
-challenge: .venv/.project ## train what chapter 11 compares, hours; LIST=shipped or distinct, or LIST=lecture NAMES=FILE
-	$(check_list)$(PY) tools/challenge.py $(LIST) $(if $(NAMES),--names "$$NAMES") --processes $(WORKERS)
+.PHONY: tables
+tables: .venv/.project ## bring what pages show of the stored results up to date (CHECK=1: look only)
+	@$(PY) tools/tables.py $(if $(CHECK),--check)
 
 .PHONY: bench
 bench: .venv/.project ## measure the plain loop, the fast path and the floor (half an hour, on an idle machine)
-	@$(PY) -m common bench --growth --json benchmarks/$(or $(DEVICE),cpu).json --device $(or $(DEVICE),cpu)
-	@$(PY) -m common results
+	@$(PY) benchmarks/bench.py --growth --json benchmarks/$(or $(DEVICE),cpu).json --device $(or $(DEVICE),cpu)
+	@$(PY) tools/tables.py
 
 .PHONY: lab
 lab: .venv/.project ## open JupyterLab on the book
@@ -199,10 +174,11 @@ nbval: .venv/.project ## notebooks only (NB="path ..." for some, OMP_NUM_THREADS
 		-n $(WORKERS) --dist loadfile --no-loadscope-reorder $(NBVAL_FLAGS) $(or $(NB),book)
 
 .PHONY: lint
-lint: .venv/.project ## ruff over code and notebooks
+lint: .venv/.project ## ruff over code and notebooks, mypy over the types of src/common
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check --exclude '*.ipynb' .
 	@$(PY) -m ruff format --check --line-length 80 $(NOTEBOOKS)
+	@$(PY) -m mypy
 
 .PHONY: format
 format: .venv/.project ## let ruff put code in order
@@ -220,7 +196,7 @@ lock: .venv/.project ## write the requirements' locks and package-lock.json anew
 
 .PHONY: clean
 clean: ## remove what the build and the tests write; the set-up stays
-	rm -rf book/_build .pytest_cache .ruff_cache build *.egg-info src/*.egg-info data/cache/compiled
+	rm -rf book/_build .pytest_cache .ruff_cache .mypy_cache build *.egg-info src/*.egg-info data/cache/compiled
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 	find book -name .ipynb_checkpoints -prune -exec rm -rf {} +
 

@@ -13,11 +13,10 @@ import time
 import torch
 import torch.nn.functional as F
 
-from common import names
-from common.evaluate import markdown_table
+from common.data import SHIPPED_NAMES, Vocabulary, load_names, sequences, split_names, windows
 from common.models import as_convolution, pretrained
-from common.provenance import commit, machine
-from common.vocabulary import Vocabulary
+from common.pages.results import markdown_table
+from common.runs.provenance import commit, machine
 
 LENGTHS = [8, 16, 32, 64, 125, 250, 500, 1_000]
 
@@ -35,12 +34,12 @@ def medians(contenders, rounds: int) -> dict[str, float]:
 
 
 def on_the_validation_split(tree, network, words, vocabulary, rounds) -> str:
-    contexts, _ = names.windows(words, vocabulary, 8)
+    contexts, _ = windows(words, vocabulary, 8)
     in_order = sorted(words, key=len)
     groups = [in_order[i : i + 64] for i in range(0, len(in_order), 64)]
-    whole = [names.sequences([word], vocabulary)[0] for word in words]
-    together = [names.sequences(group, vocabulary)[0] for group in groups]
-    by_name = [names.windows([word], vocabulary, 8)[0] for word in words]
+    whole = [sequences([word], vocabulary)[0] for word in words]
+    together = [sequences(group, vocabulary)[0] for group in groups]
+    by_name = [windows([word], vocabulary, 8)[0] for word in words]
     some = contexts.split(256)
     took = medians(
         {
@@ -89,8 +88,8 @@ def main() -> None:
         sys.exit(2)
     rounds = int(said)
     torch.set_num_threads(1)
-    words = names.load(names.SHIPPED)
-    vocabulary, val = Vocabulary("".join(words)), names.split(words).val
+    words = load_names(SHIPPED_NAMES)
+    vocabulary, val = Vocabulary("".join(words)), split_names(words).val
     tree = pretrained("scaled")
     network = as_convolution(tree)
     print(on_the_validation_split(tree, network, val, vocabulary, rounds), end="\n\n")

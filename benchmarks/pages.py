@@ -18,12 +18,11 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import browser  # noqa: E402
 
-from common import names  # noqa: E402
-from common.evaluate import markdown_table  # noqa: E402
-from common.layers import evaluating  # noqa: E402
-from common.models import MODELS, WINNERS, pretrained  # noqa: E402
-from common.sample import sample  # noqa: E402
-from common.vocabulary import Vocabulary  # noqa: E402
+from common.data import SHIPPED_NAMES, Vocabulary, load_names  # noqa: E402
+from common.models import pretrained, tagged  # noqa: E402
+from common.nn import evaluating  # noqa: E402
+from common.pages.results import markdown_table  # noqa: E402
+from common.sampling import sample  # noqa: E402
 
 ROUNDS = 7
 TYPE = """(text) => {
@@ -51,7 +50,7 @@ def clock(function) -> float:
 
 def main() -> None:
     torch.set_num_threads(1)
-    words = names.load(names.SHIPPED)
+    words = load_names(SHIPPED_NAMES)
     vocabulary = Vocabulary("".join(words))
     rows = []
     with browser.started() as chromium:
@@ -59,7 +58,7 @@ def main() -> None:
         page.goto((ROOT / "book" / "_build" / "html" / "playground.html").as_uri())
         playground = page.locator(".wn-playground")
         playground.get_by_label("Beside it").select_option("")
-        for name, recipe in (MODELS | WINNERS).items():
+        for name, recipe in tagged("pretrained").items():
             playground.get_by_label("Model", exact=True).select_option(name)
             model, generator = pretrained(name), torch.Generator().manual_seed(0)
             context = torch.zeros((1, recipe.block_size or 8), dtype=torch.long)

@@ -1,8 +1,10 @@
 """The benchmark measures what it says: the counts, the ratios, and the processes that it starts."""
 
+import errno
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -10,13 +12,17 @@ from collections import Counter
 import pytest
 import torch
 
-from common import __main__ as command_line
-from common import bench, names
-from common.files import write_json
+from common.data import Vocabulary, load_names, windows
+from common.fast import cost
 from common.models import MODELS
-from common.vocabulary import Vocabulary
+from common.pages import results
+from common.runs.files import write_json
+from common.runs.provenance import ROOT
 
-DATA = names.windows(names.load()[:200], Vocabulary("abcdefghijklmnopqrstuvwxyz"), 8)
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import bench  # noqa: E402
+
+DATA = windows(load_names()[:200], Vocabulary("abcdefghijklmnopqrstuvwxyz"), 8)
 
 
 def built(model, seeds=1):
@@ -25,16 +31,16 @@ def built(model, seeds=1):
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_operations_of_the_tree_are_counted(seeds):
-    products = bench.products_of(built("hierarchical", seeds), *DATA, batch_size=32)
+    products = cost.products_of(built("hierarchical", seeds), *DATA, batch_size=32)
     layers = ((128, 20, 68), (64, 136, 68), (32, 136, 68), (32, 68, 27))
     assert len(products) == 3 * len(layers)
-    assert bench.flops(products) == seeds * sum(3 * 2 * n * k * m for n, k, m in layers)
+    assert cost.flops(products) == seeds * sum(3 * 2 * n * k * m for n, k, m in layers)
 
 
 def test_products_are_those_of_the_step():
     """Two linear layers: each forwards, and its gradients by its weight and by its input."""
     models, (x, y) = built("flat", 2), DATA
-    products = bench.products_of(models, x, y, batch_size=4)
+    products = cost.products_of(models, x, y, batch_size=4)
     shapes = Counter()
     for n, k, m in ((4, 80, 200), (4, 200, 27)):
         shapes.update(tuple(sorted(sizes)) for sizes in ((n, k, m), (k, n, m), (n, m, k)))
@@ -42,20 +48,20 @@ def test_products_are_those_of_the_step():
     for a, b, out in products:
         assert len(a) == len(b) == 2 and a.shape[2] == b.shape[1]
         assert out.shape == (2, a.shape[1], b.shape[2]) and torch.isfinite(torch.bmm(a, b)).all()
-    first, weights = products[0], [model.layers[2].weight for model in models]
+    first, weights = products[0], [model.hidden.weight for model in models]
     assert torch.equal(first[1], torch.stack(weights))
-    rows = [model.layers[0].weight[x[:1]].flatten(1).expand(4, -1) for model in models]
+    rows = [model.embedding.weight[x[:1]].flatten(1).expand(4, -1) for model in models]
     assert torch.equal(first[0], torch.stack(rows))
     last = products[1]
-    assert torch.equal(last[1], torch.stack([model.layers[5].weight for model in models]))
+    assert torch.equal(last[1], torch.stack([model.output.weight for model in models]))
 
 
 def test_a_step_of_products_runs_every_one_of_them(monkeypatch):
-    products = bench.products_of(built("flat", 2), *DATA, batch_size=4)
-    monkeypatch.setattr(bench, "products_of", lambda *arguments: products)
+    products = cost.products_of(built("flat", 2), *DATA, batch_size=4)
+    monkeypatch.setattr(cost, "products_of", lambda *arguments: products)
     for _, _, out in products:
         out.fill_(torch.nan)
-    bench.matrix_products(None, None, None, 4)(0, 1)
+    cost.matrix_products(None, None, None, 4)(0, 1)
     for a, b, out in products:
         assert torch.equal(out, torch.bmm(a, b))
 
@@ -83,7 +89,7 @@ def report(**rates):
 
 @pytest.mark.parametrize("two_threads, better", [(400, 500), (1_000, 1_000)])
 def test_ratios_are_against_the_better_plain_loop(two_threads, better):
-    found = bench.ratios(report(**{"plain, 2 threads": two_threads}), "mlp")
+    found = results.cost_ratios(report(**{"plain, 2 threads": two_threads}), "mlp")
     assert found["plain"] == better
     assert found["one ratio"] == 2_000 / better and found["many ratio"] == 8_000 / better
     assert found["one floor"] == 0.5 and found["many floor"] == 0.8
@@ -95,11 +101,11 @@ def test_memory_that_cannot_be_read_spoils_no_report(tmp_path, monkeypatch):
     found = bench.bench(["mlp"], "cpu", 0.1, 1, 8, lambda text: None)
     write_json(tmp_path / "report.json", found)
     assert found["models"]["mlp"]["results"]["fast, 8 models"]["memory"] is None
-    assert "| 8 models, memory above idle, MiB | unknown |" in bench.table(found)
+    assert "| 8 models, memory above idle, MiB | unknown |" in results.cost_table(found)
 
 
 def test_the_table_shows_the_ratios():
-    text = bench.table(report())
+    text = results.cost_table(report())
     for cell in (
         "| 3 characters, flat |",
         "| 500 |",
@@ -113,15 +119,14 @@ def test_the_table_shows_the_ratios():
 
 
 def test_a_stored_benchmark_is_found_or_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(bench, "STORED", tmp_path)
+    monkeypatch.setattr(results, "COSTS", tmp_path)
     (tmp_path / "cpu.json").write_text(json.dumps(report()))
-    assert bench.stored() == report() and bench.measured_on() == ["cpu"]
-    assert "interleaved rounds" in bench.page("cpu")
+    assert results.stored_costs() == report() and results.measured_on() == ["cpu"]
     with pytest.raises(ValueError, match="no stored benchmark for 'cuda'; expected one of"):
-        bench.stored("cuda")
+        results.stored_costs("cuda")
     (tmp_path / "cpu.json").write_text('{"models": ')
     with pytest.raises(ValueError, match="cpu.json: not JSON"):
-        bench.stored()
+        results.stored_costs()
 
 
 def test_a_contender_runs_in_a_process_of_its_own():
@@ -161,7 +166,7 @@ def test_a_measurement_that_is_killed_ends_in_one_line_and_leaves_no_other(monke
     monkeypatch.setattr(
         bench.Bench, "add", lambda self, name, kind, **how: self.contenders.update({name: TWO})
     )
-    assert command_line.main(["bench", "--models", "mlp", "--rounds", "1", "--seconds", "0.01"]) == 2
+    assert bench.main(["--models", "mlp", "--rounds", "1", "--seconds", "0.01"]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.splitlines()[1:] == ["error: a measurement ended with code -9 (SIGKILL)"]
@@ -169,3 +174,46 @@ def test_a_measurement_that_is_killed_ends_in_one_line_and_leaves_no_other(monke
 
 
 TWO = [{"threads": 1}] * 2
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--seeds", "0"], "seeds and rounds of at least 1 .*, got 0"),
+        (["--seconds", "inf"], "seconds above 0, got .*inf"),
+        (["--seconds", "nan"], "seconds above 0, got .*nan"),
+        (["--json", "FOLDER"], "--json: expected a file that can be written"),
+        (["--json", "FILE/x"], "--json: expected a file that can be written"),
+        (["--growth"], "give --json FILE as well"),
+        (["--device", "abacus"], "device 'abacus' cannot be used"),
+    ],
+    ids=str,
+)
+def test_bad_arguments_measure_nothing_and_end_in_one_line(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr(bench, "bench", None)
+    (tmp_path / "file").write_text("")
+    places = {"FOLDER": str(tmp_path), "FILE/x": str(tmp_path / "file" / "x")}
+    assert bench.main([places.get(argument, argument) for argument in arguments]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and len(printed.err.splitlines()) == 1
+    assert printed.err.startswith("error: ") and re.search(message, printed.err)
+
+
+def test_a_model_that_is_named_twice_is_measured_once(monkeypatch):
+    measured = []
+    monkeypatch.setattr(bench, "bench", lambda models, *how: measured.extend(models) or {})
+    monkeypatch.setattr(bench, "cost_table", lambda report: "")
+    assert bench.main(["--models", "mlp", "--models", "flat", "mlp"]) == 0
+    assert measured == ["mlp", "flat"]
+
+
+def test_a_benchmark_that_cannot_be_kept_is_printed(tmp_path, monkeypatch, capsys):
+    def full(path, value):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(bench, "bench", lambda *how: {})
+    monkeypatch.setattr(bench, "cost_table", lambda report: "the table")
+    monkeypatch.setattr(bench, "write_json", full)
+    assert bench.main(["--json", str(tmp_path / "report.json")]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "the table\n" and "No space left" in printed.err

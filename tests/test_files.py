@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from common.files import read_json, replace_file, write_json
+from common.runs.files import read_json, replace_file, write_json
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
@@ -57,7 +57,7 @@ def test_no_file_holds_a_number_that_json_does_not_have(tmp_path, value):
 @pytest.mark.parametrize("content", [b"[1, 2]", b"3", "ü".encode("latin-1")], ids=str)
 def test_what_is_no_object_is_refused_with_the_files_name(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(ValueError, match=r"a\.json: (expected a JSON object|not UTF-8)"):
+    with pytest.raises(ValueError, match=r"a\.json: expected (a JSON object|UTF-8)"):
         read_json(tmp_path / "a.json")
 
 
@@ -70,3 +70,23 @@ def test_json_is_read_as_it_was_written(tmp_path):
         read_json(tmp_path / "b.json")
     with pytest.raises(ValueError, match="c.json: no such file"):
         read_json(tmp_path / "c.json")
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b'{"loss": NaN}', "NaN is no number of JSON"),
+        (b'{"a": {"lr": 1, "lr": 2}}', "'lr' stands there twice"),
+        (b"[" * 100_000, "nested too deeply"),
+        ('{"a": 1}'.encode("utf-16-le"), "expected UTF-8 text"),
+    ],
+    ids=["NaN", "twice", "deep", "UTF-16"],
+)
+def test_what_json_would_let_pass_is_refused_with_the_files_name(tmp_path, content, message):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"a\.json: {message}"):
+        read_json(tmp_path / "a.json")
+    with pytest.raises(ValueError, match=r"no such file; expected a space"):
+        read_json(tmp_path / "b.json", "a space")
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf" + b'{"a": 1}')
+    assert read_json(tmp_path / "a.json") == {"a": 1}

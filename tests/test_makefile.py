@@ -88,25 +88,30 @@ def test_a_browser_is_a_path_or_a_name(beside):
     assert os.path.isabs(found) and Path(found).samefile(beside / "mine" / "a list.txt")
 
 
-@pytest.mark.parametrize("target", ["results", "challenge"])
-def test_the_list_reaches_the_command_in_one_piece(beside, target):
-    done = make(beside / "book repo", "-n", target, "LIST=lecture", NAMES="../mine/a list.txt")
+def test_the_list_reaches_the_command_in_one_piece(beside):
+    done = make(
+        beside / "book repo", "-n", "experiments", "PLAN=blocks", "LIST=lecture", NAMES="../mine/a list.txt"
+    )
     lines = [line for line in done.stdout.splitlines() if "--names" in line]
     assert lines and all('--names "$NAMES"' in line for line in lines)
 
 
 @pytest.mark.parametrize("name, message", [("mine", "got mine"), ("lecture", "NAMES=path")])
-@pytest.mark.parametrize("target", ["results", "challenge"])
-def test_a_list_without_a_name_of_its_own_is_refused_before_anything_is_trained(
-    beside, target, name, message
-):
-    done = make(beside / "book repo", target, f"LIST={name}")
+def test_a_list_without_a_name_of_its_own_is_refused_before_anything_is_trained(beside, name, message):
+    done = make(beside / "book repo", "experiments", "PLAN=blocks", f"LIST={name}")
     assert done.returncode != 0 and "trained" not in done.stdout
     assert message in done.stderr and "Makefile" in done.stderr
 
 
-@pytest.mark.parametrize("target", ["results", "challenge"])
-def test_a_list_of_ones_own_is_not_stored_as_the_books(beside, target):
-    done = make(beside / "book repo", target, NAMES="../mine/a list.txt")
+def test_a_list_of_ones_own_is_not_stored_as_the_books(beside):
+    done = make(beside / "book repo", "experiments", "PLAN=blocks", NAMES="../mine/a list.txt")
     assert done.returncode != 0 and "trained" not in done.stdout
     assert "NAMES goes with LIST=lecture" in done.stderr
+
+
+def test_a_plan_is_wanted_and_the_rest_goes_on_to_the_command(beside):
+    done = make(ROOT, "-n", "experiments")
+    assert done.returncode != 0 and "PLAN is one of blocks challenge distinct" in done.stderr
+    how = ("PLAN=challenge", "LIST=distinct", "ONLY=one two", "FINAL=1", "WORKERS=3")
+    said = " ".join(make(beside / "book repo", "-n", "experiments", *how).stdout.replace("\\\n", " ").split())
+    assert said.endswith("tools/experiments.py challenge --list distinct --only one two --final --workers 3")

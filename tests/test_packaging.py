@@ -16,10 +16,11 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
+EXTRAS = PROJECT["optional-dependencies"]
 
 
 def requirements() -> list[str]:
-    extras = {name: lines for name, lines in PROJECT["optional-dependencies"].items() if name != "cluster"}
+    extras = {name: lines for name, lines in EXTRAS.items() if name not in ("cluster", "all")}
     build = PYPROJECT["build-system"]["requires"]
     return [*PROJECT["dependencies"], *(line for extra in extras.values() for line in extra), *build]
 
@@ -64,8 +65,19 @@ def test_lock_satisfies_requirement(line):
     )
 
 
+def test_what_the_chapters_teach_needs_three_packages():
+    assert {Requirement(line).name for line in PROJECT["dependencies"]} == {"numpy", "safetensors", "torch"}
+
+
+def test_all_is_made_of_extras_that_are_there():
+    (line,) = EXTRAS["all"]
+    requirement = Requirement(line)
+    assert requirement.name == PROJECT["name"]
+    assert requirement.extras == {"runs", "pages"} <= set(EXTRAS)
+
+
 def test_the_cluster_has_a_lock_of_its_own():
-    (line,) = PROJECT["optional-dependencies"]["cluster"]
+    (line,) = EXTRAS["cluster"]
     requirement, more = Requirement(line), locked("requirements-cluster.lock")
     assert requirement.specifier.contains(more[canonicalize_name(requirement.name)])
     assert canonicalize_name(requirement.name) not in locked(), "Ray is for those who ask for it"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from common import provenance
+from common.runs import provenance
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 

@@ -15,15 +15,17 @@ from pathlib import Path
 import psutil
 import pytest
 from optuna.trial import TrialState
-from small_runs import NAMES
 
 import common
-from common import __main__ as command_line
-from common import sweep as sweep_module
-from common.experiments import Run
-from common.sweep import Range, Sweep, alone, best, importance, load, opened, read_space, search, summary
+from common.data import load_names
+from common.runs import Run
+from common.runs import command as command_line
+from common.runs import sweep as sweep_module
+from common.runs.space import Range, decoded, read_space
+from common.runs.sweep import Sweep, alone, best, importance, load, opened, search, summary
 from common.train import Config
 
+NAMES = load_names()[:300]
 SOURCE = Path(common.__file__).parents[1]
 SPACE = {"lr": {"low": 0.001, "high": 1.0, "log": True}, "model.n_hidden": {"choices": [8, 16]}}
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # a disk takes its time over SQLite's commits
@@ -39,12 +41,12 @@ def tmp_path():
 @pytest.fixture(scope="module")
 def names(tmp_path_factory):
     path = tmp_path_factory.mktemp("list") / "short.txt"
-    path.write_text("\n".join(NAMES[:300]) + "\n", encoding="utf-8")
+    path.write_text("\n".join(NAMES) + "\n", encoding="utf-8")
     return path
 
 
 def small(names, trials=4, steps=40, space=SPACE, **more):
-    return Sweep(Run("mlp", Config(steps=steps), names=names), space, trials, **more)
+    return Sweep(Run("mlp", Config(steps=steps), data=names), space, trials, **more)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,7 @@ def test_a_space_is_read_by_the_types_of_its_fields(names):
     read = read_space(space, small(names).run)
     assert not read["lr"].whole and read["batch_size"].whole and read["model.n_embd"].whole
     assert read["betas"].labels() == ["[0.9, 0.99]", "[0.8, 0.9]"]
-    assert sweep_module.decoded({"betas": "[0.9, 0.99]", "optimizer": "sgd"}) == {
+    assert decoded({"betas": "[0.9, 0.99]", "optimizer": "sgd"}) == {
         "betas": [0.9, 0.99],
         "optimizer": "sgd",
     }
@@ -95,16 +97,22 @@ def test_a_space_is_read_by_the_types_of_its_fields(names):
         ({"lr": {"choices": 5}}, "lr: expected a list of choices, got 5"),
         ({"lr": {"choices": {"a": 1}}}, "lr: expected a list of choices"),
         ({"lr": {"choices": "0.1"}}, "lr: expected a list of choices"),
-        ({"lr": {"choices": [0.1, "0.2"]}}, "lr = 0.2: expected a number"),
-        ({"lr": {"choices": [0.1, float("nan")]}}, "lr = nan: expected a number"),
-        ({"lr": {"choices": [0.1, None]}}, "lr = None: expected a number"),
-        ({"lr": {"choices": [0.1, {"low": 1}]}}, "lr = .*: expected a number"),
-        ({"lr": {"choices": [[0.1]]}}, r"lr = \[0.1\]: expected a number"),
+        ({"lr": {"choices": [0.1, "0.2"]}}, "lr = 0.2: expected lr to be a number"),
+        ({"lr": {"choices": [0.1, float("nan")]}}, "lr = nan: expected lr to be a number above 0"),
+        ({"lr": {"choices": [0.1, None]}}, "lr = None: expected lr to be a number"),
+        ({"lr": {"choices": [0.1, {"low": 1}]}}, "lr = .*: expected lr to be a number"),
+        ({"lr": {"choices": [[0.1]]}}, r"lr = \[0.1\]: expected lr to be a number"),
         ({"lr": {"choices": [0.1, 0.3, 0.1]}}, "lr: expected choices that differ"),
-        ({"batch_size": {"choices": [8, True]}}, "batch_size = True: expected a whole number"),
-        ({"batch_size": {"choices": [8, 16.5]}}, "batch_size = 16.5: expected a whole number"),
-        ({"betas": {"choices": [0.9, 0.99]}}, "betas = 0.9: expected a list of numbers"),
-        ({"betas": {"choices": [["0.9", 0.99]]}}, "betas = .*: expected a list of numbers"),
+        (
+            {"batch_size": {"choices": [8, True]}},
+            "batch_size = True: expected batch_size to be a whole",
+        ),
+        (
+            {"batch_size": {"choices": [8, 16.5]}},
+            "batch_size = 16.5: expected batch_size to be a whole",
+        ),
+        ({"betas": {"choices": [0.9, 0.99]}}, "betas = 0.9: expected betas to be two numbers"),
+        ({"betas": {"choices": [["0.9", 0.99]]}}, "betas = .*: expected betas to be two numbers"),
         ({"lr": {"low": 0.1, "high": float("inf")}}, "lr: expected numbers"),
         ({"lr": {"low": 0.1, "high": 10**400}}, "lr: expected numbers"),
         ({"lr": {"low": "0.1", "high": 1}}, "lr: expected numbers"),
@@ -115,7 +123,10 @@ def test_a_space_is_read_by_the_types_of_its_fields(names):
         ({"lr": {"low": 0.1, "high": 1, "step": -0.1}}, "lr: expected a step above 0"),
         ({"lr": {"low": 0.1, "high": 1, "step": 2}}, "lr: expected a step above 0"),
         ({"lr": {"low": 0.1, "high": 1, "step": True}}, "lr: expected numbers"),
-        ({"batch_size": {"low": 8, "high": 30, "step": 8}}, "batch_size: expected steps of 8 .* end at 30"),
+        (
+            {"batch_size": {"low": 8, "high": 30, "step": 8}},
+            "expected a step above 0 that leads from 8 to 30",
+        ),
         ({"optimizer": {"low": 0, "high": 1}}, 'optimizer: has no range; expected {"choices"'),
         ({"betas": {"low": 0.8, "high": 0.9}}, 'betas: has no range; expected {"choices"'),
         ({"momentum": {"low": 0.5, "high": 1.5}}, "momentum = 1.5: expected"),
@@ -133,22 +144,25 @@ def test_a_bad_space_is_refused(names, space, message):
     "space, message",
     [
         ({"model.gate": {"low": 0, "high": 1}}, 'model.gate: has no range; expected {"choices"'),
-        ({"model.gate": {"choices": ["no", True]}}, "model.gate = no: expected true or false"),
-        ({"model.gate": {"choices": [0, 1]}}, "model.gate = 0: expected true or false"),
-        ({"model.dilations": {"choices": [2]}}, "model.dilations = 2: expected a list of whole numbers"),
-        ({"model.dilations": {"choices": [[1, 2.5]]}}, "expected a list of whole numbers"),
-        ({"model.dilations": {"choices": [[1, 2], []]}}, "expected a list of whole numbers"),
+        ({"model.gate": {"choices": ["no", True]}}, "model.gate: expected true or false, got .*no"),
+        ({"model.gate": {"choices": [0, 1]}}, "model.gate: expected true or false, got .*0"),
+        (
+            {"model.dilations": {"choices": [2]}},
+            "dilations = 2: expected dilations to be a list of whole",
+        ),
+        ({"model.dilations": {"choices": [[1, 2.5]]}}, "dilations to be a list of whole numbers"),
+        ({"model.dilations": {"choices": [[1, 2], []]}}, r"model.dilations = \[\]: expected at least one"),
     ],
     ids=str,
 )
 def test_a_size_of_a_network_is_held_to_its_type(names, space, message):
     with pytest.raises(ValueError, match=message):
-        read_space(space, Run("wavenet", names=names))
+        read_space(space, Run("wavenet", data=names))
 
 
 def test_a_value_that_goes_with_some_others_of_the_space_is_no_mistake(names):
     space = {"model.heads": {"choices": [4, 5]}, "model.n_channels": {"choices": [40, 48]}}
-    base = Run("transformer", names=names)
+    base = Run("transformer", data=names)
     assert read_space(space, base)["model.heads"].values == (4, 5)  # 48 channels are not shared by 5
     with pytest.raises(ValueError, match="model.heads = 7"):
         read_space(space | {"model.heads": {"choices": [4, 7]}}, base)
@@ -192,7 +206,7 @@ def test_every_finished_trial_is_in_the_file(names, finished):
     folder, found = finished
     report = load(folder)
     assert report["trials"] == found and [record["number"] for record in found] == list(range(8))
-    assert report["sweep"]["space"] == SPACE and report["sweep"]["run"]["names"] == "short.txt"
+    assert report["sweep"]["space"] == SPACE and report["sweep"]["run"]["data"] == "short.txt"
     assert str(names) not in (folder / "trials.json").read_text(encoding="utf-8")
     for record in found:
         assert set(record["params"]) == set(SPACE) and record["provenance"]["commit"]
@@ -265,7 +279,7 @@ def test_a_mistake_ends_the_sweep_with_its_message(names, tmp_path, monkeypatch)
         raise ValueError("no such thing")
 
     with monkeypatch.context() as patch, pytest.raises(ValueError, match="no such thing"):
-        patch.setattr(sweep_module.experiments, "run", fails)
+        patch.setattr(sweep_module, "run", fails)
         search(small(names, 2, 4), tmp_path, say=quiet)
     assert load(tmp_path)["trials"] == []
     assert len(search(small(names, 2, 4), tmp_path, say=quiet)) == 2
@@ -277,7 +291,7 @@ def test_a_trial_that_is_ended_again_and_again_is_given_up(names, tmp_path, monk
 
     said = []
     with monkeypatch.context() as patch:
-        patch.setattr(sweep_module.experiments, "run", interrupt)
+        patch.setattr(sweep_module, "run", interrupt)
         for _ in range(sweep_module.ATTEMPTS):
             with pytest.raises(KeyboardInterrupt):
                 search(small(names, 1, 4), tmp_path, say=said.append)
@@ -291,9 +305,21 @@ def test_a_trial_that_is_ended_again_and_again_is_given_up(names, tmp_path, monk
     assert failed["number"] == 0 and failed["reason"] == "its process was ended 3 times"
 
 
+def test_a_trial_is_taken_from_no_process_that_lives(names, tmp_path):
+    sweep = small(names, 2, 4)
+    with opened(tmp_path) as study:
+        trial, held = sweep_module._next(study, sweep, tmp_path)
+        with held:  # whatever its process does meanwhile, and however long it sleeps
+            assert sweep_module.requeue(study, tmp_path, say=quiet) == 0
+        assert sweep_module.requeue(study, tmp_path, say=quiet) == 1
+        again, held = sweep_module._next(study, sweep, tmp_path)
+        assert again.params == trial.params and again.number > trial.number
+        held.lock.release()
+
+
 def test_a_trial_that_is_killed_but_gets_on_is_not_given_up(names, tmp_path, monkeypatch):
     """Every start is ended after one more look: five looks, five starts."""
-    real, said = sweep_module.experiments.run, []
+    real, said = sweep_module.run, []
 
     def interrupted(*arguments, report, **options):
         def once(step, value):
@@ -306,7 +332,7 @@ def test_a_trial_that_is_killed_but_gets_on_is_not_given_up(names, tmp_path, mon
 
     told = []
     with monkeypatch.context() as patch:
-        patch.setattr(sweep_module.experiments, "run", interrupted)
+        patch.setattr(sweep_module, "run", interrupted)
         for _ in range(5):
             with pytest.raises(KeyboardInterrupt):
                 search(small(names, 1, 20, every=4), tmp_path, say=said.append)
@@ -341,8 +367,8 @@ def test_an_impossible_trial_is_recorded_as_failed_and_the_sweep_goes_on(names, 
 
 
 def test_a_transformer_too_short_for_the_longest_name_is_a_failed_trial(names, tmp_path):
-    space = {"model.length": {"choices": [max(map(len, NAMES[:300])), 20]}}
-    base = Run("transformer", Config(steps=2), {"n_channels": 4, "heads": 1, "blocks": 1}, names=names)
+    space = {"model.length": {"choices": [max(map(len, NAMES)), 20]}}
+    base = Run("transformer", Config(steps=2), {"n_channels": 4, "heads": 1, "blocks": 1}, data=names)
     found = search(Sweep(base, space, 5, sampler="random"), tmp_path, say=quiet)
     failed = load(tmp_path)["failed"]
     assert found and failed and len(found) + len(failed) == 5
@@ -360,14 +386,14 @@ def test_a_sweep_in_which_every_trial_fails_ends_with_an_error(names, tmp_path):
 
 
 def test_a_trial_without_the_memory_it_needs_is_recorded_as_failed(names, tmp_path, monkeypatch):
-    real = sweep_module.experiments.run
+    real = sweep_module.run
 
     def run(what, *arguments, **options):
         if dict(what.sizes)["n_hidden"] == 16:
             raise RuntimeError("out of memory\nand a long story")
         return real(what, *arguments, **options)
 
-    monkeypatch.setattr(sweep_module.experiments, "run", run)
+    monkeypatch.setattr(sweep_module, "run", run)
     space = {"model.n_hidden": {"choices": [8, 16]}}
     found = search(small(names, 6, 8, space, sampler="random"), tmp_path, say=quiet)
     failed = load(tmp_path)["failed"]
@@ -412,22 +438,30 @@ def test_a_trial_takes_no_results_of_another_run(names, tmp_path):
     folder = tmp_path / "trial-0000"
     first, params = small(names, steps=4), {"lr": 0.1, "model.n_hidden": 8}
     wrong = {"lr": 0.2, "model.n_hidden": 8}
-    stored = sweep_module.perform(first, wrong, folder, lambda step, value: None)
+    sweep_module.perform(first, wrong, folder, lambda step, value: None)
     before = (folder / "results.json").read_bytes()
-    for sweep in (first, small(names, steps=4, every=2)):
-        with pytest.raises(
-            ValueError, match="trial-0000 holds another run, which differs in (training|curve)"
-        ):
-            sweep_module.perform(sweep, params if sweep is first else wrong, folder, lambda step, value: None)
+    with pytest.raises(ValueError, match="trial-0000 holds another run, which differs in training"):
+        sweep_module.perform(first, params, folder, lambda step, value: None)
     assert (folder / "results.json").read_bytes() == before
-    assert sweep_module.perform(first, wrong, folder, lambda step, value: None) == stored
+
+
+def test_a_trial_that_was_finished_but_not_told_is_not_trained_again(names, tmp_path):
+    """Its process ended between the one and the other."""
+    sweep, params, told = small(names, steps=40), {"lr": 0.1, "model.n_hidden": 8}, ([], [])
+    tell = lambda place: lambda step, value: place.append((step, value))  # noqa: E731
+    stored = sweep_module.perform(sweep, params, tmp_path, tell(told[0]))
+    written = (tmp_path / "checkpoint.pt").stat().st_mtime_ns
+    again = sweep_module.perform(sweep, params, tmp_path, tell(told[1]))
+    assert (tmp_path / "checkpoint.pt").stat().st_mtime_ns == written
+    assert told[0] == told[1] and [step for step, _ in told[0]] == list(range(4, 41, 4))
+    assert {key for key in stored if stored[key] != again[key]} <= {"provenance"}
 
 
 def everything(folder):
     return {
         path.relative_to(folder): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "study.lock"
+        if path.is_file() and path.name not in ("study.lock", ".running")
     }
 
 
@@ -463,11 +497,11 @@ def older(path):
 @pytest.mark.parametrize(
     "file, harm, message",
     [
-        ("study.db", Path.unlink, "holds 3 finished trials, but there is no study"),
-        ("study.db", empty, "holds 3 finished trials, but there is no study"),
+        ("study.db", Path.unlink, "holds trials.json with 3 finished trials, .* but there is no study"),
+        ("study.db", empty, "holds trials.json with 3 finished trials, .* but there is no study"),
         ("study.db", older, "holds trial 2, which the study .* does not know"),
-        ("study.db", halve, "study.db is damaged .*trials.json holds 3 finished trials"),
-        ("study.db", scribble, "study.db is damaged .*trials.json holds 3 finished trials"),
+        ("study.db", halve, "study.db is damaged .* holds .*trials.json with 3 finished trials"),
+        ("study.db", scribble, "study.db is damaged .* holds .*trials.json with 3 finished trials"),
         ("sweep.json", Path.unlink, "holds .*study.db.* and no sweep.json"),
         ("sweep.json", halve, "sweep.json: not JSON"),
         ("sweep.json", empty, "sweep.json: not JSON"),
@@ -516,13 +550,10 @@ def test_the_trials_of_another_sweep_are_not_replaced(names, three, tmp_path):
     assert everything(folder) == before
 
 
-def test_a_lock_that_is_none_is_named(names, three, tmp_path):
+def test_what_a_lock_holds_does_not_matter(names, three, tmp_path):
     folder = tmp_path / "sweep"
     shutil.copytree(three, folder)
     (folder / "study.lock").write_bytes(b"junk" * 1_000)
-    with pytest.raises(OSError, match=r"study.lock: file is not a database; remove it"):
-        search(small(names, 3, 4), folder, say=quiet)
-    (folder / "study.lock").unlink()
     assert len(search(small(names, 3, 4), folder, say=quiet)) == 3
 
 
@@ -569,7 +600,7 @@ def command(names, folder, trials, processes, steps=1000, every=100):
     space = folder.parent / "space.json"
     space.write_text(json.dumps(SPACE), encoding="utf-8")
     arguments = [
-        "sweep", "--space", space, "--model", "mlp", "--names", names, "--steps", steps, "--device", "cpu",
+        "sweep", "--space", space, "--model", "mlp", "--data", names, "--steps", steps, "--device", "cpu",
         "--trials", trials, "--processes", processes, "--evaluate-every", every, "--scheduler", "none",
         "--out", folder,
     ]  # fmt: skip
@@ -599,6 +630,8 @@ def in_the_middle(folder, process):
         if not (folder / "trials.json").exists() or not load(folder)["trials"]:
             continue
         for trial in running(folder):
+            if not trial.user_attrs.get("process"):
+                continue
             first = trial.user_attrs.get("first", trial.number)
             if not (folder / f"trial-{first:04}" / "checkpoint.pt").exists():
                 continue
@@ -723,7 +756,7 @@ def test_a_full_disk_is_named_and_costs_no_finished_trial(names, small_disk, cap
 def command_of(place, names, folder):
     space = Path(names).parent / "space.json"
     space.write_text(json.dumps(SPACE), encoding="utf-8")
-    arguments = ["sweep", "--space", space, "--model", "mlp", "--names", names, "--steps", 40]
+    arguments = ["sweep", "--space", space, "--model", "mlp", "--data", names, "--steps", 40]
     arguments += ["--trials", 5, "--scheduler", "none", "--device", "cpu", "--out", folder]
     return [str(argument) for argument in arguments]
 
@@ -746,7 +779,7 @@ def test_a_full_disk_leaves_the_results_file_whole(names, finished, small_disk):
         (["--trials", "0"], "at least 1 trial, got 0"),
         (["--processes", "0"], "at least 1 process, got 0"),
         (["--scheduler", "pbt"], "got the scheduler 'pbt'"),
-        (["--names", "nowhere.txt"], "nowhere.txt: no such file"),
+        (["--data", "nowhere.txt"], "nowhere.txt: no such file"),
         (["--processes", "-1"], "at least 1 process, got -1"),
         (["--search-seed", "4294967296"], "seed of the search"),
         (["--evaluate-every", "5000"], "steps between two looks at the validation loss, got "),
@@ -800,6 +833,8 @@ def test_a_space_that_is_none_is_refused_in_one_line(names, tmp_path, capsys, wr
     assert not (tmp_path / "sweep").exists()
 
 
-def test_a_space_may_begin_with_a_byte_order_mark(tmp_path):
-    (tmp_path / "space.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(SPACE).encode())
-    assert command_line._space(tmp_path / "space.json") == SPACE
+def test_a_space_may_begin_with_a_byte_order_mark(names, tmp_path):
+    arguments = command_of(tmp_path, names, tmp_path / "sweep")
+    path = Path(arguments[arguments.index("--space") + 1]).with_name("marked-space.json")
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(SPACE).encode())
+    assert command_line.main([*arguments, "--space", str(path), "--trials", "1", "--steps", "4"]) == 0

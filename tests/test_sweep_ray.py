@@ -15,12 +15,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from small_runs import NAMES
 
 import common
-from common import __main__ as command_line
-from common.sweep import load
+from common.data import load_names
+from common.runs import command as command_line
+from common.runs.sweep import load
 
+NAMES = load_names()[:300]
 SOURCE = Path(common.__file__).parents[1]
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 SPACE = {"lr": {"low": 0.01, "high": 1.0, "log": True}}
@@ -38,7 +39,7 @@ needs_ray = pytest.mark.skipif(
 @pytest.fixture
 def place():
     with tempfile.TemporaryDirectory(dir=MEMORY, ignore_cleanup_errors=True) as folder:
-        (Path(folder) / "short.txt").write_text("\n".join(NAMES[:300]) + "\n", encoding="utf-8")
+        (Path(folder) / "short.txt").write_text("\n".join(NAMES) + "\n", encoding="utf-8")
         (Path(folder) / "space.json").write_text(json.dumps(SPACE), encoding="utf-8")
         yield Path(folder)
 
@@ -46,7 +47,7 @@ def place():
 def command(place, trials, steps, every, *more):
     arguments = [
         "sweep", "--engine", "ray", "--space", place / "space.json", "--model", "mlp",
-        "--names", place / "short.txt", "--steps", steps, "--evaluate-every", every, "--device", "cpu",
+        "--data", place / "short.txt", "--steps", steps, "--evaluate-every", every, "--device", "cpu",
         "--trials", trials, "--out", place / "sweep", *more,
     ]  # fmt: skip
     return [str(argument) for argument in arguments]
@@ -192,7 +193,7 @@ def test_an_impossible_trial_is_no_end_of_the_sweep(place, capsys, scheduler):
 
 @needs_ray
 def test_trials_of_another_sweep_are_not_taken_for_this_one(place, capsys):
-    from common.sweep import alone
+    from common.runs.sweep import alone
 
     arguments = command(place, 2, 4, 2)
     for name in ("sweep", "other"):
@@ -200,7 +201,7 @@ def test_trials_of_another_sweep_are_not_taken_for_this_one(place, capsys):
     told = {"sweep": {"space": {}}, "trials": [{"number": 0, "state": "pruned"}]}
     (place / "sweep" / "trials.json").write_text(json.dumps(told), encoding="utf-8")
     assert command_line.main(arguments) == 2
-    assert "holds trials.json and no sweep.json" in capsys.readouterr().err
+    assert "holds trials.json with 1 finished trials and no sweep.json" in capsys.readouterr().err
     with alone(place / "other"):
         assert command_line.main([*arguments, "--out", str(place / "other")]) == 2
     assert "another command is at work on this sweep" in capsys.readouterr().err
@@ -212,8 +213,8 @@ def test_trials_of_another_sweep_are_not_taken_for_this_one(place, capsys):
 
 @needs_ray
 def test_a_trial_is_drawn_from_its_number():
-    from common.sweep import Choices, Range
-    from common.sweep_ray import draw
+    from common.runs.cluster import draw
+    from common.runs.space import Choices, Range
 
     space = {
         "lr": Range(0.01, 1.0, log=True),

@@ -30,11 +30,15 @@ CLUSTER_HEADER = """\
 
 
 def wanted(pyproject: dict) -> list[str]:
-    """Every requirement of pyproject.toml, those of its build and of its extras but "cluster" included."""
+    """Every requirement of pyproject.toml, those of its build and of its extras but "cluster" included.
+
+    An extra that is made of others names the project itself; the others are here anyway.
+    """
     project = pyproject["project"]
     extras = {k: v for k, v in project.get("optional-dependencies", {}).items() if k != "cluster"}
-    build = pyproject["build-system"]["requires"]
-    return [*project["dependencies"], *(r for extra in extras.values() for r in extra), *build]
+    lines = [*project["dependencies"], *(line for extra in extras.values() for line in extra)]
+    others = [line for line in lines if not line.startswith(f"{project['name']}[")]
+    return [*others, *pyproject["build-system"]["requires"]]
 
 
 def locked_torch() -> str | None:

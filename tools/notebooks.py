@@ -13,7 +13,8 @@ What each took goes into data/costs.json, from there into the sentence at the to
 chapter ("The cells run in about three minutes") and into the table of book/costs.md.
 
 Normalising takes out what differs between two runs and says nothing: random cell
-and widget ids, timings, versions of Python, machine paths in tracebacks. It also puts
+and widget ids, timings, versions of Python, machine paths in tracebacks; and what a cell
+with a quiz shows, for the page reads the quiz's file. It also puts
 the cell at the top of every notebook of the book that fetches the book where it is
 missing, on Colab for instance, from the address in book/_config.yml, once in each.
 """
@@ -43,7 +44,6 @@ WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 TIMINGS = ("execution", "ExecuteTime", "papermill")
 # What nbformat (8 hex digits) and JupyterLab (a UUID) invent, and what this tool gives.
 MACHINE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8}|cell-\d+")
-QUIZ_ID = re.compile(r'<div id="([A-Za-z]{12})" data-shufflequestions=')
 # In a traceback: the folders before an installed package's or this project's file.
 FOLDERS = re.compile(r"(?:~|[A-Za-z]:|/)[^\s\x1b'\"]*?/(?=(?:site-packages|src/common)/)")
 CELL_FILE = re.compile(r"\S*ipykernel_\d+/\d+\.py")
@@ -98,7 +98,8 @@ def normalise_metadata(nb) -> None:
         for key in TIMINGS:
             cell.metadata.pop(key, None)
         if cell.cell_type == "code":
-            cell.outputs = merge_streams(cell.outputs)
+            # A page reads the quiz's file (book/_ext/quizzes.py): what JupyterLab draws is not stored.
+            cell.outputs = [] if "display_quiz(" in cell.source else merge_streams(cell.outputs)
             for output in cell.outputs:
                 if output.output_type == "error":
                     frames = (CELL_FILE.sub("cell.py", line) for line in output.traceback)
@@ -106,22 +107,15 @@ def normalise_metadata(nb) -> None:
 
 
 def normalise_random_names(nb) -> None:
-    """Give widget models and quizzes names that depend only on their order.
+    """Give widget models names that depend only on their order.
 
     A file's keys are sorted, so a model's new name must sort as it was created:
     then normalising a stored notebook changes nothing.
     """
     models = list(nb.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {}))
-    quizzes = []
-    for cell in nb.cells:
-        for output in cell.get("outputs", []):
-            html = "".join(output.get("data", {}).get("text/html", ""))
-            quizzes += [name for name in QUIZ_ID.findall(html) if name not in quizzes]
-    names = {model: f"{index:032x}" for index, model in enumerate(models, start=1)}
-    for index, quiz in enumerate(quizzes):
-        names[quiz] = "bookquiz" + "".join(chr(ord("a") + index // 26**k % 26) for k in (3, 2, 1, 0))
-    if not names:
+    if not models:
         return
+    names = {model: f"{index:032x}" for index, model in enumerate(models, start=1)}
     pattern = re.compile("|".join(map(re.escape, names)))
 
     def renamed(value):
@@ -133,8 +127,7 @@ def normalise_random_names(nb) -> None:
             return type(value)({renamed(key): renamed(item) for key, item in value.items()})
         return value
 
-    if models:
-        nb.metadata["widgets"] = renamed(nb.metadata["widgets"])
+    nb.metadata["widgets"] = renamed(nb.metadata["widgets"])
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.outputs = renamed(cell.outputs)
@@ -148,8 +141,8 @@ def refresh_front_ends(nb) -> None:
     state = nb.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
     for model in state.values():
         module, _, kind = model["state"].get("_anywidget_id", "").rpartition(".")
-        if module == "common.widgets":
-            from common import widgets  # here, for it loads PyTorch
+        if module == "common.pages.widgets":
+            from common.pages import widgets  # here, for it loads PyTorch
 
             front = getattr(widgets, kind)
             later = {
@@ -186,7 +179,7 @@ if found is None:
     subprocess.run([*pip, "--editable=book", "jupyterquiz"], check=True)
     sys.path.insert(0, os.path.abspath("book/src"))
     os.chdir("book/{folder}")
-elif not any(os.path.exists(f + "/roadmap.py") for f in folders):
+elif not any(os.path.exists(f + "/models/wavenet.py") for f in folders):
     raise RuntimeError(
         "The package `common` that Python finds here is not this book's: "
         + str(folders or found.origin)
@@ -343,16 +336,16 @@ def state_minutes(path: Path, seconds: float) -> None:
 
 def keep_costs(seconds: dict[Path, float]) -> None:
     """Record what notebooks of the book took, and bring their first cells and the page up to date."""
-    from common.provenance import machine
-    from common.train import device
+    from common.runs.provenance import machine
+    from common.train import find_device
 
-    place, kept = device(), costs()
+    device, kept = find_device(), costs()
     for path, took in seconds.items():
         if path.is_relative_to(BOOK):
             name = path.relative_to(BOOK).with_suffix("").as_posix()
-            entry = {"seconds": round(took), "date": date.today().isoformat(), "machine": machine(place)}
-            kept.setdefault(name, {})[place.type] = entry
-            if place.type == "cpu":
+            entry = {"seconds": round(took), "date": date.today().isoformat(), "machine": machine(device)}
+            kept.setdefault(name, {})[device.type] = entry
+            if device.type == "cpu":
                 state_minutes(path, took)
     known = {path.relative_to(BOOK).with_suffix("").as_posix() for path in find_notebooks()}
     kept = {name: kept[name] for name in sorted(kept) if name in known}

@@ -6,11 +6,14 @@ characters leave a way to a name that meets the constraint. Introduced in chapte
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import combinations
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .data import Vocabulary
+
+State = Any  # hashable: what a constraint remembers of the name so far
 
 
 class Constraint:
@@ -19,15 +22,15 @@ class Constraint:
     States are hashable, and there are finitely many for names of a bounded length.
     """
 
-    def start(self):
+    def start(self) -> State:
         """The state before the first character."""
         return ()
 
-    def step(self, state, character: str):
+    def step(self, state: State, character: str) -> State:
         """The state after one more character, or None where no continuation can help any more."""
         raise NotImplementedError
 
-    def accepts(self, state) -> bool:
+    def accepts(self, state: State) -> bool:
         """Whether the name may end here."""
         return True
 
@@ -52,10 +55,10 @@ class Alphabet(Constraint):
         if not self.characters:
             raise ValueError("expected an alphabet of at least one character, got none")
 
-    def step(self, state, character):
+    def step(self, state: State, character: str) -> State:
         return state if character in self.characters else None
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Alphabet({''.join(sorted(self.characters))!r})"
 
 
@@ -67,18 +70,18 @@ class Length(Constraint):
             raise ValueError(f"expected a length from 0 up, shortest first, got {shortest} to {longest}")
         self.shortest, self.longest = shortest, longest
 
-    def start(self):
+    def start(self) -> State:
         return 0
 
-    def step(self, state, character):
+    def step(self, state: State, character: str) -> State:
         if self.longest is None:
             return min(state + 1, self.shortest)  # enough is enough: fewer states
         return state + 1 if state < self.longest else None
 
-    def accepts(self, state):
+    def accepts(self, state: State) -> bool:
         return state >= self.shortest
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Length({self.shortest}, {self.longest})"
 
 
@@ -91,7 +94,7 @@ class Pattern(Constraint):
     def __init__(self, text: str):
         self.text = text
 
-    def _past_stars(self, positions):
+    def _past_stars(self, positions: Iterable[int]) -> frozenset[int]:
         reached = set(positions)
         for position in positions:
             while position < len(self.text) and self.text[position] == "*":  # it may stand for nothing
@@ -99,10 +102,10 @@ class Pattern(Constraint):
                 reached.add(position)
         return frozenset(reached)
 
-    def start(self):
+    def start(self) -> State:
         return self._past_stars({0})
 
-    def step(self, state, character):
+    def step(self, state: State, character: str) -> State:
         after = set()
         for position in state - {len(self.text)}:
             if self.text[position] == "*":
@@ -111,10 +114,10 @@ class Pattern(Constraint):
                 after.add(position + 1)
         return self._past_stars(after) or None
 
-    def accepts(self, state):
+    def accepts(self, state: State) -> bool:
         return len(self.text) in state
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Pattern({self.text!r})"
 
 
@@ -126,7 +129,7 @@ class Prefix(Pattern):
             raise ValueError(f"expected a prefix of letters, got {text!r}; use Pattern for ? and *")
         super().__init__(text + "*")
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Prefix({self.text[:-1]!r})"
 
 
@@ -139,30 +142,32 @@ class NotIn(Constraint):
         self.names = frozenset(names)
         self.beginnings = {name[:n] for name in self.names for n in range(len(name) + 1)}
 
-    def start(self):
+    def start(self) -> State:
         return "" if self.names else self.FREE
 
-    def step(self, state, character):
+    def step(self, state: State, character: str) -> State:
         longer = state + character
         return longer if longer in self.beginnings else self.FREE
 
-    def accepts(self, state):
+    def accepts(self, state: State) -> bool:
         return state not in self.names
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"NotIn({len(self.names):,} names)"
 
 
 class All(Constraint):
     """Several constraints at once. State: the states of its parts."""
 
+    parts: tuple[Constraint, ...]
+
     def __init__(self, *parts: Constraint):
         self.parts = tuple(p for part in parts for p in (part.parts if isinstance(part, All) else (part,)))
 
-    def start(self):
+    def start(self) -> State:
         return tuple(part.start() for part in self.parts)
 
-    def step(self, state, character):
+    def step(self, state: State, character: str) -> State:
         after = []
         for part, own in zip(self.parts, state, strict=True):
             own = part.step(own, character)
@@ -171,10 +176,10 @@ class All(Constraint):
             after.append(own)
         return tuple(after)
 
-    def accepts(self, state):
+    def accepts(self, state: State) -> bool:
         return all(part.accepts(own) for part, own in zip(self.parts, state, strict=True))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return " & ".join(map(repr, self.parts))
 
 
@@ -184,13 +189,18 @@ class Automaton:
     `allowed(state)` holds the indices of the characters, the end's among them, after which a name that meets
     the constraint is still possible. `start` is the state after `prefix`. ValueError where no name that
     begins with the prefix meets the constraint; the message names the parts that clash.
+
+    >>> automaton = Automaton(Length(2) & Pattern("a*"), Vocabulary("ab"), max_length=3)
+    >>> [automaton.vocabulary.decode(name) for name in automaton.continuations()]
+    ['aa', 'aaa', 'aab', 'ab', 'aba', 'abb']
     """
 
     def __init__(self, constraint: Constraint, vocabulary: Vocabulary, max_length: int, prefix: str = ""):
         self.wanted = constraint
         self.constraint = All(Length(0, max_length), constraint)
         self.vocabulary = vocabulary
-        self._alive, self._allowed = {}, {}
+        self._alive: dict[State, bool] = {}
+        self._allowed: dict[State, dict[int, State]] = {}
         self.start = self.constraint.start()
         for character in prefix:
             self.start = None if self.start is None else self.constraint.step(self.start, character)
@@ -199,7 +209,7 @@ class Automaton:
             clash = " & ".join(map(repr, _clash(constraint, vocabulary, max_length, prefix)))
             raise ValueError(f"no name of {within} meets {clash}")
 
-    def alive(self, state) -> bool:
+    def alive(self, state: State) -> bool:
         """Whether some continuation, the empty one included, meets the constraint."""
         path = [] if state in self._alive else [(state, self._steps(state))]
         while path:  # depth first; a loop, for recursion ends at a thousand characters
@@ -221,13 +231,13 @@ class Automaton:
                 path.append((after, self._steps(after)))
         return self._alive[state]
 
-    def _steps(self, state):
+    def _steps(self, state: State) -> Iterator[tuple[int, State]]:
         for index in self.vocabulary.ordinary:
             after = self.constraint.step(state, self.vocabulary.tokens[index])
             if after is not None:
                 yield index, after
 
-    def allowed(self, state) -> dict:
+    def allowed(self, state: State) -> dict[int, State]:
         """Index of each character that may come -> the state after it; the end leads to None."""
         if state not in self._allowed:
             ends = {self.vocabulary.end_index: None} if self.constraint.accepts(state) else {}
@@ -242,12 +252,12 @@ class Automaton:
             masked[row, kept] = logits[row, kept]
         return masked
 
-    def continuations(self, state=None) -> Iterator[list[int]]:
+    def continuations(self, state: State = None) -> Iterator[list[int]]:
         """Every way to go on from a state (the start), as lists of indices without the end.
 
         No step is in vain: the work is in proportion to what comes out.
         """
-        rest = []
+        rest: list[int] = []
         path = [iter(self.allowed(self.start if state is None else state).items())]
         while path:  # a loop, for recursion ends at a thousand characters
             index, after = next(path[-1], (None, None))
@@ -261,7 +271,9 @@ class Automaton:
                 del rest[-1:]
 
 
-def _clash(constraint, vocabulary, max_length, prefix) -> tuple[Constraint, ...]:
+def _clash(
+    constraint: Constraint, vocabulary: Vocabulary, max_length: int, prefix: str
+) -> tuple[Constraint, ...]:
     """The fewest parts of a constraint, up to two, that cannot be met together; otherwise all of them."""
     parts = constraint.parts if isinstance(constraint, All) else (constraint,)
     for few in (1, 2):

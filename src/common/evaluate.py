@@ -35,6 +35,9 @@ def smooth(losses: Tensor, window: int) -> Tensor:
     """Means of consecutive stretches: (..., steps) -> (..., steps // window); a remainder is dropped.
 
     ValueError for a window that is not between 1 and the number of steps. Introduced in chapter 1.
+
+    >>> smooth(torch.tensor([4.0, 2.0, 3.0, 1.0, 9.0]), window=2)
+    tensor([3., 2.])
     """
     steps = losses.shape[-1]
     if not 1 <= window <= steps:
@@ -69,7 +72,11 @@ class Spread(NamedTuple):
 
 def spread(values: Iterable[float]) -> Spread:
     """Mean and sample standard deviation (n - 1) of one value a seed; the latter is NaN where a value is no
-    finite number. ValueError for none."""
+    finite number. ValueError for none.
+
+    >>> print(spread([2.0, 2.1, 2.2]))
+    2.100 ± 0.100
+    """
     values = list(values)
     if not values:
         raise ValueError("expected at least one value, got none")

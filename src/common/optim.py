@@ -32,12 +32,24 @@ class Optimizer:
                     wanted = "in [0, 1)" if name == "betas" else "of at least 0"
                     raise ValueError(f"{type(self).__name__}: expected {name} {wanted}, got {value}")
 
+    def init(self, p: Tensor) -> State:
+        """What is kept beside a parameter before the first step."""
+        raise NotImplementedError
+
+    def update(self, p: Tensor, g: Tensor, state: State, lr: float | Tensor) -> tuple[Tensor, State]:
+        """The parameter after one step along its gradient, and the state then."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class SGD(Optimizer):
     """Gradient descent; with ``momentum``, along a running sum of the gradients (Polyak, 1964).
 
     b <- momentum b + g;  p <- p - lr b
+
+    >>> sgd, p, g = SGD(momentum=0.9), torch.tensor([1.0]), torch.tensor([0.5])
+    >>> sgd.update(p, g, sgd.init(p), lr=0.1)
+    (tensor([0.9500]), {'b': tensor([0.5000])})
     """
 
     momentum: float = 0.0
@@ -108,6 +120,11 @@ class AdamW(Adam):
     """Adam whose weight decay shrinks the parameter itself, past the division (Loshchilov and Hutter, 2019).
 
     p <- (1 - lr weight_decay) p, then Adam's step
+
+    >>> adamw, p, g = AdamW(weight_decay=0.0), torch.tensor([1.0]), torch.tensor([0.5])
+    >>> after, state = adamw.update(p, g, adamw.init(p), lr=0.1)
+    >>> after  # the first step is as long as the rate, whatever the gradient
+    tensor([0.9000])
     """
 
     weight_decay: float = 0.01
@@ -216,12 +233,12 @@ def update_parameters(
     return after, states
 
 
-def clip_gradients(gradients: Iterable[Tensor], max_norm: float) -> list[Tensor]:
+def clip_gradients(gradients: Iterable[Tensor], max_norm: float) -> tuple[Tensor, ...]:
     """Gradients scaled down together where their common length exceeds `max_norm` (Pascanu et al., 2013)."""
     gradients = list(gradients)
     norm = torch.stack([(g * g).sum() for g in gradients]).sum().sqrt()
     scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-    return [g * scale for g in gradients]
+    return tuple(g * scale for g in gradients)
 
 
 # ---- the average of a model's tensors --------------------------------------------

@@ -54,6 +54,12 @@ def sample(
     outside the vocabulary or one that leaves no room, for settings out of range, for logits that are no
     numbers, for a constraint that no name meets, and where `exact` finds too few names.
     Introduced in chapter 1; top-k, nucleus and constraints in chapter 9.
+
+    >>> from string import ascii_lowercase
+    >>> from common.models import pretrained
+    >>> model, g = pretrained("scaled"), torch.Generator().manual_seed(0)
+    >>> sample(model, Vocabulary(ascii_lowercase), 8, count=3, prefix="ma", generator=g)
+    ['makayna', 'mattleyda', 'madilynn']
     """
     _check(temperature, top_k, top_p)
     if count < 1:
@@ -74,7 +80,7 @@ def sample(
     shape = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     with evaluating(model):
         sampler = _Sampler(model, vocabulary, block_size, shape)
-        if exact:
+        if exact and automaton is not None:
             drawn = sampler.draw_exactly(count, start, generator, automaton, max_length)
         else:
             drawn = sampler.draw(count, start, generator, automaton, max_length - len(start))
@@ -89,6 +95,9 @@ def probabilities(
     top_k keeps the k largest, and all that tie with the last of them. top_p keeps the fewest of
     the likeliest that together have at least this share (the nucleus). What is kept is normalised
     again; a logit of -inf stays at zero. Introduced in chapter 9.
+
+    >>> probabilities(torch.tensor([2.0, 1.0, 0.0]), top_k=2)
+    tensor([0.7311, 0.2689, 0.0000])
     """
     _check(temperature, top_k, top_p)
     # the best logit at 0, so that no temperature overflows
@@ -214,7 +223,8 @@ class _Sampler:
                 )
             chosen = torch.multinomial((scores - scores.max()).exp(), count, True, generator=generator)
             return [candidates[i] for i in chosen.tolist()]
-        found, tried = [], 0
+        found: list[list[int]] = []
+        tried = 0
         meets = automaton.constraint.meets
         while len(found) < count and tried < DRAWN:
             batch = min(DRAWN - tried, max(100, min(5_000, 2 * count)))

@@ -28,20 +28,20 @@ class Config:
     """How to optimise: by default as in the lecture, plain SGD with one drop of the learning rate."""
 
     steps: int = 200_000
-    batch_size: int = 32  # windows, or whole names
+    batch_size: int = 32  #: windows, or whole names
     lr: float = 0.1
-    schedule: str = "drop"  # of SCHEDULES
-    drop_at: float = 0.75  # share of the steps after which the rate drops
+    schedule: str = "drop"  #: of SCHEDULES
+    drop_at: float = 0.75  #: share of the steps after which the rate drops
     drop_factor: float = 0.1
-    warmup: int = 0  # steps in which the rate rises from 0
-    optimizer: str = "sgd"  # of OPTIMIZERS
-    momentum: float = 0.9  # of the optimiser of that name
-    betas: tuple[float, float] = (0.9, 0.999)  # of adam and adamw, and of the latter beside muon
+    warmup: int = 0  #: steps in which the rate rises from 0
+    optimizer: str = "sgd"  #: of OPTIMIZERS
+    momentum: float = 0.9  #: of the optimiser of that name
+    betas: tuple[float, float] = (0.9, 0.999)  #: of adam and adamw, and of the latter beside muon
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
-    distill: float = 0.0  # share of the loss that a teacher's probabilities make up, where there is one
-    max_grad_norm: float = 0.0  # the longest gradient, all parameters together; 0: any
-    ema_decay: float = 0.0  # how much of the average of the weights stays in a step; 0: no average
+    distill: float = 0.0  #: share of the loss that a teacher's probabilities make up, where there is one
+    max_grad_norm: float = 0.0  #: the longest gradient, all parameters together; 0: any
+    ema_decay: float = 0.0  #: how much of the average of the weights stays in a step; 0: no average
 
     def __post_init__(self) -> None:
         if isinstance(self.betas, list):  # as a file or a command line brings them
@@ -55,7 +55,12 @@ class Config:
                 raise ValueError(f"expected {name} to be one of {list(known)}, got {getattr(self, name)!r}")
 
     def lr_at(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
+        """The learning rate of a step, counted from 0.
+
+        >>> config = Config(steps=110, lr=0.1, warmup=10, schedule="linear")
+        >>> [round(config.lr_at(step), 3) for step in (0, 9, 60, 109)]
+        [0.01, 0.1, 0.05, 0.001]
+        """
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
         return self.lr * SCHEDULES[self.schedule](self, step)
@@ -251,8 +256,10 @@ def composed_steps(
 ) -> Tensor:  # fmt: skip
     """Steps start to stop with all that `Config` names; changes the model and the state, returns the losses.
 
-    examples: also as a pair (contexts, targets). state: None starts afresh. Losses (stop - start,) in nats,
-    on the CPU. ValueError where examples, model and configuration do not fit together. Introduced in
+    Losses (stop - start,) in nats, on the CPU.
+
+    examples: also as a pair (contexts, targets). state: None starts afresh.
+    ValueError where examples, model and configuration do not fit together. Introduced in
     chapter 10.
     """
     examples = Examples(*examples) if isinstance(examples, tuple) else examples

@@ -4,6 +4,7 @@ Introduced in the chapter "Why the loop is slow, and what to do about it".
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,11 @@ from .stacked import Stacked
 class Products(torch.fx.Interpreter):
     """Runs a graph and keeps the operands of its matrix products."""
 
-    def run_node(self, node):
+    def __init__(self, graph: torch.fx.GraphModule):
+        super().__init__(graph)
+        self.found: list[tuple[Tensor, ...]] = []
+
+    def run_node(self, node: torch.fx.Node) -> Any:
         result = super().run_node(node)
         if node.op == "call_function" and node.target in (
             torch.ops.aten.bmm.default,
@@ -34,7 +39,6 @@ def products_of(
     stacked = Stacked(models, (contexts, targets), Config(batch_size=batch_size))
     tensors = stacked.start(models)
     interpreter = Products(stacked.graph(tensors))
-    interpreter.found = []
     interpreter.run(*stacked.arguments(tensors))
     return interpreter.found
 
@@ -50,7 +54,7 @@ def matrix_products(
     """A function (start, stop) that runs nothing but the products of so many steps: the floor."""
     products = products_of(models, contexts, targets, batch_size)
 
-    def run(start, stop):
+    def run(start: int, stop: int) -> None:
         for _ in range(start, stop):
             for a, b, out in products:
                 torch.bmm(a, b, out=out)

@@ -10,12 +10,15 @@ import copy
 import functools
 import os
 import re
+import shutil
 import signal
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -31,7 +34,7 @@ WORTH_STACKING = 4  # models, up to which the plain loop is as fast as an uncomp
 
 
 @contextlib.contextmanager
-def one_thread():
+def one_thread() -> Iterator[None]:
     """One thread for torch inside a `with` block: models as small as the book's are slower on two."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -52,7 +55,14 @@ def draw_batches(size: int, steps: int, batch_size: int, generator: torch.Genera
     return torch.randint(0, size, (steps, batch_size), generator=generator)
 
 
-def run_steps(run: Callable, tensors, contexts, targets, batches, rates):
+def run_steps(
+    run: Callable,
+    tensors: Sequence[Tensor],
+    contexts: Tensor,
+    targets: Tensor,
+    batches: Tensor,
+    rates: Tensor,
+) -> tuple[Sequence[Tensor], Tensor]:
     """Steps of a group: indices (steps, S, B), rates (steps, S) -> its tensors, losses (S, steps) in nats."""
     losses = []
     for batch, lr in zip(batches.unbind(), rates.unbind(), strict=True):
@@ -95,12 +105,12 @@ class Pool:
         )
         self.ready = self.executor.submit(os.getpid)  # the first task starts all processes
 
-    def submit(self, package: Path, tensors, batches, rates):
+    def submit(self, package: Path, tensors: Sequence[Tensor], batches: Tensor, rates: Tensor) -> Future:
         """`run_steps` of a compiled group, in some process; `answer` waits for it."""
         arrays = [t.numpy() for t in (*tensors, batches, rates)]  # sent faster than tensors
         return self.executor.submit(_work, package, arrays)
 
-    def answer(self, future):
+    def answer(self, future: Future) -> Any:
         """What a task gave. WorkerDied if a process ended or the task failed."""
         from loky.process_executor import BrokenProcessPool
 
@@ -127,13 +137,21 @@ def _begin(data: Path, parent: int) -> None:
     torch.set_num_threads(1)
     _data.extend(torch.load(data, mmap=True, weights_only=True))
     above = psutil.Process(parent)
-    threading.Thread(target=lambda: (above.wait(), os._exit(1)), daemon=True).start()
+    threading.Thread(target=_end_with, args=(above, data.parent), daemon=True).start()
 
 
-def _work(package: Path, arrays):
+def _end_with(above: Any, folder: Path) -> None:
+    """End this process after its parent, however that ended, and clean up in its place."""
+    above.wait()
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
+
+
+def _work(package: Path, arrays: Sequence[Any]) -> tuple[list, Any]:
     *tensors, batches, rates = [torch.tensor(array) for array in arrays]  # a copy, as torch aligns memory
-    tensors, losses = run_steps(_package(package), tensors, *_data, batches, rates)
-    return [t.numpy() for t in tensors], losses.numpy()
+    contexts, targets = _data
+    after, losses = run_steps(_package(package), tensors, contexts, targets, batches, rates)
+    return [t.numpy() for t in after], losses.numpy()
 
 
 _data: list[torch.Tensor] = []  # in a process of the pool: contexts, targets
@@ -201,7 +219,7 @@ class StackedLoop:
         self.sizes = [size for S in parts for size in (shares(S, -(-S // GROUP)) if split else [S])]
         self.pool = Pool(len(parts), self.contexts, self.targets) if len(parts) > 1 else None
         try:
-            self.groups = [self.stacked.start(group) for group in self._grouped(models)]
+            self.groups: list[Sequence[Tensor]] = [self.stacked.start(g) for g in self._grouped(models)]
             by_size = {len(tensors[0]): tensors for tensors in self.groups}
             self.runs = {size: self._run(tensors, compile) for size, tensors in by_size.items()}
             if self.pool:
@@ -214,7 +232,7 @@ class StackedLoop:
         left = iter(things)
         return [[next(left) for _ in range(size)] for size in self.sizes]
 
-    def _run(self, tensors, compile):
+    def _run(self, tensors: Sequence[Tensor], compile: bool) -> Any:
         """The step of groups of that size: a function, or for other processes the package with it."""
         graph, arguments = self.stacked.graph(tensors), self.stacked.arguments(tensors)
         if compile and self.device.type == "cpu":
@@ -222,11 +240,11 @@ class StackedLoop:
             run = loaded(package)
             self._check(run, graph, arguments)
             return package if self.pool else run
-        run = torch.compile(graph) if compile else graph
-        run(*arguments)  # a compiler that fails does so here
-        return lambda arguments: run(*arguments)
+        step = torch.compile(graph) if compile else graph
+        step(*arguments)  # a compiler that fails does so here
+        return lambda given: step(*given)
 
-    def _check(self, run, graph, arguments) -> None:
+    def _check(self, run: Callable, graph: Callable, arguments: Sequence[Tensor]) -> None:
         """RuntimeError where a step on some batch comes out as another one than uncompiled."""
         *rest, batch, lr = arguments
         g = torch.Generator().manual_seed(0)
@@ -248,23 +266,23 @@ class StackedLoop:
         """Run steps start to stop; returns the losses (S, stop - start) in nats."""
         size = len(self.contexts), stop - start, self.configs[0].batch_size
         batches = torch.stack([draw_batches(*size, g) for g in self.generators], dim=1)
-        rates = [[config.lr_at(step) for config in self.configs] for step in range(start, stop)]
-        rates = torch.tensor(rates, dtype=self.dtype).split(self.sizes, dim=1)
+        lrs = [[config.lr_at(step) for config in self.configs] for step in range(start, stop)]
+        rates = torch.tensor(lrs, dtype=self.dtype).split(self.sizes, dim=1)
         runs = [self.runs[size] for size in self.sizes]
         tasks = list(zip(runs, self.groups, batches.split(self.sizes, dim=1), rates, strict=True))
-        done = self._shared_out(tasks) if self.pool else self._one_by_one(tasks)
+        done = self._shared_out(self.pool, tasks) if self.pool else self._one_by_one(tasks)
         self.groups = [tensors for tensors, _ in done]
         return torch.cat([losses for _, losses in done])
 
-    def _one_by_one(self, tasks):
+    def _one_by_one(self, tasks: list) -> list[tuple[Sequence[Tensor], Tensor]]:
         with one_thread() if self.device.type == "cpu" else contextlib.nullcontext():
             return [
                 run_steps(run, t, self.contexts, self.targets, b.to(self.device), r.to(self.device))
                 for run, t, b, r in tasks
             ]
 
-    def _shared_out(self, tasks):
-        answers = [self.pool.answer(future) for future in [self.pool.submit(*task) for task in tasks]]
+    def _shared_out(self, pool: Pool, tasks: list) -> list[tuple[Sequence[Tensor], Tensor]]:
+        answers = [pool.answer(future) for future in [pool.submit(*task) for task in tasks]]
         return [([torch.tensor(t) for t in tensors], torch.tensor(losses)) for tensors, losses in answers]
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ to do about it".
 
 import copy
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -106,17 +107,19 @@ class Stacked:
         batch = torch.zeros((S, self.config.batch_size), dtype=torch.long, device=x.device)
         return [*tensors, x, y, batch, torch.zeros(S, dtype=tensors[0].dtype, device=x.device)]
 
-    def _step(self, *arguments):
+    def _step(self, *arguments: Tensor) -> list[Tensor]:
         *tensors, contexts, targets, batch, lr = arguments
         new, losses = torch.func.vmap(self._one_step)(tensors, contexts[batch], targets[batch], lr)
         return [*new, losses]
 
-    def _one_step(self, tensors, x, y, lr):
+    def _one_step(
+        self, tensors: Sequence[Tensor], x: Tensor, y: Tensor, lr: Tensor
+    ) -> tuple[list[Tensor], Tensor]:
         """The step of a single model, as `composed_steps` takes it."""
         config = self.config
         parameters, buffers, optimizer, ema = self._named(tensors)
 
-        def loss_of(parameters):
+        def loss_of(parameters: dict) -> tuple[Tensor, Any]:
             logits = self.template.load_state_dict(parameters | buffers)(x)
             loss = F.cross_entropy(logits, y, label_smoothing=config.label_smoothing)
             after = self.template.state_dict()
@@ -137,7 +140,7 @@ class Stacked:
 class _UncheckedEmbedding(Embedding):
     """The same: a graph cannot look at numbers, and all that go in were looked at before."""
 
-    def __call__(self, input):
+    def __call__(self, input: Tensor) -> Tensor:
         return self.weight[input]
 
 
@@ -148,6 +151,6 @@ class _OneHotEmbedding(Embedding):
     torch 2.13 compiles that into code which reads it before it is there: Adam would see zeros.
     """
 
-    def __call__(self, input):
+    def __call__(self, input: Tensor) -> Tensor:
         tokens = torch.arange(len(self.weight), device=input.device)
         return (input[..., None] == tokens).to(self.weight.dtype) @ self.weight

@@ -8,8 +8,13 @@ from ..nn import Dropout, Embedding, Linear, Module, Recurrent, Sequential, Vari
 class RecurrentNetwork(Sequential):
     """A recurrent network with one layer, for whole names. x: (B, T) -> (B, T, V). Introduced in chapter 11.
 
-    dropout: on its outputs, one mask a name; input_dropout: on its inputs. ValueError for a cell that is none
-    of `nn.CELLS`.
+    dropout: on its outputs, one mask a name. input_dropout: on its inputs.
+
+    ValueError for a cell that is none of `nn.CELLS`.
+
+    >>> import torch
+    >>> RecurrentNetwork()(torch.zeros((32, 9), dtype=torch.long)).shape
+    torch.Size([32, 9, 27])
     """
 
     def __init__(

@@ -40,6 +40,10 @@ class Transformer(Sequential):
 
     length: the most positions it has vectors for. ValueError for channels that the heads cannot share, and
     for a T above length. Introduced in chapter 11.
+
+    >>> import torch
+    >>> Transformer()(torch.zeros((32, 9), dtype=torch.long)).shape
+    torch.Size([32, 9, 27])
     """
 
     def __init__(

@@ -83,6 +83,6 @@ class WaveNet(Module):
         x = self.embedding(x)
         skips = []
         for block in self.blocks:
-            x, skip = block(x)
+            x, skip = block(x)  # type: ignore[assignment]  # None behind the last block alone
             skips.append(skip)
-        return self.head(x if skips[0] is None else sum(skips))
+        return self.head(x if skips[0] is None else sum(skips))  # type: ignore[arg-type]  # of tensors then

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from textwrap import indent
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -21,6 +22,10 @@ class Sequential(Module):
     >>> list(model.state_dict())
     ['hidden.weight', 'hidden.bias']
     """
+
+    if TYPE_CHECKING:  # the modules, by their names
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __init__(self, layers: Sequence[Module] | Mapping[str, Module]):
         named = layers if isinstance(layers, Mapping) else {str(i): layer for i, layer in enumerate(layers)}
@@ -52,6 +57,11 @@ class Residual(Sequential):
 
     x: (..., C) -> (..., C); ValueError where f returns another shape, which addition might broadcast.
     (He et al., 2016.) Introduced in chapter 8.
+
+    >>> import torch
+    >>> from common.nn import Tanh
+    >>> Residual([Tanh()])(torch.tensor([0.0, 1.0]))
+    tensor([0.0000, 1.7616])
     """
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -17,7 +17,12 @@ class CausalConv1d(Module):
     kernel_size concatenated neighbours has the same numbers, ``linear.weight.view(kernel_size, C, H)``,
     and torch.nn.Conv1d has them as ``weight.permute(2, 1, 0)``. ``before`` (in_channels,) stands at
     every position in front of the sequence: zeros unless set, and not learned. Introduced in chapter 7.
+
+    >>> CausalConv1d(10, 20, kernel_size=2, dilation=4)(torch.zeros(32, 8, 10)).shape
+    torch.Size([32, 8, 20])
     """
+
+    before: Tensor
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int, dilation: int = 1, bias: bool = True,

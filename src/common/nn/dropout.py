@@ -12,6 +12,13 @@ class Dropout(Module):
     input: (...) -> (...) (Srivastava et al., 2014). Evaluation mode changes nothing. The draws come
     from `generator`, on the CPU whatever the input's device; training sets it to the run's. Introduced in
     chapter 11.
+
+    >>> layer = Dropout(0.5)
+    >>> layer.generator = torch.Generator().manual_seed(0)
+    >>> layer(torch.ones(6))
+    tensor([0., 2., 0., 0., 0., 2.])
+    >>> layer.eval()(torch.ones(6))
+    tensor([1., 1., 1., 1., 1., 1.])
     """
 
     generator: Generator | None = None
@@ -39,6 +46,12 @@ class VariationalDropout(Dropout):
     """Dropout with one mask a sequence, the same at every position (Gal and Ghahramani, 2016).
 
     x: (B, T, C) -> (B, T, C). Introduced in chapter 11.
+
+    >>> layer = VariationalDropout(0.5)
+    >>> layer.generator = torch.Generator().manual_seed(0)
+    >>> layer(torch.ones(1, 2, 4))
+    tensor([[[0., 2., 0., 0.],
+             [0., 2., 0., 0.]]])
     """
 
     packable = False

@@ -39,6 +39,9 @@ class PositionalEmbedding(Embedding):
     """Adds a learned vector to every position (Vaswani et al., 2017, section 3.5). Introduced in chapter 11.
 
     x: (B, T, C) -> (B, T, C); ValueError for T above num_embeddings.
+
+    >>> PositionalEmbedding(40, 48)(torch.zeros(32, 8, 48)).shape
+    torch.Size([32, 8, 48])
     """
 
     packable = False

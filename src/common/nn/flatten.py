@@ -6,7 +6,12 @@ from .module import Module
 
 
 class Flatten(Module):
-    """Concatenate the vectors of all positions. input: (B, T, C) -> (B, T * C). Introduced in chapter 2."""
+    """Concatenate the vectors of all positions. input: (B, T, C) -> (B, T * C). Introduced in chapter 2.
+
+    >>> import torch
+    >>> Flatten()(torch.zeros(32, 8, 10)).shape
+    torch.Size([32, 80])
+    """
 
     packable = False
 
@@ -19,6 +24,10 @@ class FlattenConsecutive(Module):
 
     x: (B, T, C) -> (B, T // n, C * n), or (B, C * n) where T = n
     ValueError where n does not divide T. Introduced in chapter 4.
+
+    >>> import torch
+    >>> FlattenConsecutive(2)(torch.zeros(32, 8, 10)).shape
+    torch.Size([32, 4, 20])
     """
 
     packable = False

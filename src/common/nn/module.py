@@ -14,6 +14,16 @@ class Module:
 
     Whatever is an attribute counts: a tensor is a parameter, unless it came by `register_buffer`; a module,
     or one in a list, is a child. Nothing has to be declared, and `__init__` need not be called.
+
+    >>> class Scale(Module):
+    ...     def __init__(self, factor):
+    ...         self.factor = torch.tensor(factor)
+    ...     def __call__(self, x):
+    ...         return self.factor * x
+    >>> Scale(2.0)(torch.ones(3))
+    tensor([2., 2., 2.])
+    >>> Scale(2.0).state_dict()
+    {'factor': tensor(2.)}
     """
 
     training = True

@@ -17,7 +17,16 @@ class BatchNorm1d(Module):
     towards them (the variance in its unbiased form), as torch.nn does. Evaluation mode uses the
     running statistics. ValueError in training mode for a single value a channel, and for a momentum of
     None, with which torch.nn takes a plain average. Introduced in chapter 2, its axes in chapter 5.
+
+    >>> norm = BatchNorm1d(1)
+    >>> norm(torch.tensor([[1.0], [3.0]])).flatten()
+    tensor([-1.0000,  1.0000])
+    >>> norm.running_mean
+    tensor([0.2000])
     """
+
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1):
         if not eps > 0:
@@ -64,7 +73,11 @@ class BatchNorm1d(Module):
 
 
 class LayerNorm(TorchModule):
-    """torch's LayerNorm (Ba et al., 2016). x: (..., C) -> (..., C). Introduced in chapter 11."""
+    """torch's LayerNorm (Ba et al., 2016). x: (..., C) -> (..., C). Introduced in chapter 11.
+
+    >>> LayerNorm(2)(torch.tensor([[1.0, 3.0]]))
+    tensor([[-1.0000,  1.0000]])
+    """
 
     def __init__(self, channels: int):
         super().__init__(nn.LayerNorm(channels))

@@ -11,6 +11,10 @@ class Recurrent(TorchModule):
     """torch's RNN, LSTM or GRU with one layer. x: (B, T, C) -> (B, T, H). Introduced in chapter 11.
 
     ValueError for a cell that is none of CELLS.
+
+    >>> import torch
+    >>> Recurrent("gru", 10, 20)(torch.zeros(32, 8, 10)).shape
+    torch.Size([32, 8, 20])
     """
 
     packable = False

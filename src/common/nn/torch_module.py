@@ -11,6 +11,10 @@ class TorchModule(Module):
     """A module of torch.nn with the interface of this book's. Its matrices are (outputs, inputs).
 
     Inputs and outputs are those of the module. Introduced in chapter 11.
+
+    >>> layer = TorchModule(nn.Linear(10, 20))
+    >>> layer.state_dict()["weight"].shape
+    torch.Size([20, 10])
     """
 
     def __init__(self, module: nn.Module):

@@ -51,7 +51,7 @@ STYLE = {
 
 def use_style() -> None:
     """Give every figure of this session the book's look, at twice the density where a notebook shows it."""
-    plt.rcParams.update(STYLE)
+    plt.rcParams.update(STYLE)  # type: ignore[arg-type]  # names that mypy wants spelled out
     set_matplotlib_formats("retina")
     if shell := get_ipython():
         shell.display_formatter.formatters["image/png"].for_type(Figure, light_png)
@@ -120,7 +120,8 @@ def run_curves(ax, curves: dict, label: str = "", color=None):
     """Training (dashed) and validation loss of one run, as from `runs.curves`."""
     for split, title, style in (("train", "training", "--"), ("val", "validation", "-")):
         if split in curves:
-            band(ax, *curves[split], f"{label} {title}".strip(), color, ls=style)
+            steps, losses = curves[split]
+            band(ax, steps, losses, f"{label} {title}".strip(), color, ls=style)
             color = color or ax.lines[-1].get_color()
     return ax
 
@@ -200,8 +201,8 @@ def _places(column, log: bool) -> tuple[list[float], list[tuple[float, str]]]:
     """Heights between 0 and 1 of the values of an axis, and what is written beside it."""
     if any(isinstance(value, (str, list, tuple, bool)) for value in column):
         kinds = sorted({str(value) for value in column})
-        heights = {kind: i / max(1, len(kinds) - 1) for i, kind in enumerate(kinds)}
-        return [heights[str(value)] for value in column], [(h, kind) for kind, h in heights.items()]
+        height = {kind: i / max(1, len(kinds) - 1) for i, kind in enumerate(kinds)}
+        return [height[str(value)] for value in column], [(h, kind) for kind, h in height.items()]
     numbers = [math.log(value) if log else value for value in column]
     low, high = min(numbers), max(numbers)
     heights = [(n - low) / (high - low) if high > low else 0.5 for n in numbers]
@@ -306,7 +307,8 @@ def tree(ax, characters: str, shapes: Sequence[str], *, upto: int | None = None,
     if len(shapes) != len(levels):
         raise ValueError(f"expected {len(levels)} shapes, one a level, got {len(shapes)}")
     upto = len(levels) - 1 if upto is None else upto
-    below, colors = None, (SOFT, BLUE, GREEN, RED, PINK, SKY)
+    below: list[float] | None = None
+    colors = (SOFT, BLUE, GREEN, RED, PINK, SKY)
     for level, (count, shape) in enumerate(zip(levels, shapes, strict=True)):
         span = len(characters) / count
         xs = [(i + 0.5) * span - 0.5 for i in range(count)]

@@ -5,8 +5,12 @@ from collections.abc import Iterable, Sequence
 
 from ..data.shipped import shipped_folder
 from ..evaluate import Spread, spread
+from ..models import MODELS
+from ..runs.files import read_json
+from ..runs.provenance import ROOT
 
 RESULTS = shipped_folder() / "results"
+COSTS = ROOT / "benchmarks"
 
 # The lecture's own figures: training and validation loss of single runs, on the first release of the list.
 LECTURE = {
@@ -41,3 +45,61 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence], align: str |
     marks = {"l": ":---", "r": "---:", "c": ":---:"}
     lines = [header, [marks[a] for a in align or "l" * len(header)], *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def measured_on() -> list[str]:
+    """The devices with a stored benchmark."""
+    return sorted(path.stem for path in COSTS.glob("*.json"))
+
+
+def stored_costs(device: str = "cpu") -> dict:
+    """The benchmark that the book was published with, as `benchmarks/bench.py` wrote it.
+
+    ValueError for a device that was not measured. Introduced in the appendix.
+    """
+    path = COSTS / f"{device}.json"
+    if not path.exists():
+        raise ValueError(f"no stored benchmark for {device!r}; expected one of {measured_on()}")
+    return read_json(path)
+
+
+def cost_ratios(report: dict, model: str) -> dict[str, float]:
+    """The figures of one model that a reader compares: steps a second, ratios, shares of the floor."""
+    results, seeds = report["models"][model]["results"], report["seeds"]
+    rate = {name: entry["rate"] for name, entry in results.items()}
+    found = {"plain": max(value for name, value in rate.items() if name.startswith("plain"))}
+    for key, label in (("one", "1 model"), ("many", f"{seeds} models")):
+        found[key], found[f"{key} alone"] = rate[f"fast, {label}"], rate[f"products, {label}"]
+        found[f"{key} ratio"] = found[key] / found["plain"]
+        found[f"{key} floor"] = found[key] / found[f"{key} alone"]
+    return found | {"memory": results[f"fast, {seeds} models"]["memory"]}
+
+
+def cost_table(report: dict) -> str:
+    """The report as a table in Markdown, a column a model."""
+    models, seeds = list(report["models"]), report["seeds"]
+    figures = [cost_ratios(report, model) for model in models]
+    starts = [report["models"][model]["compile"] for model in models]
+
+    def row(label, form, key, entries=figures):
+        return [label, *("unknown" if entry[key] is None else form.format(entry[key]) for entry in entries)]
+
+    return markdown_table(
+        ["batch 32", *(MODELS[model].title for model in models)],
+        [
+            row("parameters", "{:,}", "parameters", list(report["models"].values())),
+            row("plain loop, steps/s", "{:,.0f}", "plain"),
+            row("one model, steps/s", "{:,.0f}", "one"),
+            row("ratio to the plain loop", "**{:.1f}**", "one ratio"),
+            row("floor, steps/s", "{:,.0f}", "one alone"),
+            row("share of the floor", "{:.0%}", "one floor"),
+            row(f"{seeds} models, seeds × steps/s", "{:,.0f}", "many"),
+            row("ratio to the plain loop", "**{:.1f}**", "many ratio"),
+            row("floor, seeds × steps/s", "{:,.0f}", "many alone"),
+            row("share of the floor", "{:.0%}", "many floor"),
+            row(f"{seeds} models, memory above idle, MiB", "{:,.0f}", "memory"),
+            row("first start with compiling, s", "{:.0f}", "first", starts),
+            row("later starts, s", "{:.1f}", "later", starts),
+        ],
+        "l" + "r" * len(models),
+    )

@@ -18,8 +18,8 @@ def compare(folders: Iterable[str | Path]) -> tuple[list[str], list[list]]:
 
     The test split is left out: a table to choose from must not show it.
     """
-    folders = [Path(folder) for folder in folders]
-    reports = [read_json(folder / "results.json") for folder in folders]
+    paths = [Path(folder) for folder in folders]
+    reports = [read_json(path / "results.json") for path in paths]
     flat = [_flat(report) for report in reports]
     names = [
         name
@@ -28,14 +28,14 @@ def compare(folders: Iterable[str | Path]) -> tuple[list[str], list[list]]:
     ]
     header = ["run", *names, "parameters", "seeds", "train", "validation"]
     rows = []
-    for folder, report, one in zip(folders, reports, flat, strict=True):
+    for path, report, one in zip(paths, reports, flat, strict=True):
         losses = [
             str(spread(r[s] for r in report["runs"])) if s in report["runs"][0] else ""
             for s in ("train", "val")
         ]
         parameters = f"{report['runs'][0]['parameters']:,}"
         rows.append(
-            [folder.name, *(one.get(name, "") for name in names), parameters, len(report["runs"]), *losses]
+            [path.name, *(one.get(name, "") for name in names), parameters, len(report["runs"]), *losses]
         )
     return header, rows
 
@@ -49,7 +49,7 @@ def _flat(report: dict) -> dict[str, str]:
     return {name: _cell(value) for name, value in values.items()}
 
 
-def _cell(value) -> str:
+def _cell(value: object) -> str:
     return (
         value if isinstance(value, str) else f"{value:.4g}" if isinstance(value, float) else json.dumps(value)
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 
-def replace_file(path: Path, write: Callable[[Path], None]) -> None:
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Write beside `path`, then move into place in one step: the old file or the new one, never half.
 
     OSError names the file, where a disk is full too.
@@ -39,15 +39,20 @@ def replace_files(contents: Mapping[Path, bytes]) -> None:
     done = []
     try:
         for path, content in contents.items():
-            replace_file(path, lambda partial, content=content: partial.write_bytes(content))
+            replace_file(path, _writer(content))
             done.append(path)
     except BaseException:
         for path in done:
-            if before[path] is None:
+            old = before[path]
+            if old is None:
                 path.unlink()
             else:
-                replace_file(path, lambda partial, path=path: partial.write_bytes(before[path]))
+                replace_file(path, _writer(old))
         raise
+
+
+def _writer(content: bytes) -> Callable[[Path], object]:
+    return lambda partial: partial.write_bytes(content)
 
 
 def check_folder(folder: Path) -> None:
@@ -57,24 +62,44 @@ def check_folder(folder: Path) -> None:
         raise ValueError(f"{there} is no folder; choose another --out")
 
 
-def read_json(path: Path) -> dict:
-    """The JSON object of a file. ValueError where there is none, or where it is something else."""
+def read_json(path: Path, expected: str = "a folder that `python -m common train` wrote") -> dict:
+    """The JSON object of a file. ValueError where there is none, or where it is something else.
+
+    Stricter than `json` is by itself: no NaN, and no name that stands there twice.
+    expected: what to say where there is no such file.
+    """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise ValueError(
-            f"{path}: no such file; expected a folder that `python -m common train` wrote"
-        ) from None
+        text = path.read_bytes().decode("utf-8-sig")
+        if "\0" in text:
+            raise ValueError("expected UTF-8 text")  # UTF-16 of plain letters passes for it
+        value = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
+        if not isinstance(value, dict):
+            raise ValueError(f"expected a JSON object, got {type(value).__name__}")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise ValueError(f"{path}: no such file; expected {expected}") from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text (byte {error.start}: {error.reason})") from None
+        raise ValueError(f"{path}: expected UTF-8 text (byte {error.start}: {error.reason})") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    except RecursionError:
+        raise ValueError(f"{path}: nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     return value
 
 
-def write_json(path: Path, value) -> None:
+def _once(pairs: list[tuple[str, object]]) -> dict:
+    names = [name for name, _ in pairs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{twice[0]!r} stands there twice")
+    return dict(pairs)
+
+
+def _refuse(text: str) -> None:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def write_json(path: Path, value: object) -> None:
     """Replace a file by a value as JSON. ValueError for NaN and infinity, which JSON does not have."""
     try:
         text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[3]
+from ..data.shipped import shipped_folder
+
+ROOT = shipped_folder().parent  # the repository, or an installed package
 CPUINFO = Path("/proc/cpuinfo")
 
 

@@ -8,7 +8,7 @@ import copy
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from string import ascii_lowercase
@@ -49,8 +49,8 @@ class Run:
 
     model: str
     config: Config = Config()
-    sizes: tuple[tuple[str, object], ...] = ()
-    seeds: tuple[int, ...] = (0,)
+    sizes: Mapping[str, object] | tuple[tuple[str, object], ...] = ()
+    seeds: Sequence[int] = (0,)
     data: Path | None = None
     alphabet: str | None = ascii_lowercase
     distinct: bool = False
@@ -70,7 +70,7 @@ class Run:
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` reads: the file by its path, and null for the shipped one, wherever that is."""
-        path = self.data.resolve()
+        path = self.data.resolve()  # type: ignore[union-attr]  # a path since __post_init__
         return {
             "model": self.model, "sizes": plain(dict(self.sizes)), "training": plain(asdict(self.config)),
             "seeds": list(self.seeds), "data": None if path == SHIPPED_NAMES else str(path),
@@ -88,7 +88,7 @@ class Run:
 
     def digest(self) -> str:
         """The SHA-256 of the file's content; empty where there is none."""
-        return digest(self.data)
+        return digest(self.data)  # type: ignore[arg-type]
 
     def changed(self, **values: Any) -> "Run":
         """This run with other values: fields of `Config` by their names, sizes as ``model.NAME``."""
@@ -311,6 +311,6 @@ def _check_fit(what: Run, data: TaskData, model: Module) -> None:
         raise ValueError(f"{cannot}: {first_line(error)}") from None
 
 
-def _line(label: str, parameters: int, losses: dict[str, Any]) -> str:
+def _line(label: str, parameters: float, losses: dict[str, Any]) -> str:
     said = "  ".join(f"{split} {value}" for split, value in losses.items())
     return f"{label:>9}  {parameters:,} parameters  {said}"

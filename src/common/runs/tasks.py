@@ -54,15 +54,22 @@ def names(
 
 
 @lru_cache(maxsize=2)
-def _names(path, content, alphabet, distinct, block_size, device) -> TaskData:
+def _names(
+    path: Path,
+    content: str,
+    alphabet: str | None,
+    distinct: bool,
+    block_size: int | None,
+    device: torch.device,
+) -> TaskData:
     listed = load_list(path, alphabet)
     vocabulary = Vocabulary("".join(listed) if alphabet is None else alphabet)
     listed = distinct_names(listed) if distinct else listed
     parts = split_names(listed, listed=f"{path}, each name once" if distinct else path)._asdict()
-    splits = {
-        split: tuple(t.to(device) for t in examples(part, vocabulary, block_size))
-        for split, part in parts.items()
-    }
+    splits = {}
+    for split, part in parts.items():
+        x, y = examples(part, vocabulary, block_size)
+        splits[split] = (x.to(device), y.to(device))
     windows = {split: int((y != IGNORE_INDEX).sum()) for split, (_, y) in splits.items()}
     about = {
         "names": {

@@ -2,9 +2,10 @@
 
 import copy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -110,7 +111,8 @@ def train(
     loop = make_loop(models, examples, generators, configs, compile, workers)
     try:
         identity = checkpoints.identity(models[0], examples, configs)
-        done, losses = 0, []
+        done: int = 0
+        losses: list[Tensor] = []
         if path is not None and path.exists():
             content = checkpoints.load(path, identity, loop.device)
             done, losses = _resume(content, loop, generators, evaluation)
@@ -124,11 +126,11 @@ def train(
                     _hold_finite(losses[-1], start + 1)
                 bar.update(done - start)
                 bar.set_postfix(loss=f"{losses[-1].mean():.3f}", refresh=False)
-                looked = evaluation is not None and done in (evaluation.due(start), steps)
-                if looked:
-                    evaluation.evaluate(done, _trained(map(copy.deepcopy, models), configs, loop, done))
+                looks = evaluation if evaluation and done in (evaluation.due(start), steps) else None
+                if looks:
+                    looks.evaluate(done, _trained(map(copy.deepcopy, models), configs, loop, done))
                     if finite:
-                        _hold_finite(torch.tensor(evaluation.values[-1])[:, None], done)
+                        _hold_finite(torch.tensor(looks.values[-1])[:, None], done)
                 if path is not None and (
                     done // checkpoint_every > start // checkpoint_every or done == steps
                 ):
@@ -137,15 +139,17 @@ def train(
                         states=loop.states(), generators=[g.get_state() for g in generators],
                         evaluated=(evaluation.steps, evaluation.values) if evaluation else ([], []),
                     )  # fmt: skip
-                if looked:
-                    evaluation.report(done, evaluation.values[-1])
+                if looks:
+                    looks.report(done, looks.values[-1])
         _trained(models, configs, loop, steps)
     finally:
         loop.close()
     return torch.cat(losses, dim=1)
 
 
-def _configs(config, models, generators) -> list[Config]:
+def _configs(
+    config: Config | Sequence[Config], models: Sequence[Module], generators: Sequence[Generator]
+) -> list[Config]:
     """One configuration a model. ValueError where they do not fit together."""
     configs = [config] * len(models) if isinstance(config, Config) else list(config)
     if not models or not len(models) == len(generators) == len(configs):
@@ -153,7 +157,7 @@ def _configs(config, models, generators) -> list[Config]:
             f"expected one generator and one configuration a model, got {len(models)} models, "
             f"{len(generators)} generators, {len(configs)} configurations"
         )
-    own = {"lr": 1.0, "schedule": "drop", "drop_at": 1.0, "drop_factor": 1.0, "warmup": 0}
+    own: dict[str, Any] = {"lr": 1.0, "schedule": "drop", "drop_at": 1.0, "drop_factor": 1.0, "warmup": 0}
     if len({replace(c, **own) for c in configs}) > 1:
         raise ValueError(
             "expected configurations that agree in steps and batch_size, and in all but the learning rate "
@@ -162,7 +166,7 @@ def _configs(config, models, generators) -> list[Config]:
     return configs
 
 
-def _trained(models, configs, loop, steps) -> list[Module]:
+def _trained(models: Iterable[Module], configs: Sequence[Config], loop: Any, steps: int) -> list[Module]:
     """The models as they are after so many steps: averaged where asked for, in evaluation mode."""
     models = list(models)
     for model, config, (tensors, beside) in zip(models, configs, loop.states(), strict=True):
@@ -171,7 +175,9 @@ def _trained(models, configs, loop, steps) -> list[Module]:
     return models
 
 
-def _resume(content, loop, generators, evaluation) -> tuple[int, list[Tensor]]:
+def _resume(
+    content: dict[str, Any], loop: Any, generators: Sequence[Generator], evaluation: EvaluationCallback | None
+) -> tuple[int, list[Tensor]]:
     """Go on where a checkpoint stands: the steps that are done, and their losses."""
     loop.load(content["states"])
     for g, saved in zip(generators, content["generators"], strict=True):
@@ -185,6 +191,6 @@ def _resume(content, loop, generators, evaluation) -> tuple[int, list[Tensor]]:
 
 def _bar(steps: int, done: int, progress: str) -> tqdm:
     """Steps a second and time left: shown in a notebook, and elsewhere only on a terminal."""
-    quiet = {} if "ipykernel" in sys.modules else {"disable": None}
+    quiet: dict[str, Any] = {} if "ipykernel" in sys.modules else {"disable": None}
     quiet |= {"disable": True} if sys.stderr is None else {}
     return tqdm(total=steps, initial=done, desc=progress, unit="step", leave=False, **quiet)

@@ -277,7 +277,7 @@ def convolution(network: Sequential, vocabulary: Vocabulary, text: str, *, step:
 
     network: convolutions of two taps as from `models.as_convolution`. step: the letter at which it starts.
     """
-    stages, weights = packed({"": (Recipe(None, 0, ""), network)})
+    stages, weights = packed({"": (Recipe(Sequential, 0, ""), network)})
     return Convolution(
         stages=stages, weights=weights, characters="".join(vocabulary.tokens), text=text, step=step
     )
@@ -306,7 +306,7 @@ def batchnorm_axes(
     """
     first = next(i for i, layer in enumerate(model.layers) if isinstance(layer, BatchNorm1d))
     T = contexts.shape[1]
-    stages, weights = packed({"": (Recipe(None, T, ""), Sequential(model.layers[:first]))})
+    stages, weights = packed({"": (Recipe(Sequential, T, ""), Sequential(model.layers[:first]))})
     return BatchNormAxes(
         stages=stages, weights=weights, channel=channel, seed=seed,
         contexts=contexts.to("cpu", torch.uint8).numpy().tobytes(),

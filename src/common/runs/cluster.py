@@ -1,4 +1,4 @@
-"""The sweeps of `common.sweep` on Ray Tune: on this machine, or on a cluster. Introduced in chapter 10.
+"""The sweeps of `common.runs.sweep` on Ray Tune: on this machine, or on a cluster. Introduced in chapter 10.
 
 The same search space, objective and ``trials.json``. Trial number i gets the parameters that the sweep's
 seed and i draw, so that the same command knows which trials are missing, and runs those. A node needs this
@@ -21,27 +21,28 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from .experiments import Impossible
+from filelock import Timeout
+
+from ..train import first_line
+from .checkpoints import adopt
 from .files import write_json
+from .run import Impossible
+from .space import Choices, decoded, read_space
 from .sweep import (
     ATTEMPTS,
     REDUCTION,
-    Choices,
     Sweep,
+    alone,
     check_any,
     check_data,
     check_list,
     claim,
-    decoded,
     failure,
     line,
-    one_command,
     perform,
     publish,
     published,
-    read_space,
 )
-from .train import adopt, first_line
 
 os.environ |= {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
@@ -64,7 +65,7 @@ except ImportError as error:
 
 MEMORY = 100 << 20  # bytes of Ray's object store; a trial sends numbers, and loads the names itself
 DIVERGED = 1e6  # what a loss that is no number counts as: Ray's schedulers compare
-FIXED = {"steps", "optimizer", "momentum", "average", "distill"}  # what a checkpoint cannot change
+FIXED = {"steps", "optimizer", "momentum", "ema_decay", "distill"}  # what a checkpoint cannot change
 
 
 def draw(space: dict, seed: int, number: int) -> dict:
@@ -97,7 +98,11 @@ def search(
     check_data(sweep)  # a bad list ends here, and not on every node
     claim(sweep, folder)
     found, failed = published(sweep, folder)
-    with one_command(folder):
+    try:
+        held = alone(folder, wait=0).acquire()
+    except Timeout:
+        raise ValueError(f"{folder}: another command is at work on this sweep") from None
+    with held:
         write_json(folder / "sweep.json", sweep.to_json())
         publish(folder, sweep, found, failed)
         found, failed = _run_missing(sweep, folder, found, failed, processes, address, say)
@@ -204,8 +209,8 @@ def _trial(config: dict, said: dict) -> None:
     sweep, began = Sweep.from_json(said), time.perf_counter()
     params = {name: value for name, value in config.items() if name != "number"}
     population, start = sweep.scheduler == "pbt", 0
-    with tempfile.TemporaryDirectory() as place:
-        own, steps, diverged = Path(place), sweep.run.config.steps, False
+    with tempfile.TemporaryDirectory() as here:
+        own, steps, diverged = Path(here), sweep.run.config.steps, False
 
         def report(step, value):
             nonlocal diverged

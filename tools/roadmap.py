@@ -9,8 +9,9 @@ from html import escape
 from textwrap import wrap
 from typing import NamedTuple
 
-from .evaluate import LECTURE, Spread, markdown_table, spread, stored_results
-from .provenance import ROOT
+from common.evaluate import Spread, spread
+from common.pages.results import LECTURE, markdown_table, stored_results
+from common.runs.provenance import ROOT
 
 
 class Stop(NamedTuple):

@@ -1,10 +1,14 @@
 """What a step of training costs: the plain loop, the fast path, and the matrix products alone.
 
+    .venv/bin/python benchmarks/bench.py [--models scaled ...] [--device cuda] [--json FILE] [--growth]
+
 Every figure comes from a process of its own, started afresh in every round, and the rounds
 interleave the contenders, so that a machine that slows down slows all of them. `benchmarks/README.md`
 holds a dated table; the chapter "Why the loop is slow, and what to do about it" explains it.
 """
 
+import argparse
+import contextlib
 import json
 import math
 import os
@@ -14,21 +18,21 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
-from . import names as names_module
-from .evaluate import markdown_table
-from .experiments import provenance
-from .files import read_json
-from .models import MODELS, count_parameters, hierarchical
-from .provenance import ROOT
-from .stacked import GROUP, Stacked, StackedLoop, WorkerDied, ending, shares
-from .train import Config, device, plain_steps, seeded
-from .vocabulary import Vocabulary
+from common.data import SHIPPED_NAMES, Vocabulary, load_names, split_names, windows
+from common.fast.cost import matrix_products
+from common.fast.loop import GROUP, WorkerDied, ending, make_loop, shares
+from common.models import MODELS, Tree, count_parameters, tagged
+from common.pages.results import cost_table
+from common.runs.files import write_json
+from common.runs.provenance import provenance
+from common.train import Config, Examples, find_device, plain_steps, seeded
 
-STORED = ROOT / "benchmarks"
 WARM_UP = 50  # steps
 GROWTH = {  # one size at a time changes, from the middle of the lecture's tree
     "batch size": (8, 16, 32, 64, 128, 256),
@@ -45,30 +49,29 @@ BASE = {"batch size": 32, "width": 68, "context": 8, "seeds": 4}
 def measure(task: dict) -> dict:
     """Steps a second, peak memory and seconds to start of one contender; see `Bench` for the task's keys."""
     torch.set_num_threads(task["threads"])
-    place = device(task["device"])
-    names = names_module.load(names_module.SHIPPED)
+    device = find_device(task["device"])
+    names = load_names(SHIPPED_NAMES)
     vocabulary = Vocabulary("".join(names))
     block_size = task.get("context") or MODELS[task["model"]].block_size
-    contexts, targets = names_module.windows(names_module.split(names).train, vocabulary, block_size)
-    contexts, targets = contexts.to(place), targets.to(place)
+    contexts, targets = windows(split_names(names).train, vocabulary, block_size)
+    contexts, targets = contexts.to(device), targets.to(device)
     config = Config(steps=10**9, batch_size=task.get("batch size", 32))
-    models, generators = seeded(lambda generator: _model(task, generator).to(place), range(task["seeds"]))
+    models, generators = seeded(lambda generator: _model(task, generator).to(device), range(task["seeds"]))
     started = time.perf_counter()
-    with Memory(place) as memory:
+    with Memory(device) as memory:
         if task["kind"] == "plain":
 
             def run(start, stop):
                 plain_steps(models[0], contexts, targets, generators[0], config, start, stop)
         elif task["kind"] == "fast":
-            rates = lambda step: [config.lr_at(step)] * len(models)  # noqa: E731
-            loop = StackedLoop(
-                models, contexts, targets, generators, config.batch_size, rates, workers=task["workers"]
-            )
+            configs, examples = [config] * len(models), Examples(contexts, targets)
+            with warnings.catch_warnings(action="error"):  # uncompiled would be another contender
+                loop = make_loop(models, examples, generators, configs, workers=task["workers"])
             run = loop.steps
         else:
             run = matrix_products(models, contexts, targets, config.batch_size)
         seconds_to_start = time.perf_counter() - started
-        rate = _rate(run, place, task["seconds"])
+        rate = _rate(run, device, task["seconds"])
         peak = memory.peak()
     if task["kind"] == "fast":
         loop.close()
@@ -79,66 +82,25 @@ def _model(task, generator):
     if "width" not in task:
         return MODELS[task["model"]].build(generator=generator)
     levels = task["context"].bit_length() - 1
-    return hierarchical(n_hidden=task["width"], levels=levels, generator=generator)
+    return Tree(n_hidden=task["width"], levels=levels, generator=generator)
 
 
-def _rate(run, place, seconds) -> float:
+def _rate(run, device, seconds) -> float:
     """Steps a second of run(start, stop), over at least so many seconds."""
     run(0, WARM_UP)
     count = done = WARM_UP
-    _wait(place)
+    _wait(device)
     began = time.perf_counter()
     while (passed := time.perf_counter() - began) < seconds:
         run(done, done + count)
-        _wait(place)
+        _wait(device)
         done, count = done + count, min(count * 2, 1_000)
     return (done - WARM_UP) / passed
 
 
-def _wait(place) -> None:
-    if place.type != "cpu":
-        getattr(torch, place.type).synchronize()
-
-
-class Products(torch.fx.Interpreter):
-    """Runs a graph and keeps the operands of its matrix products."""
-
-    def run_node(self, node):
-        result = super().run_node(node)
-        if node.op == "call_function" and node.target in (
-            torch.ops.aten.bmm.default,
-            torch.ops.aten.mm.default,
-        ):
-            a, b = self.fetch_args_kwargs_from_env(node)[0]
-            self.found.append((a.clone() if a.is_contiguous() else a, b, torch.empty_like(result)))
-        return result
-
-
-def products_of(models, contexts, targets, batch_size) -> list[tuple[torch.Tensor, ...]]:
-    """(a, b, room for a @ b) of every matrix product in a step of stacked models."""
-    stacked = Stacked(models, contexts, targets, batch_size)
-    tensors = stacked.stack([model.tensors() for model in models])
-    interpreter = Products(stacked.graph(tensors))
-    interpreter.found = []
-    interpreter.run(*stacked.arguments(tensors))
-    return interpreter.found
-
-
-def flops(products) -> int:
-    """Floating-point operations: a multiplication and an addition for each term."""
-    return sum(2 * a.numel() * b.shape[-1] for a, b, _ in products)
-
-
-def matrix_products(models, contexts, targets, batch_size):
-    """A function (start, stop) that runs nothing but the products of so many steps: the floor."""
-    products = products_of(models, contexts, targets, batch_size)
-
-    def run(start, stop):
-        for _ in range(start, stop):
-            for a, b, out in products:
-                torch.bmm(a, b, out=out)
-
-    return run
+def _wait(device) -> None:
+    if device.type != "cpu":
+        getattr(torch, device.type).synchronize()
 
 
 class Memory:
@@ -147,13 +109,13 @@ class Memory:
     On CUDA the peak of the device's allocator. NaN where neither can be read.
     """
 
-    def __init__(self, place):
-        self.place, self.top, self.stop = place, float("nan"), threading.Event()
+    def __init__(self, device):
+        self.device, self.top, self.stop = device, float("nan"), threading.Event()
 
     def __enter__(self):
         self.idle = self._now()
-        if self.place.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.place)
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
         self.thread = threading.Thread(target=self._watch, daemon=True)
         self.thread.start()
         return self
@@ -176,8 +138,8 @@ class Memory:
             return float("nan")
 
     def peak(self) -> float:
-        if self.place.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.place) / 2**20
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / 2**20
         return self.top
 
 
@@ -193,14 +155,14 @@ def _own_memory(process) -> int:
 class Bench:
     """Contenders by name, each a list of tasks that run at the same time and whose rates add up."""
 
-    def __init__(self, seconds: float, rounds: int, place: str):
-        self.seconds, self.rounds, self.place = seconds, rounds, place
+    def __init__(self, seconds: float, rounds: int, device: str):
+        self.seconds, self.rounds, self.device = seconds, rounds, device
         self.contenders: dict[str, list[dict]] = {}
 
     def add(self, name, kind, *, processes=1, threads=1, workers=0, seeds=1, **sizes) -> None:
         task = {
             "kind": kind, "threads": threads, "workers": workers, "seeds": seeds,
-            "seconds": self.seconds, "device": self.place, **sizes,
+            "seconds": self.seconds, "device": self.device, **sizes,
         }  # fmt: skip
         self.contenders[name] = [task] * processes
 
@@ -227,7 +189,7 @@ def _rounded(memory: float) -> float | None:
 
 
 def _together(tasks: Sequence[dict], environment=None) -> list[dict]:
-    command = [sys.executable, "-m", "common", "bench", "--task"]
+    command = [sys.executable, str(Path(__file__).resolve()), "--task"]
     started = [
         subprocess.Popen(
             [*command, json.dumps(task)],
@@ -250,11 +212,13 @@ def _together(tasks: Sequence[dict], environment=None) -> list[dict]:
     return [json.loads(output.splitlines()[-1]) for output in outputs]
 
 
-def bench(models: Sequence[str], place: str, seconds: float, rounds: int, seeds: int, progress=print) -> dict:
-    """Measure the named models; returns a report that `table` prints."""
-    cores, cpu = torch.get_num_threads(), place == "cpu"
+def bench(
+    models: Sequence[str], device: str, seconds: float, rounds: int, seeds: int, progress=print
+) -> dict:
+    """Measure the named models; returns a report that `cost_table` prints."""
+    cores, cpu = torch.get_num_threads(), device == "cpu"
     workers = len(shares(seeds, cores)) if cpu else 0
-    report = provenance(torch.device(place)) | {
+    report = provenance(torch.device(device)) | {
         "cores": cores,
         "seeds": seeds,
         "seconds": seconds,
@@ -262,7 +226,7 @@ def bench(models: Sequence[str], place: str, seconds: float, rounds: int, seeds:
         "models": {},
     }
     for model in models:
-        measured = Bench(seconds, rounds, place)
+        measured = Bench(seconds, rounds, device)
         floor_seeds = min(GROUP, -(-seeds // max(workers, 1))) if cpu else seeds
         measured.add("plain, 1 thread", "plain", model=model)
         if cpu and cores > 1:
@@ -276,13 +240,13 @@ def bench(models: Sequence[str], place: str, seconds: float, rounds: int, seeds:
         results = measured.run(lambda text, model=model: progress(f"{model}: {text}"))
         report["models"][model] = {
             "parameters": count_parameters(MODELS[model].build(generator=torch.Generator())),
-            "compile": compile_seconds(model, place, progress),
+            "compile": compile_seconds(model, device, progress),
             "results": results,
         }
     return report
 
 
-def compile_seconds(model, place, progress=print) -> dict:
+def compile_seconds(model, device, progress=print) -> dict:
     """Seconds until the first step of one model, with nothing kept from earlier runs and with everything."""
     progress(f"{model}: compiling anew")
     task = {
@@ -291,7 +255,7 @@ def compile_seconds(model, place, progress=print) -> dict:
         "workers": 0,
         "seeds": 1,
         "seconds": 0.1,
-        "device": place,
+        "device": device,
         "model": model,
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -300,11 +264,11 @@ def compile_seconds(model, place, progress=print) -> dict:
     return {"first": round(cold, 1), "later": round(warm, 1)}
 
 
-def growth(place: str, seconds: float, rounds: int, progress=print) -> dict:
+def growth(device: str, seconds: float, rounds: int, progress=print) -> dict:
     """Microseconds a step and model of the lecture's tree, as one size at a time grows."""
     report = {}
     for axis, values in GROWTH.items():
-        measured = Bench(seconds, rounds, place)
+        measured = Bench(seconds, rounds, device)
         for value in values:
             sizes = BASE | {axis: value}
             seeds = sizes.pop("seeds")
@@ -321,72 +285,66 @@ def growth(place: str, seconds: float, rounds: int, progress=print) -> dict:
     return report
 
 
-def stored(place: str = "cpu") -> dict:
-    """The benchmark that the book was published with. ValueError for a device that was not measured."""
-    path = STORED / f"{place}.json"
-    if not path.exists():
-        raise ValueError(f"no stored benchmark for {place!r}; expected one of {measured_on()}")
-    return read_json(path)
+# ---- the command -----------------------------------------------------------------
 
 
-def measured_on() -> list[str]:
-    """The devices with a stored benchmark."""
-    return sorted(path.stem for path in STORED.glob("*.json"))
-
-
-def page(place: str) -> str:
-    """The stored benchmark as text: the table, and how it was measured."""
-    report = stored(place)
-    return f"\n{table(report)}\n\n{how(report)}\n"
-
-
-def how(report: dict) -> str:
-    """How a report was measured, in a sentence or two."""
-    return (
-        f"Median of {report['rounds']} interleaved rounds of {report['seconds']:g} s a contender, each in a "
-        f"process of its own; batch 32. The plain loop at its better of 1 and {report['cores']} threads. "
-        f"Measured on {report['date']}, commit `{report['commit']}`, {report['machine']}, "
-        f"torch {report['torch']}."
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report here as well")
+    parser.add_argument(
+        "--models", nargs="+", action="extend", choices=tagged("lecture"), help="default: all"
     )
-
-
-def ratios(report: dict, model: str) -> dict[str, float]:
-    """The figures of one model that a reader compares: steps a second, ratios, shares of the floor."""
-    results, seeds = report["models"][model]["results"], report["seeds"]
-    rate = {name: entry["rate"] for name, entry in results.items()}
-    found = {"plain": max(value for name, value in rate.items() if name.startswith("plain"))}
-    for key, label in (("one", "1 model"), ("many", f"{seeds} models")):
-        found[key], found[f"{key} alone"] = rate[f"fast, {label}"], rate[f"products, {label}"]
-        found[f"{key} ratio"] = found[key] / found["plain"]
-        found[f"{key} floor"] = found[key] / found[f"{key} alone"]
-    return found | {"memory": results[f"fast, {seeds} models"]["memory"]}
-
-
-def table(report: dict) -> str:
-    """The report as a table in Markdown, a column a model."""
-    models, seeds = list(report["models"]), report["seeds"]
-    figures = [ratios(report, model) for model in models]
-    starts = [report["models"][model]["compile"] for model in models]
-
-    def row(label, form, key, entries=figures):
-        return [label, *("unknown" if entry[key] is None else form.format(entry[key]) for entry in entries)]
-
-    return markdown_table(
-        ["batch 32", *(MODELS[model].title for model in models)],
-        [
-            row("parameters", "{:,}", "parameters", list(report["models"].values())),
-            row("plain loop, steps/s", "{:,.0f}", "plain"),
-            row("one model, steps/s", "{:,.0f}", "one"),
-            row("ratio to the plain loop", "**{:.1f}**", "one ratio"),
-            row("floor, steps/s", "{:,.0f}", "one alone"),
-            row("share of the floor", "{:.0%}", "one floor"),
-            row(f"{seeds} models, seeds × steps/s", "{:,.0f}", "many"),
-            row("ratio to the plain loop", "**{:.1f}**", "many ratio"),
-            row("floor, seeds × steps/s", "{:,.0f}", "many alone"),
-            row("share of the floor", "{:.0%}", "many floor"),
-            row(f"{seeds} models, memory above idle, MiB", "{:,.0f}", "memory"),
-            row("first start with compiling, s", "{:.0f}", "first", starts),
-            row("later starts, s", "{:.1f}", "later", starts),
-        ],
-        "l" + "r" * len(models),
+    parser.add_argument("--seeds", type=int, help="models at once (default: 8, on a GPU 64)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument(
+        "--growth", action="store_true", help="cost against batch, width, context and seeds too"
     )
+    parser.add_argument("--task", type=json.loads, help=argparse.SUPPRESS)  # one measurement, for ourselves
+    options = parser.parse_args(arguments)
+    try:
+        if options.task:
+            print(json.dumps(measure(options.task)))
+        else:
+            compare(options)
+    except (ValueError, OSError, WorkerDied) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def compare(options) -> None:
+    """Measure what the options ask for. All of it is checked first: a report is written after minutes."""
+    device = find_device(options.device).type
+    seeds = options.seeds if options.seeds is not None else 8 if device == "cpu" else 64
+    if min(seeds, options.rounds) < 1 or not 0 < options.seconds < math.inf:
+        raise ValueError(
+            f"expected seeds and rounds of at least 1 and seconds above 0, got {seeds}, {options.rounds}, "
+            f"{options.seconds}"
+        )
+    if options.growth and not options.json:
+        raise ValueError("--growth stands in the report alone; give --json FILE as well")
+    if options.json:
+        above = next(path for path in options.json.absolute().parents if path.exists())
+        if options.json.is_dir() or not above.is_dir():
+            raise ValueError(f"--json: expected a file that can be written, got {options.json}")
+
+    def progress(text):
+        with contextlib.suppress(OSError):  # no reason to end a measurement
+            print(text, file=sys.stderr, flush=True)
+
+    models = list(dict.fromkeys(options.models or tagged("lecture")))
+    report = bench(models, device, options.seconds, options.rounds, seeds, progress)
+    try:
+        if options.json:
+            write_json(options.json, report)  # before the rest is measured, too
+            if options.growth:
+                report["growth"] = growth(device, options.seconds / 2, options.rounds, progress)
+                write_json(options.json, report)
+    finally:  # also where it cannot be kept
+        print(cost_table(report))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

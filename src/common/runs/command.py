@@ -1,0 +1,376 @@
+"""The command line: python -m common train | sample | sweep.
+
+The arguments that describe a run are named after the fields of `Run` and `Config`, which check them.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import sys
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from string import ascii_lowercase
+
+import torch
+
+from .. import constraints
+from ..data import Vocabulary, distinct_names, split_names
+from ..data.names import path_in_use
+from ..fast.loop import WorkerDied
+from ..models import longest_name
+from ..sampling import LONGEST, sample
+from ..train import OPTIMIZERS, SCHEDULES, Config, find_device
+from .files import read_json
+from .folder import load_model
+from .lists import check_alphabet, load_list, spelled
+from .run import RECIPES, Run, run
+from .tasks import SPLITS, TASKS, digest
+
+CLOSED_PIPE = 141  # the exit status that a shell reports of one
+MOST_SEEDS = 10_000  # models that are trained side by side
+MOST_NAMES = 1_000_000  # that are drawn side by side
+CUT = 40  # characters of a drawn name, where nothing longer is asked for
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status. Bad input ends in one line, without a traceback."""
+    options, say = parser().parse_args(arguments), Printer()
+    try:
+        options.command(options, say)
+        if isinstance(say.error, BrokenPipeError):
+            return CLOSED_PIPE
+        said = say.error and f"standard output: {say.error.strerror or say.error}"
+    except (ValueError, OSError, WorkerDied) as error:
+        said = error
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError) and not re.search("memory|allocate", str(error)):
+            raise
+        said = f"not enough memory: {(str(error) or 'none is left').splitlines()[0]}"
+    except KeyboardInterrupt:
+        resumes = options.command in (_train, _sweep)
+        goes_on = "; the same command resumes from the last checkpoint" * resumes
+        print(f"\ninterrupted{goes_on}", file=sys.stderr)
+        return 130
+    if said is None:
+        return 0
+    _tell(f"error: {said}")
+    return 2
+
+
+def _tell(line: str) -> None:
+    """A line on standard error, where there is somebody to read it."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+
+
+class Printer:
+    """Prints lines as they come. A closed pipe or a full disk ends no work: `error` keeps it for later.
+
+    What the encoding of the output lacks is written in characters that it has.
+    """
+
+    error: OSError | None = None
+
+    def __call__(self, text: str) -> None:
+        if self.error is not None:
+            return
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        try:
+            try:
+                print(text, flush=True)
+            except UnicodeEncodeError:
+                plain = text.replace("±", "+/-").encode(encoding, "backslashreplace")
+                print(plain.decode(encoding), flush=True)
+        except OSError as error:
+            self.error = error
+            with contextlib.suppress(OSError, ValueError):  # Python tries once more at its end
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+# ---- the arguments ---------------------------------------------------------------
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    whole = argparse.ArgumentParser(
+        prog="python -m common", description="Train and sample the book's models."
+    )
+    # no abbreviations: --seed would be taken for --seeds
+    commands = whole.add_subparsers(
+        required=True, parser_class=partial(argparse.ArgumentParser, allow_abbrev=False)
+    )
+
+    command = commands.add_parser("train", help="train one model for several seeds and write a run folder")
+    command.set_defaults(command=_train)
+    add = command.add_argument
+    _add_run(add)
+    add(
+        "--evaluate-every", type=int, default=0, metavar="STEPS",
+        help="between two looks at the validation loss, for its curve (default: at the end only)",
+    )  # fmt: skip
+    add("--no-test", action="store_true", help="leave the test split closed")
+    add("--out", type=_path, required=True, help="folder of the run; an unfinished one is resumed")
+
+    command = commands.add_parser("sample", help="print names drawn from a trained run")
+    command.set_defaults(command=_sample)
+    add = command.add_argument
+    add("--run", dest="folder", type=_path, required=True, help="folder that train wrote")
+    add("--prefix", default="")
+    add("--temperature", type=float, default=1.0)
+    add("--top-k", type=int, metavar="K", help="only the K likeliest characters")
+    add("--top-p", type=float, metavar="P", help="only the likeliest with probability P")
+    add("--alphabet", metavar="LETTERS", help='only these characters; "any": all')
+    add("--length", metavar="N", help="how long: 5, 3-6 or 3-")
+    add(
+        "--max-length", type=int, metavar="N",
+        help="where a name that has not ended is cut (default: 40, or 40 beyond a longer --prefix, --length "
+        "or --pattern; no more than a transformer has places for)",
+    )  # fmt: skip
+    add("--pattern", help='"?" for any character, "*" for any number of them, as in "a???n"')
+    add("--new", action="store_true", help="no name of the training list")
+    add(
+        "--data", "--names", type=_path, metavar="FILE",
+        help="with --new: the list of the run (default: the shipped list)",
+    )  # fmt: skip
+    add("--exact", action="store_true", help="from the model's distribution given the constraints")
+    add("-n", "--count", type=int, default=20)
+    add("--seed", type=int, default=0, help="of the draws")
+    add("--model-seed", type=int, default=0, help="which of the run's models")
+
+    command = commands.add_parser("sweep", help="train many runs of a search space; the same command goes on")
+    command.set_defaults(command=_sweep)
+    add = command.add_argument
+    add(
+        "--space", type=_path, metavar="FILE", required=True,
+        help='JSON: {"lr": {"low": 0.01, "high": 1, "log": true}, "model.n_hidden": {"choices": [64, 128]}}',
+    )  # fmt: skip
+    _add_run(add)
+    add("--trials", type=int, default=20, help="how many in all, failed ones included; default: 20")
+    add(
+        "--processes", type=int,
+        help="how many trials at once, one thread each (default: 1, on a cluster what it has room for)",
+    )  # fmt: skip
+    add(
+        "--evaluate-every", type=int, default=0, metavar="STEPS",
+        help="between two looks at the validation loss (default: a tenth of the steps)",
+    )  # fmt: skip
+    add("--engine", choices=("optuna", "ray"), default="optuna")
+    add(
+        "--scheduler", choices=("median", "asha", "pbt", "none"),
+        help="which trials are stopped early: default median, on Ray asha; pbt trains a population, on Ray",
+    )  # fmt: skip
+    add("--sampler", choices=("tpe", "random"), help="default: tpe; on Ray random")
+    add("--search-seed", type=int, default=0, help="of what is drawn from the space")
+    add("--address", help="of a Ray cluster (default: Ray starts on this machine)")
+    add("--out", type=_path, required=True, help="folder of the sweep")
+    return whole
+
+
+def _add_run(add) -> None:
+    """The arguments that describe a run: each is stored under the name of a field of `Run` or `Config`."""
+    add("--model", choices=RECIPES, required=True)
+    add(
+        "--set", dest="sizes", nargs="+", action=Sizes, type=_size, metavar="NAME=VALUE", default={},
+        help="sizes of the model, for instance n_hidden=96 dropout=0.1",
+    )  # fmt: skip
+    add(
+        "--data", "--names", type=_path, metavar="FILE",
+        help="a list of your own, one name a line (default: the shipped list)",
+    )  # fmt: skip
+    add("--task", choices=TASKS, default="names", help="what is made of the file; default: names")
+    add(
+        "--alphabet", default=ascii_lowercase,
+        help='characters that a name may contain, or "any" (default: a to z)',
+    )  # fmt: skip
+    add("--distinct", action="store_true", help="use each name once")
+    add(
+        "--teacher", dest="teachers", nargs="+", action="extend", type=_path, metavar="RUN", default=[],
+        help="folders of runs whose probabilities take part in the loss; --distill says how much",
+    )  # fmt: skip
+    add("--seeds", type=int, default=1, help="how many seeds")
+    add("--first-seed", type=int, default=0, help="the first of them")
+    choices = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+    for field in fields(Config):
+        several = len(field.default) if isinstance(field.default, tuple) else None
+        add(
+            "--" + field.name.replace("_", "-"), type=float if several else type(field.default),
+            nargs=several, default=field.default, choices=choices.get(field.name),
+            help=f"default: {' '.join(map(str, field.default)) if several else field.default}",
+        )  # fmt: skip
+    add("--device", help="cuda, mps or cpu (default: the first of these that is there)")
+    add("--no-compile", action="store_true", help="run the plain loop")
+
+
+def _path(text: str) -> Path:
+    """A path of a command line; an empty one, as from a variable that is not set, would be this folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, got ''")
+    return Path(text)
+
+
+def _size(text: str) -> tuple[str, object]:
+    """NAME=VALUE of a command line, the value read as JSON where it is some: 3, 0.1, [1, 2, 4], true."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    try:
+        return name, json.loads(value)
+    except (ValueError, RecursionError):
+        return name, value
+
+
+class Sizes(argparse.Action):
+    """Collects NAME=VALUE of all --set; a size has one value."""
+
+    def __call__(self, parser, options, pairs, flag=None):
+        sizes = dict(options.sizes)
+        for name, value in pairs:
+            if repr(sizes.setdefault(name, value)) != repr(value):
+                message = f"expected one value for {name}, got {sizes[name]!r} and {value!r}"
+                raise argparse.ArgumentError(self, message)
+        options.sizes = sizes
+
+
+def run_of(options) -> Run:
+    """The run that the arguments describe."""
+    if not 1 <= options.seeds <= MOST_SEEDS:
+        expected = "at least 1 seed" if options.seeds < 1 else f"at most {MOST_SEEDS:,} seeds"
+        raise ValueError(f"expected {expected}, got {options.seeds}")
+    said = vars(options) | {"seeds": range(options.first_seed, options.first_seed + options.seeds)}
+    said |= {"alphabet": None if options.alphabet == "any" else options.alphabet}
+    said |= {"config": Config(**{field.name: said[field.name] for field in fields(Config)})}
+    return Run(**{field.name: said[field.name] for field in fields(Run)})
+
+
+# ---- train and sweep -------------------------------------------------------------
+
+
+def _train(options, say) -> None:
+    run(
+        run_of(options), options.out, device=find_device(options.device), compile=not options.no_compile,
+        evaluate_every=options.evaluate_every, say=say, splits=SPLITS[:2] if options.no_test else SPLITS,
+    )  # fmt: skip
+
+
+def _sweep(options, say) -> None:
+    from . import sweep  # here, for Optuna takes a second
+
+    ray = options.engine == "ray"
+    if options.address and not ray:
+        raise ValueError("--address is that of a Ray cluster; give --engine ray as well")
+    wanted = sweep.Sweep(
+        run_of(options),
+        read_json(options.space, "the search space as JSON"),
+        trials=options.trials,
+        every=options.evaluate_every,
+        scheduler=options.scheduler or ("asha" if ray else "median"),
+        sampler=options.sampler or ("random" if ray else "tpe"),
+        seed=options.search_seed,
+        engine=options.engine,
+        device=find_device(options.device).type,
+        compile=not options.no_compile and options.steps >= sweep.WORTH_COMPILING,
+    )
+    if ray:
+        from . import cluster
+
+        found = cluster.search(wanted, options.out, options.processes, options.address, say)
+    else:
+        processes = 1 if options.processes is None else options.processes
+        found = sweep.search(wanted, options.out, processes, say)
+    say(sweep.summary(found, sweep.load(options.out)["failed"]))
+
+
+# ---- sample ----------------------------------------------------------------------
+
+
+def _sample(options, say) -> None:
+    model = load_model(options.folder, options.model_seed)
+    settings = read_json(options.folder / "config.json")
+    if options.count > MOST_NAMES:
+        raise ValueError(f"expected a count of at most {MOST_NAMES:,}, got {options.count}")
+    if not 0 <= options.seed < 2**64:
+        raise ValueError(f"--seed: expected 0 to 2**64 - 1, got {options.seed}")
+    if options.data and not options.new:
+        raise ValueError("--data is the list that --new keeps away from; give --new as well")
+    constraint, longest = _constraint(options, settings), _max_length(options, model)
+    drawn = sample(
+        model, Vocabulary(settings["vocabulary"]), RECIPES[settings["model"]].block_size, options.count,
+        generator=torch.Generator().manual_seed(options.seed),
+        prefix=spelled(options.prefix, settings["vocabulary"]),
+        temperature=options.temperature, top_k=options.top_k, top_p=options.top_p,
+        constraint=constraint, exact=options.exact, max_length=longest,
+    )  # fmt: skip
+    say("\n".join(drawn))
+    cut = 0 if constraint else sum(len(name) == longest for name in drawn)
+    if cut:
+        _tell(
+            f"note: {cut} of {len(drawn)} names had not ended after {longest} characters and are cut "
+            "there; see --max-length"
+        )
+
+
+def _max_length(options, model) -> int:
+    """Where a name is cut. As asked, or else with room for all that the other options ask for."""
+    if options.max_length is not None:
+        return options.max_length
+    shortest, longest = _lengths(options.length)
+    pattern = (options.pattern or "").replace("*", "")
+    asked = max(len(options.prefix), shortest, longest or 0, len(pattern))
+    if asked > LONGEST - CUT:
+        raise ValueError(
+            f"expected at most {LONGEST:,} characters, got {asked}; name the room with --max-length"
+        )
+    room, most = CUT if asked < CUT else asked + CUT, longest_name(model)
+    # A drawn name may fill every place; an exact draw looks at one character more, to see whether it ends.
+    return room if most is None else min(room, max(1, most + (not options.exact)))
+
+
+def _lengths(text: str | None) -> tuple[int, int | None]:
+    """Shortest and longest of --length; None: any."""
+    found = re.fullmatch(r"(\d+)(-?)(\d*)", "0-" if text is None else text)
+    if not found:
+        raise ValueError(f"--length: expected 5, 3-6 or 3-, got {text!r}")
+    shortest, dash, longest = found.groups()
+    return int(shortest), (int(longest) if longest else None) if dash else int(shortest)
+
+
+def _constraint(options, settings) -> constraints.All | None:
+    """What the options ask of a name."""
+    asked, known = [], settings["vocabulary"]
+    if options.alphabet not in (None, "any"):  # as in training, the word is not three letters
+        alphabet = spelled(options.alphabet, known)
+        check_alphabet(alphabet)
+        _check_known("--alphabet", alphabet, known)
+        asked.append(constraints.Alphabet(alphabet))
+    if options.length is not None:
+        asked.append(constraints.Length(*_lengths(options.length)))
+    if options.pattern is not None:
+        pattern = spelled(options.pattern, known + "?*")
+        if not pattern:
+            raise ValueError("--pattern: expected at least one character, got none")
+        _check_known("--pattern", pattern, known + "?*")
+        asked.append(constraints.Pattern(pattern))
+    if options.new:
+        asked.append(constraints.NotIn(_trained_on(options.data or path_in_use(), settings)))
+    return constraints.All(*asked) if asked else None
+
+
+def _check_known(option, text, known) -> None:
+    """ValueError for what the run cannot write."""
+    unknown = sorted(set(text) - set(known))
+    if unknown:
+        raise ValueError(f"{option}: the run knows no {unknown[0]!r}, only {known!r}")
+
+
+def _trained_on(path: Path, settings) -> list[str]:
+    """The names that a run was trained on. ValueError where the list is another one."""
+    listed = settings["names"]
+    if not path.is_file():
+        load_list(path)  # says what is wrong with it
+    if digest(path) != listed["sha256"]:
+        raise ValueError(f"{path} is not the list of the run ({listed['file']}); name it with --data")
+    names = load_list(path, settings["vocabulary"])
+    return split_names(distinct_names(names) if listed["distinct_only"] else names).train

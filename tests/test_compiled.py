@@ -1,0 +1,97 @@
+"""Compiled code is kept where it belongs, found again, and kept apart for whatever it depends on."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from small_runs import built, data, needs_compiler
+
+from common.fast import Stacked, StackedLoop, compiled
+from common.fast.compiled import cache_folder, fingerprint
+from common.models import MODELS
+from common.train import Config
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_a_checkout_keeps_it_in_its_own_folder_and_a_variable_moves_it(monkeypatch, tmp_path):
+    monkeypatch.delenv("COMMON_CACHE", raising=False)
+    assert cache_folder() == ROOT / "data" / "cache" / "compiled"
+    monkeypatch.setenv("COMMON_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+
+
+def test_installed_elsewhere_it_is_kept_in_the_users_cache_folder(monkeypatch, tmp_path):
+    monkeypatch.delenv("COMMON_CACHE", raising=False)
+    monkeypatch.setattr(compiled, "__file__", str(tmp_path / "lib" / "common" / "fast" / "compiled.py"))
+    monkeypatch.setattr(compiled.platformdirs, "user_cache_dir", lambda name, **how: f"/somewhere/{name}")
+    assert cache_folder() == Path("/somewhere/wavenet-book/compiled")
+
+
+@needs_compiler
+def test_it_is_kept_and_found_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("COMMON_CACHE", str(tmp_path))
+
+    def run():
+        models, generators = built("mlp", [0])
+        return StackedLoop(models, data(3), generators, [Config(steps=20)]).steps(0, 20)
+
+    expected = run()
+    (package,) = tmp_path.iterdir()
+    whole = package.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch._inductor, "aoti_compile_and_package", None)  # it would raise
+        assert torch.equal(run(), expected)
+
+    def compiler(program, package_path, **options):  # says what the real one said, sooner
+        Path(package_path).write_bytes(whole)
+        return package_path
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", compiler)
+    package.write_bytes(whole[:1_000])  # as a full disk might leave it
+    assert torch.equal(run(), expected)
+    assert package.read_bytes() == whole and list(tmp_path.iterdir()) == [package]
+
+
+def test_a_package_is_whole_or_not_there(tmp_path, monkeypatch):
+    source, path = tmp_path / "step.pt2", tmp_path / "cache" / "abc.pt2"
+    source.write_bytes(b"all of it")
+
+    def full(package, file):
+        file.write(b"half of")
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfileobj", full)
+        with pytest.raises(OSError, match="no space"):
+            compiled._keep(source, path)
+    assert list(path.parent.iterdir()) == []
+    compiled._keep(source, path)
+    assert path.read_bytes() == b"all of it" and list(path.parent.iterdir()) == [path]
+
+
+def test_it_is_kept_apart_for_another_graph_type_batch_and_processor(tmp_path, monkeypatch):
+    def of(model, dtype, batch_size):
+        one = MODELS[model].build(generator=torch.Generator().manual_seed(0)).to(dtype=dtype)
+        step = Stacked([one], data(MODELS[model].block_size), Config(batch_size=batch_size))
+        tensors = step.start([one])
+        return fingerprint(step.graph(tensors), step.arguments(tensors))
+
+    cases = [
+        ("mlp", torch.float32, 32),
+        ("mlp", torch.float64, 32),
+        ("mlp", torch.float32, 16),
+        ("flat", torch.float32, 32),
+    ]
+    found = [of(*case) for case in cases]
+    assert len(set(found)) == 4 and found[0] == of(*cases[0])
+    other = tmp_path / "cpuinfo"
+    other.write_text("model name\t: one\nflags\t\t: fpu avx2\nbogomips\t: 5000.1\n" * 2)
+    monkeypatch.setattr(compiled, "CPUINFO", other)
+    elsewhere = of(*cases[0])
+    assert elsewhere != found[0]
+    other.write_text(other.read_text().replace("5000.1", "4999.8"))  # differs from one start to the next
+    assert of(*cases[0]) == elsewhere
+    other.unlink()
+    assert of(*cases[0]) not in (elsewhere, found[0])

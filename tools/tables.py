@@ -1,0 +1,148 @@
+"""Write what the pages show of the stored results: the tables, the map and the costs.
+
+    .venv/bin/python tools/tables.py [--check]
+
+A made part stands between two markers, `<!-- results shipped -->` and `<!-- end of results -->`. With
+--check nothing is written; a page whose part is out of date ends the command with code 2.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import roadmap
+
+from common.evaluate import spread
+from common.models import MODELS, tagged
+from common.pages.results import (
+    LECTURE,
+    RESULTS,
+    cost_table,
+    markdown_table,
+    measured_on,
+    stored_costs,
+    stored_results,
+)
+from common.runs.files import replace_files
+from common.runs.provenance import ROOT
+from common.runs.tasks import SPLITS
+
+PAGES = (
+    "README.md",
+    "book/index.md",
+    "book/map.md",
+    "book/results.md",
+    "book/costs.md",
+    "benchmarks/README.md",
+)
+
+
+def made_pages(collected: Mapping[str, dict] | None = None) -> dict[Path, str]:
+    """The pages whose made parts are out of date, as they ought to be.
+
+    collected: results that take the place of the stored ones, by their names. ValueError for a first
+    marker without its second.
+    """
+    collected = collected or {}
+    get = lambda name: collected.get(name) or stored_results(name)  # noqa: E731
+    lists = {stored.stem for stored in RESULTS.glob("*.json")} | set(collected)
+    made = {f"results {name}": lambda name=name: results_table(get(name)) for name in lists}
+    made["results challenge"] = lambda: winners_table(get("challenge"))
+    made |= {f"bench {device}": lambda device=device: costs(stored_costs(device)) for device in measured_on()}
+    made["map"] = lambda: roadmap.page(collected.get("shipped"))
+    pages = {}
+    for path in (ROOT / page for page in PAGES):
+        before = text = path.read_text(encoding="utf-8") if path.exists() else ""
+        for name, make in sorted(made.items()):
+            begin, end = f"<!-- {name} -->", f"<!-- end of {name.split()[0]} -->"
+            head, found, rest = text.partition(begin)
+            if found and end not in rest:
+                raise ValueError(f"{path}: {begin!r} is not followed by {end!r}")
+            if found:
+                text = f"{head}{begin}\n{make()}\n{end}{rest.partition(end)[2]}"
+        if text != before:
+            pages[path] = text
+    return pages
+
+
+def results_table(stored: dict) -> str:
+    """The five models of the lecture on one list."""
+    rows, provenance = [], []
+    for key, entry in stored["models"].items():
+        losses = [spread(run[split] for run in entry["runs"]) for split in SPLITS]
+        lecture = "{:.3f} / {:.3f}".format(*LECTURE[key])
+        rows.append([MODELS[key].title, f"{entry['runs'][0]['parameters']:,}", lecture, *losses])
+        provenance.append(entry["provenance"])
+    header = ["model", "parameters", "lecture: train / val", "train", "validation", "test"]
+    runs = {len(entry["runs"]) for entry in stored["models"].values()}
+    listed, training = stored["names"], stored["training"]
+    note = (
+        f"Mean ± standard deviation over {'/'.join(map(str, sorted(runs)))} seeds, in nats per character. "
+        f"{training['steps']:,} steps of batch {training['batch_size']}, learning rate {training['lr']:g}, "
+        f"times {training['drop_factor']:g} from step {int(training['drop_at'] * training['steps']):,}. "
+        f"List `{listed['file']}`, {listed['rows']:,} "
+        f"{'distinct names' if listed['distinct_only'] else 'rows'}, SHA-256 `{listed['sha256'][:12]}`. "
+        f"{_measured(provenance)}"
+    )
+    return f"\n{markdown_table(header, rows, 'lrrrrr')}\n\n{note}\n"
+
+
+def winners_table(stored: dict) -> str:
+    """Chapter 11's last table: both winners on all three lists."""
+    lists = {"lecture": "the lecture's", "shipped": "this book's", "distinct": "this book's, each name once"}
+    rows, provenance, seeds, training = [], [], set(), {}
+    for key in tagged("winner"):
+        for name, title in lists.items():
+            entry = stored[name][key]
+            runs, how = entry["runs"], entry["training"]
+            losses = [spread(run[split] for run in runs) for split in SPLITS]
+            rows.append([entry["title"], f"{runs[0]['parameters']:,}", title, *losses])
+            seeds.add(str(len(runs)))
+            training[key] = f"{key} winner {how['steps']:,} steps of {how['batch_size']} names"
+            provenance.append(entry["provenance"])
+    header = ["network", "parameters", "list", "train", "validation", "test"]
+    teachers = stored["lecture"]["teachers"]["runs"]
+    note = (
+        f"Mean ± standard deviation over {'/'.join(sorted(seeds))} seeds, in nats per character. "
+        f"Trained for: {', '.join(training.values())}; {how['optimizer']}, "
+        f"taught by {len(teachers)} networks of {teachers[0]['parameters']:,} parameters. "
+        f"Chosen on the validation split; the test split was opened once. {_measured(provenance)}"
+    )
+    return f"\n{markdown_table(header, rows, 'lrlrrr')}\n\n{note}\n"
+
+
+def _measured(provenance: list[dict]) -> str:
+    where = {f"{p['date']}, commit `{p['commit']}`, {p['machine']}, torch {p['torch']}" for p in provenance}
+    return f"Measured on {'; '.join(sorted(where))}."
+
+
+def costs(report: dict) -> str:
+    """What a step costs, and how that was measured."""
+    how = (
+        f"Median of {report['rounds']} interleaved rounds of {report['seconds']:g} s a contender, each in a "
+        f"process of its own; batch 32. The plain loop at its better of 1 and {report['cores']} threads. "
+        f"{_measured([report])}"
+    )
+    return f"\n{cost_table(report)}\n\n{how}\n"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="fail where a part is out of date; write none")
+    options = parser.parse_args(arguments)
+    try:
+        pages = made_pages()
+        if options.check and pages:
+            raise ValueError(f"{min(pages).name}: a made part is out of date; run `make tables`")
+        replace_files({path: text.encode() for path, text in pages.items()})
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for path in pages:
+        print(f"refreshed {path.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
