@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from common.checks import expect, expect_true, grade
+
+from common.pages.checks import expect, expect_true, grade
 
 
 def on_one_line(value):
