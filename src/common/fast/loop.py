@@ -317,8 +317,9 @@ def make_loop(
     """The loop behind `runs.train`: compiled, or uncompiled with a warning where that fails, or plain.
 
     compile: False runs the readable loop. Where the step cannot be compiled eager PyTorch computes the
-        same, and one warning says why. Whole names, a teacher's probabilities and models with Dropout
-        always run in the readable loop: their batches have no fixed shape, or need random numbers.
+        same, and one warning says why. Whole names, a teacher's probabilities, models with Dropout and an
+        objective of one's own (a subclass of Examples) always run in the readable loop: their batches have
+        no fixed shape, need random numbers, or are drawn and weighed in another way.
     workers: processes that share the models on a CPU, one thread each. None takes as many as torch
         may use threads (OMP_NUM_THREADS), for runs that are long enough; 0 stays in this process.
 
@@ -327,7 +328,10 @@ def make_loop(
     examples = Examples(*examples) if isinstance(examples, tuple) else examples
     examples.check(models[0], configs[0])
     dropout = any(isinstance(module, Dropout) and module.p for module in models[0].modules())
-    if not compile or examples.targets.ndim == 2 or dropout or examples.soft_targets is not None:
+    readable = (
+        type(examples) is not Examples or examples.targets.ndim == 2 or examples.soft_targets is not None
+    )
+    if not compile or readable or dropout:
         return PlainLoop(models, examples, generators, configs)
     if workers is None:
         workers = torch.get_num_threads() if configs[0].steps >= WORTH_A_WORKER else 0
