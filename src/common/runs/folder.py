@@ -29,7 +29,6 @@ def refuse_other(folder: Path, asked: dict[str, Any], alone: bool = True) -> Non
 
     alone: whether no other process is at work in the folder, as far as is known.
     """
-    check_folder(folder)
     path = folder / "config.json"
     if not path.exists():
         return
@@ -48,6 +47,7 @@ def claimed(folder: Path, asked: dict[str, Any]) -> Iterator[None]:
 
     A lock, SQLite's own as in `sweep`, says that somebody is at work. A process that dies gives it up.
     """
+    check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path, lock, alone = folder / ".lock", None, False
     try:
