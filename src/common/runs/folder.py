@@ -29,6 +29,7 @@ def refuse_other(folder: Path, asked: dict[str, Any], alone: bool = True) -> Non
 
     alone: whether no other process is at work in the folder, as far as is known.
     """
+    check_folder(folder)
     path = folder / "config.json"
     if not path.exists():
         return
