@@ -48,6 +48,7 @@ def claimed(folder: Path, asked: dict[str, Any]) -> Iterator[None]:
 
     A lock, SQLite's own as in `sweep`, says that somebody is at work. A process that dies gives it up.
     """
+    check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path, lock, alone = folder / ".lock", None, False
     try:
