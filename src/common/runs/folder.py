@@ -5,11 +5,11 @@ the validation loss in the course of the training), a ``model-SEED.safetensors``
 """
 
 import contextlib
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -46,25 +46,23 @@ def refuse_other(folder: Path, asked: dict[str, Any], alone: bool = True) -> Non
 def claimed(folder: Path, asked: dict[str, Any]) -> Iterator[None]:
     """Write the settings into a folder for the time of a training; ValueError where it holds another run.
 
-    A lock, SQLite's own as in `sweep`, says that somebody is at work. A process that dies gives it up.
+    A lock says that somebody is at work; the system takes it back from a process that dies.
     """
     check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    path, lock, alone = folder / ".lock", None, False
+    lock, alone = FileLock(folder / ".lock", timeout=0), False
     try:
-        with contextlib.suppress(sqlite3.Error):  # taken, or a file system without locks
-            lock = sqlite3.connect(path, timeout=0, isolation_level=None)
-            lock.execute("BEGIN EXCLUSIVE")
+        with contextlib.suppress(Timeout, OSError, NotImplementedError):  # taken, or no locks here
+            lock.acquire()
             alone = True
         refuse_other(folder, asked, alone)
         write_json(folder / "config.json", asked)
         yield
     finally:
-        if lock is not None:
-            lock.close()
+        lock.release()
         if alone:
             with contextlib.suppress(OSError):
-                path.unlink()
+                (folder / ".lock").unlink(missing_ok=True)
 
 
 def save_results(
