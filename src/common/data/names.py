@@ -91,18 +91,15 @@ def windows(
     if block_size < 1:
         raise ValueError(f"expected block_size of at least 1, got {block_size}")
     stream: list[int] = []
-    targets, starts = [], []
+    starts: list[int] = []
     for name in names:
         padded = [vocabulary.begin_index] * block_size + vocabulary.encode(name) + [vocabulary.end_index]
-        for i in range(len(padded) - block_size):
-            starts.append(len(stream) + i)
-            targets.append(padded[i + block_size])
-        stream.extend(padded)
+        starts += range(len(stream), len(stream) + len(padded) - block_size)
+        stream += padded
     if not starts:
         raise ValueError("expected at least one name to cut into windows, got none")
-    offsets = torch.arange(block_size)
-    contexts = torch.tensor(stream)[torch.tensor(starts)[:, None] + offsets]
-    return contexts, torch.tensor(targets)
+    rows = torch.tensor(stream)[torch.tensor(starts)[:, None] + torch.arange(block_size + 1)]
+    return rows[:, :-1].contiguous(), rows[:, -1].contiguous()
 
 
 def sequences(

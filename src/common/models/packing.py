@@ -65,13 +65,15 @@ def padded(model: Module, mask: Tensor) -> Iterator[None]:
 def _instead(model: Module, kind: type, name: str, method: Callable) -> Iterator[None]:
     """Another method for all modules of a kind, for the time of a `with` block."""
     layers = [module for module in model.modules() if isinstance(module, kind)]
+    before = [{name: vars(layer)[name]} if name in vars(layer) else {} for layer in layers]
     try:
         for layer in layers:
             setattr(layer, name, partial(method, layer))
         yield
     finally:
-        for layer in layers:
+        for layer, own in zip(layers, before, strict=True):
             vars(layer).pop(name, None)
+            vars(layer).update(own)
 
 
 def _taps_within(layer: CausalConv1d, x: Tensor, position: Tensor) -> list[Tensor]:

@@ -13,7 +13,7 @@ class Module:
     """A function with tensors, under the names of torch.nn.Module. Introduced in chapter 2.
 
     Whatever is an attribute counts: a tensor is a parameter, unless it came by `register_buffer`; a module,
-    or one in a list, is a child. Nothing has to be declared, and `__init__` need not be called.
+    or one in a list or a dict, is a child. Nothing has to be declared, and `__init__` need not be called.
 
     >>> class Scale(Module):
     ...     def __init__(self, factor):
@@ -41,13 +41,8 @@ class Module:
         setattr(self, name, tensor)
 
     def named_children(self) -> Iterator[tuple[str, "Module"]]:
-        """The modules directly inside, by attribute: "output", or "blocks.0" for those in a list."""
-        for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
-            elif isinstance(value, list | tuple):
-                inside = ((f"{name}.{i}", item) for i, item in enumerate(value))
-                yield from ((path, item) for path, item in inside if isinstance(item, Module))
+        """The modules directly inside, by attribute: "output", or "blocks.0" for one in a list or a dict."""
+        yield from _modules_in(vars(self), "")
 
     def children(self) -> list["Module"]:
         """The modules directly inside."""
@@ -154,6 +149,16 @@ class Module:
         inside = "".join(f"({name}): {child!r},\n" for name, child in self.named_children())
         said = f"\n{indent(inside, '    ')}" if inside else ""
         return f"{type(self).__name__}({self.extra_repr()}{said})"
+
+
+def _modules_in(things: dict, prefix: str) -> Iterator[tuple[str, Module]]:
+    """The modules among some things by name, and those in lists and dicts of them."""
+    for name, value in things.items():
+        if isinstance(value, Module):
+            yield f"{prefix}{name}", value
+        elif isinstance(value, dict | list | tuple):
+            inside = value if isinstance(value, dict) else dict(enumerate(value))
+            yield from _modules_in(inside, f"{prefix}{name}.")
 
 
 @contextmanager
