@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.checks import expect, expect_true, grade
+from common.pages.checks import expect, expect_true, grade
 
 
 def on_one_line(value):

@@ -8,7 +8,8 @@ from safetensors.torch import load_file, save_file
 from small_runs import NAMES
 
 from common.models import MODELS
-from common.runs.folder import all_finite, claimed, load_model, publish, refuse_other, save_tensors
+from common.runs.files import save_tensors
+from common.runs.folder import claimed, load_model, publish, refuse_other
 from common.runs.run import Run, run
 from common.train import Config
 
@@ -91,7 +92,6 @@ def test_weights_that_are_no_numbers_are_refused(copied, value):
     save_file(tensors, path)
     with pytest.raises(ValueError, match="NaN or infinite, so its training diverged.*--max-grad-norm"):
         load_model(copied, 0)
-    assert not all_finite(tensors) and all_finite({"a": torch.ones(3)})
 
 
 @pytest.mark.parametrize(

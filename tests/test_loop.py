@@ -1,5 +1,6 @@
 """The compiled path computes what the readable loop computes, however the models are shared out."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -126,22 +127,19 @@ def test_without_a_compiler_the_same_is_computed_and_it_says_so_once(monkeypatch
 # ---- processes -------------------------------------------------------------------
 
 
-def children():
-    return {p.pid for p in psutil.Process().children(recursive=True) if "resource_tracker" not in said(p)}
-
-
-def said(process):
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
+def workers_of(process):
+    """The pool's processes among its children; others keep count of locks and shared memory."""
+    found = []
+    for child in process.children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            found += [child] if "popen_loky" in " ".join(child.cmdline()) else []
+    return found
 
 
 def over_two_processes():
     models, generators = built("mlp", [0, 1])
-    before = children()
     made = StackedLoop(models, data(3), generators, [Config()] * 2, workers=2)
-    return made, sorted(children() - before)
+    return made, [process.pid for process in workers_of(psutil.Process())]
 
 
 @needs_compiler
@@ -215,7 +213,7 @@ def started(tmp_path, *arguments):
     folder = script.stdout.readline().strip()
     assert folder, script.communicate()
     try:
-        return script, psutil.Process(script.pid).children(recursive=True), folder
+        return script, workers_of(psutil.Process(script.pid)), folder
     except psutil.NoSuchProcess:
         return script, [], folder
 
@@ -232,7 +230,7 @@ def test_a_script_needs_no_main_guard(tmp_path):
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
 def test_processes_end_with_their_parent_whatever_ends_it(tmp_path, sent):
     script, processes, folder = started(tmp_path, "for ever")
-    assert len(processes) == 3  # and the library's, that keeps count of locks
+    assert len(processes) == 2
     if sent == signal.SIGINT:  # as control-C does, to all of them
         for process in processes:
             process.send_signal(sent)

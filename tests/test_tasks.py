@@ -56,13 +56,13 @@ def test_any_alphabet_is_that_of_the_list(short_list):
 
 def test_its_examples_and_its_metric_are_those_of_the_splits(short_list):
     data = loaded(short_list, block_size=3)
-    examples = data.examples()
+    examples = data.to_train_on()
     assert isinstance(examples, Examples) and examples.soft_targets is None
     assert examples.contexts is data.splits["train"][0] and examples.targets is data.splits["train"][1]
     model = MODELS["mlp"].build(generator=torch.Generator().manual_seed(0))
     assert data.metric(model, "val") == mean_loss(model, *data.splits["val"])
     soft = torch.zeros(len(examples.targets), 27)
-    assert data.examples(soft).soft_targets is soft
+    assert data.to_train_on(soft).soft_targets is soft
 
 
 def test_a_list_that_has_changed_is_read_again(short_list):

@@ -128,3 +128,15 @@ def test_who_diverged_is_said():
     assert str(Diverged(1_234, [1], [7, 8])).startswith("seed 8 diverged: ")
     assert "from about step 1,234 on" in str(Diverged(1_234, [0, 1]))
     assert "models 0, 1" in str(Diverged(1_234, [0, 1])) and isinstance(Diverged(1, [0]), ValueError)
+
+
+@pytest.mark.parametrize("compile", [True, False])
+def test_an_objective_of_ones_own_is_what_is_trained_on_compiled_or_not(compile):
+    class Doubled(Examples):
+        def loss(self, model, batch, config):
+            return 2 * super().loss(model, batch, config)
+
+    models, generators = built("mlp", [0])
+    losses = train(models, Doubled(*data(3)), generators, Config(steps=3), compile=compile)
+    (other,), (generator,) = built("mlp", [0])
+    assert torch.equal(losses[0], composed_steps(other, Doubled(*data(3)), generator, Config(steps=3), 0, 3))

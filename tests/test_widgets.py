@@ -7,9 +7,10 @@ import anywidget
 import pytest
 import torch
 
-from common import models, widgets
-from common.layers import Layer, Sequential
-from common.vocabulary import Vocabulary
+from common import models
+from common.data import Vocabulary
+from common.nn import Module, Sequential
+from common.pages import widgets
 
 VOCABULARY = Vocabulary("abcdefghijklmnopqrstuvwxyz")
 
@@ -63,7 +64,7 @@ def forward(stage, x):
     return x
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", models.tagged("lecture"))
 def test_packed_models_compute_the_same(name):
     model = trained(name)
     [stage] = read(*widgets.packed({name: (models.MODELS[name], model)}))
@@ -106,7 +107,7 @@ def test_the_model_beside_the_first_may_be_named():
 
 
 def test_winners_stand_in_the_playground_and_in_no_tree():
-    winner = {"small": models.WINNERS["small"].build()}
+    winner = {"small": models.MODELS["small"].build()}
     [stage] = widgets.playground(winner, VOCABULARY, ["emma"]).stages
     assert (stage["name"], stage["blockSize"]) == ("small", None)
     with pytest.raises(ValueError, match=r"expected models named as in \['mlp'.*'scaled'\], got \['small'\]"):

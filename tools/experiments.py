@@ -2,7 +2,7 @@
 
     .venv/bin/python tools/experiments.py PLAN [--list LIST] [--names FILE] [--only KEY ...] [--workers N]
 
-PLAN is a file of `data/plans`, whose README describes the format. The runs lie in `runs/PLAN/LIST/KEY`:
+PLAN is a file of `data/plans`; `data/README.md` describes the format. The runs lie in `runs/PLAN/LIST/KEY`:
 one that was interrupted goes on, a finished one is not trained again, and one that is not what the plan
 says now is refused. When all are finished, `data/results` and the pages that show it are written, all of
 it or nothing. The test split of the entries that are marked "final" is opened with --final alone.

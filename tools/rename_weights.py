@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from common.models import MODELS
 from common.nn import Module
-from common.runs.folder import save_tensors
+from common.runs.files import save_tensors
 from common.runs.sizes import build_model
 
 

@@ -13,20 +13,20 @@ import time
 import pytest
 import torch
 
-from common import names
-from common.constraints import Alphabet, Length, Machine, NotIn, Pattern
-from common.layers import CausalConv1d, Linear, Residual, Sequential, Skips, WaveNetBlock, evaluating
-from common.models import MODELS, WINNERS, as_convolution, count_parameters, pretrained, wavenet
+from common.constraints import Alphabet, Automaton, Length, NotIn, Pattern
+from common.data import SHIPPED_NAMES, Vocabulary, load_names, sequences, split_names, windows
+from common.models import MODELS, WaveNet, as_convolution, count_parameters, pretrained, tagged
+from common.nn import CausalConv1d, Sequential, evaluating
 from common.optim import SGD, Adam, RMSprop
-from common.sample import reshaped
-from common.vocabulary import Vocabulary
-from common.widgets import halved
+from common.pages.widgets import halved
+from common.sampling import probabilities
 from conftest import ROOT
 
 PLAYGROUND = "playground.html"
 CONVOLUTION = "wavenet/07_causal_convolutions.html"
-WORDS = names.load(names.SHIPPED)
-SPLITS = names.split(WORDS)
+LECTURE, WINNERS = tagged("lecture"), tagged("winner")
+WORDS = load_names(SHIPPED_NAMES)
+SPLITS = split_names(WORDS)
 VOCABULARY = Vocabulary("".join(WORDS))
 
 
@@ -44,7 +44,7 @@ def open_live(open_page):
 
 
 def contexts(name, count):
-    x, _ = names.windows(SPLITS.val, VOCABULARY, MODELS[name].block_size)
+    x, _ = windows(SPLITS.val, VOCABULARY, MODELS[name].block_size)
     return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:count]]
 
 
@@ -89,7 +89,7 @@ def test_with_javascript_nothing_asks_for_it(open_live):
 # ---- the same models ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", LECTURE)
 def test_the_pages_logits_are_pytorchs(open_live, name):
     page, x = open_live(PLAYGROUND), contexts(name, 1_000)
     ask = "([name, x]) => document.querySelector('.wn-playground').wavenet.logits(name, x)"
@@ -102,7 +102,7 @@ def test_the_pages_logits_are_pytorchs(open_live, name):
 @pytest.mark.parametrize("name", WINNERS)
 def test_the_winners_logits_are_pytorchs(open_live, name):
     page, model = open_live(PLAYGROUND), in_the_page(name)
-    x, _, _ = names.sequences(SPLITS.val[:200], VOCABULARY)
+    x, _, _ = sequences(SPLITS.val[:200], VOCABULARY)
     ask = "([name, x, T]) => document.querySelector('.wn-playground').wavenet.logits(name, x, T)"
     found = torch.tensor(page.evaluate(ask, [name, x.flatten().tolist(), x.shape[1]])).view(*x.shape, 27)
     with evaluating(model):
@@ -178,7 +178,7 @@ def test_names_are_written_marked_and_announced(open_live, axe):
         assert len(written) == 20
         for item in written:
             name, *mark = item.inner_text().split()
-            assert name.startswith("mar") and set(name) <= set(VOCABULARY.characters[1:])
+            assert name.startswith("mar") and set(name) <= set(VOCABULARY.tokens[1:])
             fresh = name not in known
             assert ("wn-new" in (item.get_attribute("class") or "")) == fresh == (mark == ["(new)"])
     status = playground.get_by_role("status")
@@ -355,13 +355,13 @@ def test_the_pages_mask_is_pythons(open_live, rules, constraint):
         playground.get_by_label("A name begins with").fill(prefix)
         in_page = playground.evaluate("(root) => root.wavenet.allowed()")
         try:
-            machine = Machine(constraint, VOCABULARY, 40, prefix)
+            automaton = Automaton(constraint, VOCABULARY, 40, prefix)
         except ValueError:
             assert in_page is None
             named = f"No name that begins with “{prefix}” meets "
             assert playground.locator(".wn-problem").inner_text().startswith(named)
             continue
-        allowed = sorted(machine.allowed(machine.start))
+        allowed = sorted(automaton.allowed(automaton.start))
         assert sorted(in_page) == allowed
         assert playground.locator(".wn-problem").inner_text() == ""
         context = torch.tensor([VOCABULARY.encode(("..." + prefix)[-3:])])
@@ -371,7 +371,7 @@ def test_the_pages_mask_is_pythons(open_live, rules, constraint):
         masked[allowed] = logits[allowed]
         shown = playground.evaluate("(root) => root.wavenet.probabilities('mlp')")
         p = torch.tensor(shown, dtype=torch.float32)
-        torch.testing.assert_close(p, reshaped(masked), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(p, probabilities(masked), atol=1e-5, rtol=1e-4)
         seen += 1
     assert seen >= 2
 
@@ -384,15 +384,15 @@ def test_the_pages_nucleus_is_pythons(open_live, top_p):
     playground.get_by_label("Temperature").fill("1.3")
     for prefix in ("", "ma", "christin"):
         playground.get_by_label("A name begins with").fill(prefix)
-        machine = Machine(Pattern("*e?"), VOCABULARY, 40, prefix)
+        automaton = Automaton(Pattern("*e?"), VOCABULARY, 40, prefix)
         with evaluating(model):
             logits = model(torch.tensor([VOCABULARY.encode(("..." + prefix)[-3:])]))[0].double()
         masked = torch.full_like(logits, -torch.inf)
-        allowed = list(machine.allowed(machine.start))
+        allowed = list(automaton.allowed(automaton.start))
         masked[allowed] = logits[allowed]
         shown = playground.evaluate("(root) => root.wavenet.probabilities('mlp')")
         p = torch.tensor(shown, dtype=torch.float32)
-        expected = reshaped(masked, temperature=1.3, top_p=top_p).float()
+        expected = probabilities(masked, temperature=1.3, top_p=top_p).float()
         torch.testing.assert_close(p, expected, atol=1e-5, rtol=1e-4)
 
 
@@ -434,10 +434,10 @@ def test_a_pattern_is_gone_through_letter_by_letter(open_live):
     prefix = playground.get_by_label("A name begins with")
     assert (prefix.input_value(), playground.get_by_label("Pattern").input_value()) == ("jam", "j??n")
     prefix.fill("j")
-    machine = Machine(Pattern("j??n"), VOCABULARY, 40)
-    model, state, text = pretrained("scaled"), machine.allowed(machine.start)[10], "j"
+    automaton = Automaton(Pattern("j??n"), VOCABULARY, 40)
+    model, state, text = pretrained("scaled"), automaton.allowed(automaton.start)[10], "j"
     for letter in "amn.":
-        allowed = machine.allowed(state)
+        allowed = automaton.allowed(state)
         with evaluating(model):
             context = ("........" + text)[-8:]
             p = torch.softmax(model(torch.tensor([VOCABULARY.encode(context)]))[0], 0)
@@ -518,7 +518,7 @@ def test_the_tree_plays(open_live):
 
 def test_the_pages_convolution_is_pytorchs(open_live):
     page, network = open_live(CONVOLUTION), as_convolution(pretrained("scaled"))
-    x, _, mask = names.sequences(SPLITS.val[:200], VOCABULARY)
+    x, _, mask = sequences(SPLITS.val[:200], VOCABULARY)
     ask = "([x, T]) => document.querySelector('.wn-convolution').wavenet.logits(x, T)"
     in_page = torch.tensor(page.evaluate(ask, [x.flatten().tolist(), x.shape[1]])).view(*x.shape, 27)
     with evaluating(network):
@@ -550,7 +550,7 @@ def test_nodes_are_computed_once_and_found_again(open_live, axe):
     status = widget.get_by_role("status")
     page.wait_for_function("(p) => p.textContent.includes('Computed now: 3')", arg=status.element_handle())
     with evaluating(network := as_convolution(pretrained("scaled"))):
-        p = torch.softmax(network(names.sequences(["deandre"], VOCABULARY)[0])[0, -1], 0)
+        p = torch.softmax(network(sequences(["deandre"], VOCABULARY)[0])[0, -1], 0)
     assert p.argmax() == 0, "the dot"
     assert f"“.deandre” the next character: the end {100 * p.max():.0f}%" in widget.inner_text()
     widget.get_by_role("button", name="Next letter").click()
@@ -601,15 +601,12 @@ def counted_paths(kernel_size, dilations, block):
         layer.before = torch.zeros(1, dtype=torch.float64)
         return layer
 
-    blocks = []
-    for dilation in dilations:
-        body = [ones(CausalConv1d(1, 1, kernel_size, dilation))]
-        identity = [ones(Linear(1, 1, bias=False)) for _ in range(2)]
-        kind = {"residual": Residual, "skip": lambda body, i=identity: WaveNetBlock(body, *i)}
-        blocks.append(kind.get(block, Sequential)(body))
     x = torch.zeros((1, 1 + (kernel_size - 1) * sum(dilations), 1), dtype=torch.float64)
-    x[0, 0] = 1
-    return (Skips if block == "skip" else Sequential)(blocks)(x).flatten().tolist()
+    x[0, 0], skips = 1, 0
+    for dilation in dilations:
+        z = ones(CausalConv1d(1, 1, kernel_size, dilation))(x)
+        x, skips = (x + z if block in ("residual", "skip") else z), skips + z
+    return (skips if block == "skip" else x).flatten().tolist()
 
 
 @pytest.mark.parametrize(
@@ -636,7 +633,7 @@ def test_the_pages_paths_and_parameters_are_pytorchs(
     assert now["dilations"] == dilations
     assert now["paths"] == counted_paths(kernel_size, dilations, block)
     parts = {"gate": block != "tanh", "residual": block in ("residual", "skip"), "skip": block == "skip"}
-    model = wavenet(27, channels, channels, dilations, kernel_size, **parts)
+    model = WaveNet(27, channels, channels, dilations, kernel_size, **parts)
     assert now["parameters"] == count_parameters(model)
     said = widget.locator(".wn-counters").inner_text()
     assert f"Receptive field: {1 + (kernel_size - 1) * sum(dilations):,}." in said
@@ -731,10 +728,10 @@ def test_the_pages_optimisers_are_the_modules(open_live, kind, optimizer):
     ask = "(kind) => document.querySelector('.wn-valley').wavenet.path(kind, 0.02, 30, 10, 25)"
     in_page = torch.tensor(page.evaluate(ask, kind), dtype=torch.float64)
     p = torch.tensor([-4.0, 1.2], dtype=torch.float64)
-    kept = optimizer.start(p)
+    kept = optimizer.init(p)
     for step in range(26):
         torch.testing.assert_close(in_page[step], p, rtol=1e-9, atol=1e-9)
-        p, kept = optimizer.step(p, 10 * slope * p, kept, 0.02)
+        p, kept = optimizer.update(p, 10 * slope * p, kept, 0.02)
 
 
 def test_the_valley_is_walked(open_live, axe):

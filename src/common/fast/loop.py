@@ -15,7 +15,7 @@ import signal
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import torch
 from torch import Generator, Tensor
 
 from ..nn import Dropout, Module
+from ..optim import ema_value
 from ..train import Config, Examples, TrainingState, composed_steps, first_line
 from .compiled import compiled, loaded
 from .stacked import Stacked, State
@@ -161,7 +162,25 @@ _package = functools.cache(loaded)
 # ---- loops -----------------------------------------------------------------------
 
 
-class PlainLoop:
+class Loop:
+    """What both loops share: a state a model, and what the models are after so many steps."""
+
+    configs: Sequence[Config]
+
+    def states(self) -> list[State]:
+        """The tensors of each model, and what stands beside them."""
+        raise NotImplementedError
+
+    def put_into(self, models: Iterable[Module], steps: int) -> list[Module]:
+        """The models as they are after so many steps: averaged where asked for, in evaluation mode."""
+        models = list(models)
+        for model, config, (tensors, beside) in zip(models, self.configs, self.states(), strict=True):
+            average = ema_value(beside.ema, config.ema_decay, steps) if config.ema_decay else {}
+            model.load_state_dict(tensors | average).eval()
+        return models
+
+
+class PlainLoop(Loop):
     """The readable loop for each of S models in turn, with the interface of StackedLoop."""
 
     def __init__(
@@ -197,7 +216,7 @@ class PlainLoop:
         """Nothing to end here."""
 
 
-class StackedLoop:
+class StackedLoop(Loop):
     """S models that differ in their tensors and learning rates alone, trained together.
 
     On a CPU the models are compiled in groups of at most four, and shared out over `workers` processes
@@ -298,14 +317,21 @@ def make_loop(
     """The loop behind `runs.train`: compiled, or uncompiled with a warning where that fails, or plain.
 
     compile: False runs the readable loop. Where the step cannot be compiled eager PyTorch computes the
-        same, and one warning says why. Whole names, a teacher's probabilities and models with Dropout
-        always run in the readable loop: their batches have no fixed shape, or need random numbers.
+        same, and one warning says why. Whole names, a teacher's probabilities, models with Dropout and an
+        objective of one's own (a subclass of Examples) always run in the readable loop: their batches have
+        no fixed shape, need random numbers, or are drawn and weighed in another way.
     workers: processes that share the models on a CPU, one thread each. None takes as many as torch
         may use threads (OMP_NUM_THREADS), for runs that are long enough; 0 stays in this process.
+
+    ValueError where examples, models and configurations do not fit together.
     """
     examples = Examples(*examples) if isinstance(examples, tuple) else examples
+    examples.check(models[0], configs[0])
     dropout = any(isinstance(module, Dropout) and module.p for module in models[0].modules())
-    if not compile or examples.targets.ndim == 2 or dropout or examples.soft_targets is not None:
+    readable = (
+        type(examples) is not Examples or examples.targets.ndim == 2 or examples.soft_targets is not None
+    )
+    if not compile or readable or dropout:
         return PlainLoop(models, examples, generators, configs)
     if workers is None:
         workers = torch.get_num_threads() if configs[0].steps >= WORTH_A_WORKER else 0

@@ -20,6 +20,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from filelock import Timeout
 
@@ -264,10 +265,17 @@ def _trial(config: dict, said: dict) -> None:
 class Recorder(tune.Callback):
     """On the machine that gave the command: writes ``trials.json`` after every trial that is finished."""
 
-    def __init__(self, sweep: Sweep, folder: Path, found: list[dict], failed: list[dict], say):
+    def __init__(
+        self, sweep: Sweep, folder: Path, found: list[dict], failed: list[dict], say: Callable[[str], None]
+    ):
         self.sweep, self.folder, self.found, self.failed, self.say = sweep, folder, found, failed, say
-        self.curves, self.schedules, self.about, self.mistake = {}, {}, {}, None
-        self.numbers = {}  # by Ray's names; a member that takes over another's parameters keeps its own
+        self.curves: dict[int, Any] = {}
+        self.schedules: dict[int, Any] = {}
+        self.about: dict[int, Any] = {}
+        self.mistake: Exception | None = None
+        self.numbers: dict[
+            str, int
+        ] = {}  # by Ray's names; a member that takes over another's parameters keeps its own
 
     def on_trial_start(self, iteration, trials, trial, **info):
         self._who(trial)

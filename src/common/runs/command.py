@@ -13,6 +13,7 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from string import ascii_lowercase
+from typing import Any
 
 import torch
 
@@ -42,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.command(options, say)
         if isinstance(say.error, BrokenPipeError):
             return CLOSED_PIPE
-        said = say.error and f"standard output: {say.error.strerror or say.error}"
+        said: object = say.error and f"standard output: {say.error.strerror or say.error}"
     except (ValueError, OSError, WorkerDied) as error:
         said = error
     except (RuntimeError, MemoryError) as error:
@@ -99,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m common", description="Train and sample the book's models."
     )
     # no abbreviations: --seed would be taken for --seeds
-    commands = whole.add_subparsers(
+    commands = whole.add_subparsers(  # type: ignore[call-overload]  # a partial of the class
         required=True, parser_class=partial(argparse.ArgumentParser, allow_abbrev=False)
     )
 
@@ -194,11 +195,12 @@ def _add_run(add) -> None:
     add("--first-seed", type=int, default=0, help="the first of them")
     choices = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
     for field in fields(Config):
-        several = len(field.default) if isinstance(field.default, tuple) else None
+        default: Any = field.default
+        several = len(default) if isinstance(default, tuple) else None
         add(
-            "--" + field.name.replace("_", "-"), type=float if several else type(field.default),
-            nargs=several, default=field.default, choices=choices.get(field.name),
-            help=f"default: {' '.join(map(str, field.default)) if several else field.default}",
+            "--" + field.name.replace("_", "-"), type=float if several else type(default),
+            nargs=several, default=default, choices=choices.get(field.name),
+            help=f"default: {' '.join(map(str, default)) if several else default}",
         )  # fmt: skip
     add("--device", help="cuda, mps or cpu (default: the first of these that is there)")
     add("--no-compile", action="store_true", help="run the plain loop")
@@ -234,7 +236,7 @@ class Sizes(argparse.Action):
         options.sizes = sizes
 
 
-def run_of(options) -> Run:
+def run_of(options: argparse.Namespace) -> Run:
     """The run that the arguments describe."""
     if not 1 <= options.seeds <= MOST_SEEDS:
         expected = "at least 1 seed" if options.seeds < 1 else f"at most {MOST_SEEDS:,} seeds"
@@ -339,7 +341,8 @@ def _lengths(text: str | None) -> tuple[int, int | None]:
 
 def _constraint(options, settings) -> constraints.All | None:
     """What the options ask of a name."""
-    asked, known = [], settings["vocabulary"]
+    asked: list[constraints.Constraint] = []
+    known = settings["vocabulary"]
     if options.alphabet not in (None, "any"):  # as in training, the word is not three letters
         alphabet = spelled(options.alphabet, known)
         check_alphabet(alphabet)

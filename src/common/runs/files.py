@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import save
+from torch import Tensor
+
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Write beside `path`, then move into place in one step: the old file or the new one, never half.
@@ -106,6 +109,12 @@ def write_json(path: Path, value: object) -> None:
     except ValueError as error:
         raise ValueError(f"{path}: expected finite numbers, as JSON has no others ({error})") from None
     replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] | None = None) -> None:
+    """A file of tensors, whole or not there; about: notes that it carries."""
+    whole = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, about)
+    replace_file(path, lambda partial: partial.write_bytes(whole))
 
 
 def plain(value: Any) -> Any:

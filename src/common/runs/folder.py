@@ -5,18 +5,18 @@ the validation loss in the course of the training), a ``model-SEED.safetensors``
 """
 
 import contextlib
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ..models import tagged
 from ..nn import Module
-from .files import check_folder, plain, read_json, replace_file, write_json
+from .files import check_folder, plain, read_json, save_tensors, write_json
 from .sizes import build_model, checked_sizes
 from .tasks import digest
 
@@ -46,24 +46,23 @@ def refuse_other(folder: Path, asked: dict[str, Any], alone: bool = True) -> Non
 def claimed(folder: Path, asked: dict[str, Any]) -> Iterator[None]:
     """Write the settings into a folder for the time of a training; ValueError where it holds another run.
 
-    A lock, SQLite's own as in `sweep`, says that somebody is at work. A process that dies gives it up.
+    A lock says that somebody is at work; the system takes it back from a process that dies.
     """
+    check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    path, lock, alone = folder / ".lock", None, False
+    lock, alone = FileLock(folder / ".lock", timeout=0), False
     try:
-        with contextlib.suppress(sqlite3.Error):  # taken, or a file system without locks
-            lock = sqlite3.connect(path, timeout=0, isolation_level=None)
-            lock.execute("BEGIN EXCLUSIVE")
+        with contextlib.suppress(Timeout, OSError, NotImplementedError):  # taken, or no locks here
+            lock.acquire()
             alone = True
         refuse_other(folder, asked, alone)
         write_json(folder / "config.json", asked)
         yield
     finally:
-        if lock is not None:
-            lock.close()
+        lock.release()
         if alone:
             with contextlib.suppress(OSError):
-                path.unlink()
+                (folder / ".lock").unlink(missing_ok=True)
 
 
 def save_results(
@@ -74,17 +73,6 @@ def save_results(
         save_tensors(folder / f"model-{seed}.safetensors", model.state_dict())
     save_tensors(folder / "history.safetensors", history)
     write_json(folder / "results.json", results)
-
-
-def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] | None = None) -> None:
-    """A file of tensors, whole or not there; about: notes that it carries."""
-    whole = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, about)
-    replace_file(path, lambda partial: partial.write_bytes(whole))
-
-
-def all_finite(tensors: dict[str, Tensor]) -> bool:
-    """Whether none of the numbers is NaN or infinite."""
-    return all(bool(t.isfinite().all()) for t in tensors.values())
 
 
 def load_model(folder: Path, seed: int) -> Module:
@@ -105,7 +93,7 @@ def load_model(folder: Path, seed: int) -> Module:
         tensors = load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path}: not a file of parameters ({error})") from None
-    if not all_finite(tensors):
+    if not all(bool(t.isfinite().all()) for t in tensors.values()):
         raise ValueError(
             f"{path}: some weights are NaN or infinite, so its training diverged; train again, with a lower "
             "--lr or with --max-grad-norm"

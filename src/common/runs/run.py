@@ -5,7 +5,6 @@ in `folder`.
 """
 
 import copy
-import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,11 +23,11 @@ from ..models import count_parameters, longest_name, predictions, tagged
 from ..nn import Dropout, Module, evaluating
 from ..train import Config, first_line, seeded
 from .files import plain, read_json
-from .folder import all_finite, claimed, load_model, refuse_other, save_results, teachers_of_folder
+from .folder import claimed, load_model, save_results, teachers_of_folder
 from .provenance import provenance
 from .sizes import build_model, checked_sizes
 from .tasks import SPLITS, TASKS, TaskData, digest
-from .training import Diverged, EvaluationCallback, train
+from .training import Diverged, EvaluationCallback, diverged_models, train
 
 RECIPES = tagged("trainable")
 
@@ -225,7 +224,6 @@ def run(
     folder, device = Path(folder), torch.device(device)
     data = what.load(device)
     asked = settings(what, data)
-    refuse_other(folder, asked)
     try:
         models, generators = seeded(
             lambda generator: what.build(len(data.vocabulary), generator).to(device), what.seeds
@@ -234,6 +232,7 @@ def run(
     except ValueError as error:
         raise Impossible(error) from None
     soft, evaluation = soft_targets(what, data), None
+    examples = data.to_train_on(soft)
     if evaluate_every:
         evaluation = EvaluationCallback(
             evaluate_every,
@@ -244,7 +243,7 @@ def run(
         began = time.perf_counter()
         try:
             losses = train(
-                models, data.examples(soft), generators, what.config, compile=compile, workers=workers,
+                models, examples, generators, what.config, compile=compile, workers=workers,
                 evaluation=evaluation, finite=report is None, checkpoint=folder / "checkpoint.pt",
                 checkpoint_every=checkpoint_every, progress=what.model,
             )  # fmt: skip
@@ -269,11 +268,7 @@ def run(
             history |= {
                 "val_steps": torch.tensor(evaluation.steps), "val": torch.tensor(evaluation.values).T,
             }  # fmt: skip
-        diverged = [
-            i
-            for i, (one, model) in enumerate(zip(runs, models, strict=True))
-            if not all(math.isfinite(one[split]) for split in splits) or not all_finite(model.state_dict())
-        ]
+        diverged = diverged_models(models, [[one[split] for split in splits] for one in runs])
         if diverged and report is None:
             raise Diverged(what.config.steps, diverged, what.seeds)
         if diverged:

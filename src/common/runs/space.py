@@ -9,6 +9,7 @@ import json
 import math
 import random
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -33,7 +34,7 @@ class Range:
         return [self.low, self.high]
 
     def distribution(self) -> BaseDistribution:
-        kind = IntDistribution if self.whole else FloatDistribution
+        kind: Any = IntDistribution if self.whole else FloatDistribution
         return kind(self.low, self.high, log=self.log, step=self.step or (1 if self.whole else None))
 
     def draw(self, chance: random.Random) -> float:
@@ -62,7 +63,7 @@ class Choices:
     def labels(self) -> list:
         return [json.dumps(v) if isinstance(v, (list, tuple)) else v for v in self.values]
 
-    def draw(self, chance: random.Random):
+    def draw(self, chance: random.Random) -> Any:
         return chance.choice(self.labels())
 
 
@@ -82,7 +83,7 @@ def read_space(space: dict, base: Run) -> dict[str, Range | Choices]:
             'expected a space such as {"lr": {"low": 0.01, "high": 1, "log": true}}, got '
             f"{json.dumps(space)[:60]}"
         )
-    parsed = {}
+    parsed: dict[str, Range | Choices] = {}
     for name, said in space.items():
         default = _default(name, base)
         keys = set(said) if isinstance(said, dict) else set()

@@ -10,7 +10,7 @@ in which a part is missing or damaged is refused, and left as it is. A trial tha
 one of those asked for; it stands apart, under "failed", with its reason.
 
 Optuna keeps the trials and their queue, filelock the locks. What is kept by hand, and why; each reason was
-seen with Optuna 5.0 by killing processes and filling a disk:
+seen with Optuna 5.0 and loky 3.7 by killing processes and filling a disk:
 
 - A lock around what is read and then written (`alone`). SQLite locks no rows: without it four processes took
   8 of 60 waiting trials twice. Optuna's journal file took none twice, but a full disk leaves half a line in
@@ -20,9 +20,10 @@ seen with Optuna 5.0 by killing processes and filling a disk:
   process that sleeps for a dead one, and never finds a trial that an interrupt ended.
 - When a trial goes back into the queue (`requeue`). Optuna's callback gives up after so many attempts, also
   where each of them got on.
-- A process for each worker (`_worker`), which does what a second command on the folder would do. In the
-  pools of the standard library and of loky one killed process ends the trials of all; the processes outlive
-  a killed parent; and the standard library's would run a script of the user's once more.
+- A process for each worker (`_worker`), which does what a second command on the folder would do. A pool of
+  the standard library would run a script of the user's once more. In loky's, which `fast` takes, one killed
+  process ends the trials of all; the processes outlive a killed parent; and a pool for each worker, which
+  was tried, leaves warnings of leaked semaphores on the screen.
 """
 
 import contextlib
@@ -112,7 +113,7 @@ class Sweep:
         """What was searched, without the folders of one machine."""
         said = self.to_json()
         teachers = [folder.name for folder in self.run.teachers]
-        return said | {"run": said["run"] | {"data": self.run.data.name, "teachers": teachers}}
+        return said | {"run": said["run"] | {"data": Path(self.run.data or "").name, "teachers": teachers}}
 
     @classmethod
     def from_json(cls, value: dict) -> "Sweep":
@@ -225,12 +226,13 @@ def named_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (optuna.exceptions.OptunaError, SQLAlchemyError, sqlite3.Error) as error:
-        while error.__cause__ is not None:
-            error = error.__cause__
-        said, code = " ".join(str(error).split()), getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-        if isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        said, code = " ".join(str(cause).split()), getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        if isinstance(cause, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:
             told = f"{said}. What was finished is kept; the same command goes on once it can be written"
-        elif isinstance(error, optuna.exceptions.OptunaError):
+        elif isinstance(cause, optuna.exceptions.OptunaError):
             told = f"{said}. What was finished is kept in the folder"
         else:
             held = f"{path.parent} holds {_held(path.parent)}; choose another --out"
@@ -551,7 +553,7 @@ def _worker(folder: Path) -> subprocess.Popen:
 def _follow(process: subprocess.Popen, say: Callable[[str], None]) -> tuple[int, int]:
     """Say what a worker says until it ends; returns its number and its code. ValueError with its error."""
     with process:
-        for text in map(str.rstrip, process.stdout):
+        for text in map(str.rstrip, process.stdout or ()):
             if text.startswith("error: "):
                 raise ValueError(text.removeprefix("error: "))
             say(text)

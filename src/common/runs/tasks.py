@@ -29,7 +29,7 @@ class TaskData(NamedTuple):
     about: dict[str, Any]  # what a run's settings say of it
     longest: str  # of the names
 
-    def examples(self, soft_targets: Tensor | None = None) -> Examples:
+    def to_train_on(self, soft_targets: Tensor | None = None) -> Examples:
         """What is trained on: batches, and their loss."""
         return Examples(*self.splits["train"], soft_targets)
 

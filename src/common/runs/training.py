@@ -1,8 +1,9 @@
 """Training that takes long: many seeds at once, looked at on the way, resumed where it was interrupted."""
 
 import copy
+import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from tqdm import tqdm
 
 from ..fast import make_loop
 from ..nn import Module
-from ..optim import ema_value
 from ..train import Config, Examples
 from . import checkpoints
 
@@ -32,6 +32,15 @@ class Diverged(ValueError):
             f"{who} {which} diverged: the loss is no finite number from about step {step:,} on. "
             "Lower --lr, or bound the gradients with --max-grad-norm"
         )
+
+
+def diverged_models(models: Sequence[Module], losses: Sequence[Sequence[float]]) -> list[int]:
+    """Which of the trained models have a loss, or a number in their tensors, that is NaN or infinite."""
+    finite = [
+        all(map(math.isfinite, own)) and all(bool(t.isfinite().all()) for t in model.state_dict().values())
+        for model, own in zip(models, losses, strict=True)
+    ]
+    return [i for i, whole in enumerate(finite) if not whole]
 
 
 def _hold_finite(losses: Tensor, first: int) -> None:
@@ -106,7 +115,6 @@ def train(
     """
     configs = _configs(config, models, generators)
     examples = Examples(*examples) if isinstance(examples, tuple) else examples
-    examples.check(models[0], configs[0])
     steps, path = configs[0].steps, None if checkpoint is None else Path(checkpoint)
     loop = make_loop(models, examples, generators, configs, compile, workers)
     try:
@@ -128,7 +136,7 @@ def train(
                 bar.set_postfix(loss=f"{losses[-1].mean():.3f}", refresh=False)
                 looks = evaluation if evaluation and done in (evaluation.due(start), steps) else None
                 if looks:
-                    looks.evaluate(done, _trained(map(copy.deepcopy, models), configs, loop, done))
+                    looks.evaluate(done, loop.put_into(map(copy.deepcopy, models), done))
                     if finite:
                         _hold_finite(torch.tensor(looks.values[-1])[:, None], done)
                 if path is not None and (
@@ -141,7 +149,7 @@ def train(
                     )  # fmt: skip
                 if looks:
                     looks.report(done, looks.values[-1])
-        _trained(models, configs, loop, steps)
+        loop.put_into(models, steps)
     finally:
         loop.close()
     return torch.cat(losses, dim=1)
@@ -164,15 +172,6 @@ def _configs(
             f"and its schedule, got {sorted(set(map(str, configs)))}"
         )
     return configs
-
-
-def _trained(models: Iterable[Module], configs: Sequence[Config], loop: Any, steps: int) -> list[Module]:
-    """The models as they are after so many steps: averaged where asked for, in evaluation mode."""
-    models = list(models)
-    for model, config, (tensors, beside) in zip(models, configs, loop.states(), strict=True):
-        average = ema_value(beside.ema, config.ema_decay, steps) if config.ema_decay else {}
-        model.load_state_dict(tensors | average).eval()
-    return models
 
 
 def _resume(

@@ -1,6 +1,6 @@
-// The book's models in the browser: the layers of common.layers in evaluation mode.
+// The book's models in the browser: the layers of common.nn in evaluation mode.
 //
-// A tensor is { data: Float32Array, shape }. A stage is what `common.widgets.packed` makes of a
+// A tensor is { data: Float32Array, shape }. A stage is what `common.pages.widgets.packed` makes of a
 // Sequential: its layers in order, their numbers at offsets into one string of floats of 32 bits, or of
 // 16 where that is said. A stage without a block size takes whole names, each with a dot in front.
 
@@ -247,7 +247,7 @@ function influence(stage, values, chosen) {
   return Array.from({ length: T }, (_, t) => Math.hypot(...atVectors.subarray(t * C, (t + 1) * C)));
 }
 
-// Probabilities of one row of logits, as common.sample.reshaped: what `allowed` lacks is masked (a Map
+// Probabilities of one row of logits, as common.sampling.probabilities: what `allowed` lacks is masked (a Map
 // by index), then all but the topK best are left out, then all but the fewest that together have topP.
 function softmax(row, temperature = 1, topK = row.length, topP = 1, allowed = undefined) {
   const open = allowed ? Float64Array.from(row, (x, i) => (allowed.has(i) ? x : -Infinity)) : row;
@@ -321,7 +321,7 @@ function random(seed) {
   };
 }
 
-// As common.sample.sample: names as lists of indices, drawn one character at a time, cut at maxLength.
+// As common.sampling.sample: names as lists of indices, drawn one character at a time, cut at maxLength.
 // `machine`, from machineOf, masks what its constraint forbids.
 function sample(stage, start, howMany, draw, { temperature = 1, topK, topP, machine, maxLength = 40 } = {}) {
   const names = Array.from({ length: howMany }, () => [...start]);
