@@ -10,7 +10,7 @@ PAGE = (ROOT / "book" / "troubleshooting.md").read_text(encoding="utf-8")
 SOURCE = "\n".join(
     path.read_text(encoding="utf-8")
     for folder in ("src/common", "tools")
-    for path in sorted((ROOT / folder).glob("*.py"))
+    for path in sorted((ROOT / folder).rglob("*.py"))
 )
 HEADS = re.findall(r"^\*\*(.+?)\*\*", PAGE, re.MULTILINE)
 QUOTED = [found for head in HEADS for found in re.findall(r'"([^"]+)"|^`([^`]+)`[.]$', head)]
@@ -29,7 +29,7 @@ def test_the_page_quotes_messages():
 
 @pytest.mark.parametrize("message", QUOTED)
 def test_a_quoted_message_stands_in_the_code(message):
-    said = SOURCE.replace("{ending(code)}", "ended with code")  # by `stacked.ending`
+    said = SOURCE.replace("training process {how}", "training process ended with code")  # by `loop.ending`
     code = re.sub(r'"\s*\n\s*f?"', "", said)  # strings that go on in the next line
     for piece in pieces(message):
         assert piece in code, f"{piece!r} of {message!r} is said nowhere"

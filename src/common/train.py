@@ -27,18 +27,18 @@ BEYOND_PLAIN = ("optimizer", "weight_decay", "label_smoothing", "distill", "max_
 class Config:
     """How to optimise: by default as in the lecture, plain SGD with one drop of the learning rate."""
 
-    steps: int = 200_000
+    steps: int = 200_000  #: how many batches
     batch_size: int = 32  #: windows, or whole names
-    lr: float = 0.1
-    schedule: str = "drop"  #: of SCHEDULES
+    lr: float = 0.1  #: the learning rate
+    schedule: str = "drop"  #: drop, constant, linear or cosine
     drop_at: float = 0.75  #: share of the steps after which the rate drops
-    drop_factor: float = 0.1
+    drop_factor: float = 0.1  #: what it is multiplied by then
     warmup: int = 0  #: steps in which the rate rises from 0
-    optimizer: str = "sgd"  #: of OPTIMIZERS
+    optimizer: str = "sgd"  #: sgd, momentum, rmsprop, adam, adamw or muon
     momentum: float = 0.9  #: of the optimiser of that name
-    betas: tuple[float, float] = (0.9, 0.999)  #: of adam and adamw, and of the latter beside muon
-    weight_decay: float = 0.0
-    label_smoothing: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)  #: of adam, adamw, and the AdamW that stands beside muon
+    weight_decay: float = 0.0  #: of matrices; vectors do not decay
+    label_smoothing: float = 0.0  #: share of the target that is spread over all tokens
     distill: float = 0.0  #: share of the loss that a teacher's probabilities make up, where there is one
     max_grad_norm: float = 0.0  #: the longest gradient, all parameters together; 0: any
     ema_decay: float = 0.0  #: how much of the average of the weights stays in a step; 0: no average

@@ -14,6 +14,7 @@ import shutil
 import signal
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -131,19 +132,21 @@ class Pool:
 
 def _begin(data: Path, parent: int) -> None:
     """What a process of the pool does first."""
-    import psutil
     import torch._inductor  # noqa: F401  a second, while the parent has other things to do
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
     torch.set_num_threads(1)
     _data.extend(torch.load(data, mmap=True, weights_only=True))
-    above = psutil.Process(parent)
-    threading.Thread(target=_end_with, args=(above, data.parent), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent, data.parent), daemon=True).start()
 
 
-def _end_with(above: Any, folder: Path) -> None:
+def _end_with(parent: int, folder: Path) -> None:
     """End this process after its parent, however that ended, and clean up in its place."""
-    above.wait()
+    import psutil
+
+    # one that was killed has a number until somebody asks how it ended; its processes have another parent
+    while os.getppid() == parent and psutil.pid_exists(parent):
+        time.sleep(0.5)
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 

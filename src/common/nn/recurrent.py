@@ -10,7 +10,7 @@ CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 class Recurrent(TorchModule):
     """torch's RNN, LSTM or GRU with one layer. x: (B, T, C) -> (B, T, H). Introduced in chapter 11.
 
-    ValueError for a cell that is none of CELLS.
+    cell: rnn, lstm or gru; ValueError for another.
 
     >>> import torch
     >>> Recurrent("gru", 10, 20)(torch.zeros(32, 8, 10)).shape
