@@ -166,7 +166,8 @@ def test_a_checkpoint_belongs_to_its_teachers():
     x, y, _ = sequences(["ab", "cd"], Vocabulary("abcdefgh"))
     soft = torch.rand((2, 3, 9), generator=generator())
     said = [
-        checkpoints.identity(model, Examples(x, y, taught), [Config()]) for taught in (soft, soft + 1, None)
+        checkpoints.identity(model, Examples(x, y, taught), [Config()], [])
+        for taught in (soft, soft + 1, None)
     ]
     assert len({each["data"] for each in said}) == 3
 

@@ -196,6 +196,8 @@ class Automaton:
     """
 
     def __init__(self, constraint: Constraint, vocabulary: Vocabulary, max_length: int, prefix: str = ""):
+        if vocabulary.separator:
+            raise ValueError("expected a vocabulary of characters, which constraints read, got one of words")
         self.wanted = constraint
         self.constraint = All(Length(0, max_length), constraint)
         self.vocabulary = vocabulary

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .models import predictions
+from .models import check_packing, predictions
 from .nn import Module, evaluating
 
 
@@ -18,6 +18,7 @@ def token_losses(model: Module, contexts: Tensor, targets: Tensor, chunk: int = 
 
     Windows, contexts (N, T) and targets (N,), or whole names, both (N, T) -> (P,), name after name.
     """
+    check_packing(model, contexts, targets)
     with evaluating(model):
         parts = [
             F.cross_entropy(*predictions(model, x, y), reduction="none").cpu()

@@ -166,6 +166,8 @@ class _Sampler:
                 f"expected logits {wanted} (block_size {T}), got {tuple(logits.shape)}; block_size is None "
                 "for a network that takes whole names, and for no other"
             )
+        if logits.shape[-1] != len(self.vocabulary):
+            raise ValueError(f"expected {len(self.vocabulary)} logits, one a token, got {logits.shape[-1]}")
         return (logits[:, -1] if T is None else logits).cpu()
 
     def draw(

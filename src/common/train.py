@@ -262,7 +262,7 @@ def composed_steps(
     ValueError where examples, model and configuration do not fit together. Introduced in
     chapter 10.
     """
-    examples = Examples(*examples) if isinstance(examples, tuple) else examples
+    examples = Examples(*examples) if isinstance(examples, tuple | list) else examples
     state = TrainingState.fresh(model, config) if state is None else state
     examples.check(model, config)
     optimizers, losses = optim.by_parameter(model, config.make_optimizer()), []

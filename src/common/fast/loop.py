@@ -328,7 +328,7 @@ def make_loop(
 
     ValueError where examples, models and configurations do not fit together.
     """
-    examples = Examples(*examples) if isinstance(examples, tuple) else examples
+    examples = Examples(*examples) if isinstance(examples, tuple | list) else examples
     examples.check(models[0], configs[0])
     dropout = any(isinstance(module, Dropout) and module.p for module in models[0].modules())
     readable = (
@@ -343,6 +343,7 @@ def make_loop(
     except Exception as error:  # whatever a compiler throws, eager PyTorch computes the same
         slower = f"training runs uncompiled, and slower: {first_line(error)}"
         warnings.warn(slower, RuntimeWarning, stacklevel=3)
-        if len(models) <= WORTH_STACKING and examples.contexts.device.type == "cpu":
-            return PlainLoop(models, examples, generators, configs)
-        return StackedLoop(models, examples, generators, configs, compile=False)
+        if len(models) > WORTH_STACKING or examples.contexts.device.type != "cpu":
+            with contextlib.suppress(Exception):  # a step that is no graph, as with random numbers in it
+                return StackedLoop(models, examples, generators, configs, compile=False)
+        return PlainLoop(models, examples, generators, configs)

@@ -34,7 +34,7 @@ class Stacked:
     def __init__(
         self, models: Sequence[Module], examples: Examples | tuple[Tensor, Tensor], config: Config = DEFAULT
     ):
-        self.examples = Examples(*examples) if isinstance(examples, tuple) else examples
+        self.examples = Examples(*examples) if isinstance(examples, tuple | list) else examples
         self.config = config
         self.template = copy.deepcopy(models[0]).train()
         self.optimizers = by_parameter(self.template, config.make_optimizer())

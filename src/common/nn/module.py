@@ -111,9 +111,13 @@ class Module:
         """Put a tensor in the place of the one under this attribute."""
         setattr(self, name, tensor)
 
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+    def to(
+        self, device: torch.device | torch.dtype | str | None = None, dtype: torch.dtype | None = None
+    ) -> Self:
         """Move every tensor inside to a device, and those with fractions to a type of theirs, in place;
         returns the module."""
+        if isinstance(device, torch.dtype):  # to(torch.float64)
+            device, dtype = None, device
         kinds = {True: dtype, False: None}
         tensors = self.state_dict().items()
         return self.load_state_dict({path: t.to(device, kinds[t.is_floating_point()]) for path, t in tensors})
@@ -156,6 +160,8 @@ def _modules_in(things: dict, prefix: str) -> Iterator[tuple[str, Module]]:
     for name, value in things.items():
         if isinstance(value, Module):
             yield f"{prefix}{name}", value
+        elif isinstance(value, torch.nn.Module):
+            raise ValueError(f"{prefix}{name} is a module of torch.nn; expected it inside nn.TorchModule")
         elif isinstance(value, dict | list | tuple):
             inside = value if isinstance(value, dict) else dict(enumerate(value))
             yield from _modules_in(inside, f"{prefix}{name}.")

@@ -1,5 +1,6 @@
 """A module of torch.nn inside a model of this book, for what a chapter compares with and does not teach."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -32,6 +33,9 @@ class TorchModule(Module):
 
     def __call__(self, *inputs: Any) -> Any:
         return self.module(*inputs)
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        yield from ()
 
     def own_tensors(self) -> dict[str, Tensor]:
         return dict(self.module.named_parameters()) | dict(self.module.named_buffers())

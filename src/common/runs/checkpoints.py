@@ -18,13 +18,16 @@ State = tuple[
 ]  # of one model: its tensors, and what stands beside them
 
 
-def identity(model: Module, examples: Examples, configs: Sequence[Config]) -> dict[str, Any]:
+def identity(
+    model: Module, examples: Examples, configs: Sequence[Config], generators: Sequence[torch.Generator]
+) -> dict[str, Any]:
     """What a checkpoint must share with the training that goes on from it."""
     parts = [examples.contexts, examples.targets]
     parts += [] if examples.soft_targets is None else [examples.soft_targets]
     digest = hashlib.sha256(b"".join(part.cpu().contiguous().numpy().tobytes() for part in parts))
     config = [asdict(config) for config in configs]
-    return {"model": repr(model), "models": len(configs), "config": config, "data": digest.hexdigest()}
+    seeds = [g.initial_seed() for g in generators]
+    return {"model": repr(model), "seeds": seeds, "config": config, "data": digest.hexdigest()}
 
 
 def save(path: Path, **content: Any) -> None:

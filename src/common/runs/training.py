@@ -114,11 +114,11 @@ def train(
     chapter 2.
     """
     configs = _configs(config, models, generators)
-    examples = Examples(*examples) if isinstance(examples, tuple) else examples
+    examples = Examples(*examples) if isinstance(examples, tuple | list) else examples
     steps, path = configs[0].steps, None if checkpoint is None else Path(checkpoint)
     loop = make_loop(models, examples, generators, configs, compile, workers)
     try:
-        identity = checkpoints.identity(models[0], examples, configs)
+        identity = checkpoints.identity(models[0], examples, configs, generators)
         done: int = 0
         losses: list[Tensor] = []
         if path is not None and path.exists():
