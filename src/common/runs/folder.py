@@ -50,8 +50,8 @@ def claimed(folder: Path, asked: dict[str, Any]) -> Iterator[None]:
 
     A lock says that somebody is at work; the system takes it back from a process that dies.
     """
-    check_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError, NotADirectoryError):  # `refuse_other` says so
+        folder.mkdir(parents=True, exist_ok=True)
     lock, alone = FileLock(folder / ".lock", timeout=0), False
     try:
         with contextlib.suppress(Timeout, OSError, NotImplementedError):  # taken, or no locks here
