@@ -164,3 +164,21 @@ def test_a_published_model_says_where_it_comes_from(finished, tmp_path):
     assert all(
         torch.equal(t, load_file(finished / "model-3.safetensors")[n]) for n, t in load_file(path).items()
     )
+
+
+@pytest.mark.parametrize("left", ["results.json", "history.safetensors", "sweep.json"])
+def test_what_is_left_of_another_run_or_sweep_is_not_written_over(tmp_path, left):
+    (tmp_path / left).write_text("{}")
+    with (
+        pytest.raises(ValueError, match=f"holds {left} and no config.json"),
+        claimed(tmp_path, {"model": "mlp"}),
+    ):
+        pass
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_a_checkpoint_alone_is_gone_on_from(tmp_path):
+    """A member of a population begins with another's."""
+    (tmp_path / "checkpoint.pt").write_text("")
+    with claimed(tmp_path, {"model": "mlp"}):
+        assert (tmp_path / "config.json").exists()

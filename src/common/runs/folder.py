@@ -32,7 +32,8 @@ def refuse_other(folder: Path, asked: dict[str, Any], alone: bool = True) -> Non
     check_folder(folder)
     path = folder / "config.json"
     if not path.exists():
-        if left := [name for name in (*BEGUN, "sweep.json") if (folder / name).exists()]:
+        finished = ("history.safetensors", "results.json", "sweep.json")
+        if left := [name for name in finished if (folder / name).exists()]:
             raise ValueError(f"{folder} holds {left[0]} and no config.json; choose another --out")
         return
     before = read_json(path)
