@@ -193,3 +193,12 @@ def test_a_file_of_before_with_other_names_is_no_checkpoint_of_now(tmp_path):
     torch.save({"identity": {}, "done": 1, "state": {}}, path)
     with pytest.raises(ValueError, match="not a checkpoint of this book .*; move it away to start afresh"):
         checkpoints.load(path, {}, torch.device("cpu"))
+
+
+def test_a_checkpoint_belongs_to_its_seeds():
+    model, (x, y) = MODELS["mlp"].build(), data(3)
+    said = [
+        checkpoints.identity(model, Examples(x, y), [Config()], [torch.Generator().manual_seed(seed)])
+        for seed in (0, 1)
+    ]
+    assert said[0] != said[1]

@@ -27,34 +27,6 @@ def written(tmp_path):
     return write
 
 
-def test_the_shipped_list_is_as_stated():
-    names = load_list()
-    assert len(names) == 32_178
-    assert len(set(names)) == 29_619
-    assert set("".join(names)) == set(ascii_lowercase)
-    assert names[:4] == ["emma", "olivia", "ava", "isabella"]
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"emma\nava\n",
-        b"emma\nava",
-        b"emma\r\nava\r\n",
-        b"\xef\xbb\xbfemma\nava\n",
-        b"\xef\xbb\xbfemma\r\nava",
-        b"emma\rava\r",
-    ],
-    ids=["lf", "no last newline", "crlf", "bom", "bom and crlf", "cr"],
-)
-def test_every_way_to_end_a_line_reads_the_same(written, content):
-    assert load_list(written(content)) == ["emma", "ava"]
-
-
-def test_order_and_repetitions_stay(written):
-    assert load_list(str(written("b\na\nb\n"))) == ["b", "a", "b"]
-
-
 @pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf"], ids=["empty", "only a bom"])
 def test_an_empty_file_is_refused(written, content):
     path = written(content)

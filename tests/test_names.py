@@ -22,6 +22,7 @@ from common.data import (
     windows,
 )
 from common.data.names import path_in_use
+from common.runs.lists import load_list
 
 VOCABULARY = Vocabulary(ascii_lowercase)
 
@@ -52,14 +53,19 @@ def lecture_list():
 # reading
 
 
-def test_the_shipped_list_is_as_stated():
-    names = load_names()
+both = pytest.mark.parametrize("read", [load_names, load_list])  # what they promise alike
+
+
+@both
+def test_the_shipped_list_is_as_stated(read):
+    names = read()
     assert len(names) == 32_178
     assert len(set(names)) == 29_619
     assert set("".join(names)) == set(ascii_lowercase)
     assert names[:4] == ["emma", "olivia", "ava", "isabella"]
 
 
+@both
 @pytest.mark.parametrize(
     "content",
     [
@@ -72,12 +78,13 @@ def test_the_shipped_list_is_as_stated():
     ],
     ids=["lf", "no last newline", "crlf", "bom", "bom and crlf", "cr"],
 )
-def test_every_way_to_end_a_line_reads_the_same(written, content):
-    assert load_names(written(content)) == ["emma", "ava"]
+def test_every_way_to_end_a_line_reads_the_same(written, content, read):
+    assert read(written(content)) == ["emma", "ava"]
 
 
-def test_order_and_repetitions_stay(written):
-    assert load_names(str(written("b\na\nb\n"))) == ["b", "a", "b"]
+@both
+def test_order_and_repetitions_stay(written, read):
+    assert read(str(written("b\na\nb\n"))) == ["b", "a", "b"]
 
 
 @pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b"\n"], ids=["empty", "only a bom", "a line"])

@@ -338,3 +338,10 @@ def test_a_model_that_draws_or_counts_in_training_is_checked_as_it_will_be_used(
     with evaluating(model):
         check_packing(model, *whole_names())
         assert not model.training
+
+
+def test_a_network_that_diverged_is_not_called_one_that_mixes_names():
+    model = MODELS["dilated"].build(n_embd=4, n_hidden=8)
+    model.output.weight = model.output.weight * float("nan")
+    x, y = examples(["emma", "ava"], Vocabulary("aemv"), None)
+    check_packing(model, x, y)

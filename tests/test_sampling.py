@@ -526,3 +526,9 @@ def test_scores_are_computed_in_double_precision():
     model.layers[0].weight = torch.tensor([[0.0, 40.0, 0.0], [50.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
     (score,) = log_probabilities(model, Vocabulary("ab"), 1, ["b"])
     assert abs(float(score) - (-40 - math.log(3))) < 1e-12
+
+
+def test_a_network_for_another_vocabulary_is_refused():
+    g = torch.Generator().manual_seed(0)
+    with pytest.raises(ValueError, match="expected 4 logits, one a token, got 27"):
+        sample(MODELS["mlp"].build(), Vocabulary("abc"), 3, generator=g)
