@@ -3,9 +3,9 @@
     .venv/bin/python benchmarks/in_turns.py OLD NEW [--seconds 3] [--rounds 5] [--only NAME ...]
 
 OLD and NEW are folders, such as a worktree of an earlier commit and this one. Each measurement is a fresh
-process with one thread that imports `common` from its checkout's `src`; the two take turns within a round,
-and who begins changes from round to round. Prints steps a second and, for each contender, the ratio of the
-new to the old: the median of the rounds, and its least and largest value.
+process that imports `common` from its checkout's `src`, one thread a process;
+the two take turns within a round, and who begins changes from round to round. Prints steps a second and, for
+each contender, the ratio of the new to the old: the median of the rounds, and its least and largest value.
 """
 
 import argparse
@@ -19,11 +19,12 @@ import time
 from pathlib import Path
 
 WARM_UP = 50  # steps
-SEEDS = 1  # models at once
+SEEDS, WORKERS = 8, 2  # models and processes where there are several
 PLAIN, LOOP, FAST = "plain steps", "loop, not compiled", "fast path"
+SHARED = f"fast path, {SEEDS} models over {WORKERS} processes"
 CONTENDERS = {
     **{f"{model}, {how}": (model, how) for model in ("mlp", "flat", "hierarchical", "scaled")
-       for how in (PLAIN, LOOP, FAST)},
+       for how in (PLAIN, LOOP, FAST, SHARED)},
     "dilated, whole names, adamw": ("dilated", LOOP),
 }  # fmt: skip
 
@@ -41,13 +42,14 @@ def measure(model: str, how: str, seconds: float) -> float:
 
     adamw = {"optimizer": "adamw", "lr": 0.01, "weight_decay": 0.05, "betas": (0.9, 0.99)}
     config = Config(steps=10**9, **(adamw | {"batch_size": 128} if recipe.block_size is None else {}))
-    models, generators = seeded(lambda generator: recipe.build(generator=generator), range(SEEDS))
+    seeds, workers = (SEEDS, WORKERS) if how == SHARED else (1, 0)
+    models, generators = seeded(lambda generator: recipe.build(generator=generator), range(seeds))
     if how == PLAIN:
         return rate(
             lambda start, stop: plain_steps(models[0], contexts, targets, generators[0], config, start, stop),
             seconds,
         )
-    loop = loop_of(models, contexts, targets, generators, [config] * SEEDS, how == FAST)
+    loop = loop_of(models, contexts, targets, generators, [config] * seeds, how != LOOP, workers)
     try:
         return rate(loop.steps, seconds)
     finally:
@@ -72,8 +74,9 @@ def read(model: str):
     return recipe, *examples(split_names(words).train, Vocabulary("".join(words)), recipe.block_size)
 
 
-def loop_of(models, contexts, targets, generators, configs, compile: bool):
-    """What trains these models step by step in this process; where it would not be compiled, an error."""
+def loop_of(models, contexts, targets, generators, configs, compile: bool, workers: int):
+    """What trains these models step by step, in this process (no worker) or others; where it would not be
+    compiled, an error."""
     import warnings
 
     with warnings.catch_warnings():
@@ -84,8 +87,8 @@ def loop_of(models, contexts, targets, generators, configs, compile: bool):
         except ImportError:
             from common.train import make_loop
 
-            return make_loop(models, contexts, targets, generators, configs, compile, 0)
-        return make_loop(models, Examples(contexts, targets), generators, configs, compile, 0)
+            return make_loop(models, contexts, targets, generators, configs, compile, workers)
+        return make_loop(models, Examples(contexts, targets), generators, configs, compile, workers)
 
 
 def rate(run, seconds: float) -> float:

@@ -178,9 +178,3 @@ def test_a_constraint_remembers_no_more_than_it_needs():
     for character in "emil":
         state = other.step(state, character)
     assert state == NotIn.FREE
-
-
-def test_constraints_read_characters_and_no_words():
-    words = Vocabulary(["to", "be"], end="</s>", separator=" ")
-    with pytest.raises(ValueError, match="expected a vocabulary of characters"):
-        Automaton(Length(1, 2), words, 5)

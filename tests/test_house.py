@@ -26,7 +26,7 @@ MAY_IMPORT = {  # room: the rooms that it may import beside itself
     "core": set(), "fast": {"core"}, "runs": {"core", "fast"}, "pages": {"core", "fast", "runs"},
 }  # fmt: skip
 CORE_LIBRARIES = {"torch", "numpy", "safetensors"}
-CORE_LINES = 1_510  # of part one; 1,400 were aimed at
+CORE_LINES = 1_400  # of part one
 PART_TWO = {  # networks to compare with, made of torch.nn, which part two builds from scratch
     "common.models.recurrent", "common.models.transformer", "common.nn.recurrent", "common.nn.torch_module",
 }  # fmt: skip

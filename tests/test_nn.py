@@ -571,3 +571,19 @@ def test_modes_reach_into_a_module_of_torch():
     assert not inner[0].training
     model.train()
     assert inner[0].training and not torch.equal(model(x), model(x))
+
+
+def test_a_buffer_has_a_name_of_its_own():
+    with pytest.raises(ValueError, match="a name for a buffer, got 'to', which has another meaning"):
+        Module().register_buffer("to", torch.zeros(1))
+
+
+def test_whole_numbers_do_not_take_the_place_of_others():
+    model = Linear(2, 3)
+    state = model.state_dict() | {"bias": torch.zeros(3, dtype=torch.int64)}
+    with pytest.raises(ValueError, match=r"expected bias in torch.float32, got torch.int64"):
+        model.load_state_dict(state)
+    assert (
+        model.load_state_dict(model.state_dict() | {"bias": torch.zeros(3).double()}).bias.dtype
+        == torch.float64
+    )

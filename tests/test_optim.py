@@ -10,7 +10,6 @@ from common.optim import (
     AdamW,
     Muon,
     RMSprop,
-    _TransposedMuon,
     by_parameter,
     clip_gradients,
     ema_init,
@@ -79,7 +78,7 @@ def test_muon_takes_torchs_steps(inputs, outputs, outputs_first):
     g = torch.Generator().manual_seed(0)
     turned = (lambda t: t) if outputs_first else (lambda t: t.T)
     q = torch.randn((outputs, inputs), generator=g).requires_grad_(True)
-    p, ours = turned(q.detach().clone()), (_TransposedMuon if outputs_first else Muon)(weight_decay=0.2)
+    p, ours = turned(q.detach().clone()), Muon(weight_decay=0.2, transposed=outputs_first)
     kept = ours.init(p)
     other = torch.optim.Muon([q], lr=ours.factor * 0.01, weight_decay=0.2, adjust_lr_fn="original")
     for _ in range(5):
@@ -139,7 +138,7 @@ def test_muon_knows_that_the_matrices_of_torch_have_their_outputs_first():
     recurrent = by_parameter(RecurrentNetwork(n_embd=5, n_hidden=7), Muon(momentum=0.5, factor=3.0))
     transformer = by_parameter(Transformer(n_channels=8, heads=2, blocks=2), Muon())
     torchs = [own for name, own in recurrent.items() if "weight_ih" in name or "weight_hh" in name]
-    assert len(torchs) == 2 and all(type(own) is _TransposedMuon for own in torchs)
+    assert len(torchs) == 2 and all(own.transposed for own in torchs)
     assert all((own.momentum, own.factor) == (0.5, 3.0) for own in torchs)
     assert type(transformer["block1.to_qkv.weight"]) is Muon
 

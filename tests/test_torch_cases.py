@@ -226,7 +226,7 @@ def test_an_optimiser_takes_the_steps_of_pytorchs_cases_or_refuses_the_option(th
     ours, q = OWN[name](**own), torch.nn.Parameter(p.clone())
     rate = float(options.get("lr", inspect.signature(theirs).parameters["lr"].default))
     if name == "Muon":  # matrices are (inputs, outputs) in this book, and its rate is a factor of lr
-        ours = optim._TransposedMuon(**own, factor=1.0)
+        ours = optim.Muon(**own, factor=1.0, transposed=True)
         other = theirs([q], **options, weight_decay=ours.weight_decay) if "weight_decay" not in own else None
         other = other or theirs([q], **options)
     else:

@@ -172,11 +172,38 @@ def test_the_plain_loop_refuses_dropout_whose_masks_no_seed_would_decide():
 
 def test_the_plain_loop_takes_one_target_a_context():
     (x, y), ((model,), (generator,)) = whole_names()
-    with pytest.raises(ValueError, match=r"targets of shape \(300,\), got \(300, "):
+    with pytest.raises(ValueError, match=r"targets of shape \(300,\), not empty, got \(300, "):
         plain_steps(model, x, y, generator, Config(steps=2), 0, 2)
     contexts, targets = data(3)
     with pytest.raises(ValueError, match=f"targets of shape .*, got .{len(targets) - 1},"):
         plain_steps(built("mlp", [0])[0][0], contexts, targets[1:], generator, Config(steps=2), 0, 2)
+    with pytest.raises(ValueError, match=r"targets of shape \(0,\), not empty, got \(0,\)"):
+        plain_steps(built("mlp", [0])[0][0], contexts[:0], targets[:0], generator, Config(steps=2), 0, 2)
+
+
+@pytest.mark.parametrize("ends", [(0, 0), (3, 2), (-1, 2)])
+@pytest.mark.parametrize(
+    "loop", [plain_steps, lambda model, x, y, *rest: composed_steps(model, (x, y), *rest)]
+)
+def test_the_loops_take_at_least_one_step(loop, ends):
+    (model,), (generator,) = built("mlp", [0])
+    with pytest.raises(ValueError, match=f"expected at least one step, got {ends[0]} to {ends[1]}"):
+        loop(model, *data(3), generator, Config(steps=2), *ends)
+
+
+def test_the_average_is_one_of_numbers_with_fractions():
+    class Counted(Module):
+        def __init__(self):
+            self.weight = torch.zeros(27, 27)
+            self.register_buffer("calls", torch.tensor(0))
+
+        def __call__(self, x):
+            self.calls = self.calls + 1
+            return self.weight[x[:, -1]]
+
+    model, state = Counted(), TrainingState.fresh(Counted(), Config(steps=3, ema_decay=0.5))
+    composed_steps(model, data(3), torch.Generator(), Config(steps=3, ema_decay=0.5), 0, 3, state)
+    assert state.ema.keys() == {"weight"} and model.calls == 3 and model.calls.dtype == torch.int64
 
 
 def lines_of_code(function):
@@ -396,5 +423,5 @@ def test_a_model_that_mixes_names_is_not_trained():
 
     (x, y), _ = whole_names()
     model = Sequential([Embedding(27, 27), Shift()])
-    with pytest.raises(ValueError, match="needs `packable = False`"):
+    with pytest.raises(ValueError, match="or `packable = False` in it"):
         composed_steps(model, (x, y), torch.Generator(), Config(steps=1), 0, 1)

@@ -1,4 +1,4 @@
-"""Constraints on names, as small automata that read one character at a time.
+"""Constraints on names, as small automata that read one character at a time, or one word of a text.
 
 A constraint has a state for what it remembers of the name so far; `Automaton` works out from it which
 characters leave a way to a name that meets the constraint. Introduced in chapter 9.
@@ -19,7 +19,8 @@ State = Any  # hashable: what a constraint remembers of the name so far
 class Constraint:
     """What a name must be like. `a & b` asks for both.
 
-    States are hashable, and there are finitely many for names of a bounded length.
+    States are hashable, and there are finitely many for names of a bounded length. What is said of names and
+    their characters holds for texts and their tokens, which stand in lists: ``Pattern(["to", "*"])``.
     """
 
     def start(self) -> State:
@@ -34,7 +35,7 @@ class Constraint:
         """Whether the name may end here."""
         return True
 
-    def meets(self, name: str) -> bool:
+    def meets(self, name: Iterable[str]) -> bool:
         """Whether a whole name meets the constraint."""
         state = self.start()
         for character in name:
@@ -91,7 +92,7 @@ class Pattern(Constraint):
     State: the positions in the pattern at which the name may be; more than one only behind a star.
     """
 
-    def __init__(self, text: str):
+    def __init__(self, text: Sequence[str]):
         self.text = text
 
     def _past_stars(self, positions: Iterable[int]) -> frozenset[int]:
@@ -136,17 +137,17 @@ class Prefix(Pattern):
 class NotIn(Constraint):
     """No name of a list. State: the name so far while some listed name begins like it, then FREE."""
 
-    FREE = "."
+    FREE = "free"
 
-    def __init__(self, names: Iterable[str]):
-        self.names = frozenset(names)
+    def __init__(self, names: Iterable[Iterable[str]]):
+        self.names = frozenset(map(tuple, names))
         self.beginnings = {name[:n] for name in self.names for n in range(len(name) + 1)}
 
     def start(self) -> State:
-        return "" if self.names else self.FREE
+        return () if self.names else self.FREE
 
     def step(self, state: State, character: str) -> State:
-        longer = state + character
+        longer = self.FREE if state == self.FREE else (*state, character)
         return longer if longer in self.beginnings else self.FREE
 
     def accepts(self, state: State) -> bool:
@@ -168,13 +169,8 @@ class All(Constraint):
         return tuple(part.start() for part in self.parts)
 
     def step(self, state: State, character: str) -> State:
-        after = []
-        for part, own in zip(self.parts, state, strict=True):
-            own = part.step(own, character)
-            if own is None:
-                return None
-            after.append(own)
-        return tuple(after)
+        after = tuple(part.step(own, character) for part, own in zip(self.parts, state, strict=True))
+        return None if None in after else after
 
     def accepts(self, state: State) -> bool:
         return all(part.accepts(own) for part, own in zip(self.parts, state, strict=True))
@@ -196,16 +192,14 @@ class Automaton:
     """
 
     def __init__(self, constraint: Constraint, vocabulary: Vocabulary, max_length: int, prefix: str = ""):
-        if vocabulary.separator:
-            raise ValueError("expected a vocabulary of characters, which constraints read, got one of words")
         self.wanted = constraint
         self.constraint = All(Length(0, max_length), constraint)
         self.vocabulary = vocabulary
         self._alive: dict[State, bool] = {}
         self._allowed: dict[State, dict[int, State]] = {}
         self.start = self.constraint.start()
-        for character in prefix:
-            self.start = None if self.start is None else self.constraint.step(self.start, character)
+        for token in (vocabulary.tokens[index] for index in vocabulary.encode(prefix)):
+            self.start = None if self.start is None else self.constraint.step(self.start, token)
         if self.start is None or not self.alive(self.start):
             within = f"at most {max_length} characters" + (f" that begins with {prefix!r}" if prefix else "")
             clash = " & ".join(map(repr, _clash(constraint, vocabulary, max_length, prefix)))
@@ -213,24 +207,17 @@ class Automaton:
 
     def alive(self, state: State) -> bool:
         """Whether some continuation, the empty one included, meets the constraint."""
-        path = [] if state in self._alive else [(state, self._steps(state))]
-        while path:  # depth first; a loop, for recursion ends at a thousand characters
-            here, steps = path[-1]
-            found = self.constraint.accepts(here)
-            for _, after in () if found else steps:
-                found = self._alive.get(after, False)
-                if found or after not in self._alive:
-                    break
+        path = [state]  # depth first; a loop, for recursion ends at a thousand characters
+        while state not in self._alive:
+            ends = self.constraint.accepts(path[-1])
+            after = [] if ends else [after for _, after in self._steps(path[-1])]
+            unknown = [one for one in after if one not in self._alive]
+            if ends or any(self._alive.get(one) for one in after):
+                self._alive[path.pop()] = True
+            elif unknown:
+                path.append(unknown[0])
             else:
-                after = None
-            if found:
-                self._alive |= {on_the_way: True for on_the_way, _ in path}
-                path = []
-            elif after is None:
-                self._alive[here] = False
-                path.pop()
-            else:
-                path.append((after, self._steps(after)))
+                self._alive[path.pop()] = False
         return self._alive[state]
 
     def _steps(self, state: State) -> Iterator[tuple[int, State]]:
@@ -273,15 +260,13 @@ class Automaton:
                 del rest[-1:]
 
 
-def _clash(
-    constraint: Constraint, vocabulary: Vocabulary, max_length: int, prefix: str
-) -> tuple[Constraint, ...]:
+def _clash(constraint: Constraint, vocabulary: Vocabulary, longest: int, prefix: str) -> Sequence[Constraint]:
     """The fewest parts of a constraint, up to two, that cannot be met together; otherwise all of them."""
     parts = constraint.parts if isinstance(constraint, All) else (constraint,)
     for few in (1, 2):
         for chosen in combinations(parts, few) if few < len(parts) else ():
             try:
-                Automaton(All(*chosen), vocabulary, max_length, prefix)
+                Automaton(All(*chosen), vocabulary, longest, prefix)
             except ValueError:
                 return chosen
     return parts

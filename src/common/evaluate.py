@@ -19,12 +19,10 @@ def token_losses(model: Module, contexts: Tensor, targets: Tensor, chunk: int = 
     Windows, contexts (N, T) and targets (N,), or whole names, both (N, T) -> (P,), name after name.
     """
     check_packing(model, contexts, targets)
+    pairs = zip(contexts.split(chunk), targets.split(chunk), strict=True)
     with evaluating(model):
-        parts = [
-            F.cross_entropy(*predictions(model, x, y), reduction="none").cpu()
-            for x, y in zip(contexts.split(chunk), targets.split(chunk), strict=True)
-        ]
-    return torch.cat(parts)
+        found = (predictions(model, x, y) for x, y in pairs)
+        return torch.cat([F.cross_entropy(*pair, reduction="none").cpu() for pair in found])
 
 
 def mean_loss(model: Module, contexts: Tensor, targets: Tensor) -> float:

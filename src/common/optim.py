@@ -143,7 +143,8 @@ class Muon(Optimizer):
     For matrices between the first layer and the last, (inputs, outputs); what stands before the last
     dimension counts as one. All others go to AdamW with `betas`, at the rate lr; see `by_parameter`.
 
-    factor: how many times AdamW's rate suits steps like these.
+    factor: how many times AdamW's rate suits steps like these. transposed: for matrices (outputs, inputs), as
+    torch.nn has them.
 
     Introduced in chapter 11.
     """
@@ -152,6 +153,7 @@ class Muon(Optimizer):
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.1
     factor: float = 4.0
+    transposed: bool = False
 
     def init(self, p: Tensor) -> State:
         return {"b": torch.zeros_like(p)}
@@ -159,22 +161,10 @@ class Muon(Optimizer):
     def update(self, p: Tensor, g: Tensor, state: State, lr: float | Tensor) -> tuple[Tensor, State]:
         b = self.momentum * state["b"] + (1 - self.momentum) * g
         u = orthogonal(((1 - self.momentum) * g + self.momentum * b).flatten(0, -2))
-        inputs, outputs = self._sizes(u)
+        inputs, outputs = reversed(u.shape) if self.transposed else u.shape
         rate = self.factor * lr
         p = p * (1 - rate * self.weight_decay)
         return p - rate * max(1, outputs / inputs) ** 0.5 * u.view(p.shape), {"b": b}
-
-    def _sizes(self, matrix: Tensor) -> tuple[int, int]:
-        """How many inputs and outputs a matrix has."""
-        inputs, outputs = matrix.shape
-        return inputs, outputs
-
-
-class _TransposedMuon(Muon):
-    """For the matrices of torch.nn, which are (outputs, inputs)."""
-
-    def _sizes(self, matrix: Tensor) -> tuple[int, int]:
-        return matrix.shape[1], matrix.shape[0]
 
 
 def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
@@ -211,8 +201,8 @@ def by_parameter(model: Module, optimizer: Optimizer) -> dict[str, Optimizer]:
         if isinstance(own, Muon):
             if p.ndim < 2 or owner is last or isinstance(owner, Embedding):
                 own = AdamW(own.betas, weight_decay=own.weight_decay)
-            elif isinstance(owner, TorchModule):
-                own = _TransposedMuon(own.momentum, own.betas, own.weight_decay, own.factor)
+            else:
+                own = replace(own, transposed=isinstance(owner, TorchModule))
         chosen[name] = own if p.ndim > 1 else replace(own, weight_decay=0.0)  # type: ignore[type-var]
     return chosen
 
@@ -222,10 +212,9 @@ def init_state(optimizers: Mapping[str, Optimizer], parameters: Mapping[str, Ten
     return {name: optimizer.init(parameters[name].detach()) for name, optimizer in optimizers.items()}
 
 
-def update_parameters(
-    optimizers: Mapping[str, Optimizer], parameters: Mapping[str, Tensor], gradients: Iterable[Tensor],
-    state: Mapping[str, State], lr: float | Tensor,
-) -> tuple[dict[str, Tensor], dict[str, State]]:  # fmt: skip
+def update_parameters(optimizers: Mapping[str, Optimizer], parameters: Mapping[str, Tensor],
+                      gradients: Iterable[Tensor], state: Mapping[str, State],
+                      lr: float | Tensor) -> tuple[dict[str, Tensor], dict[str, State]]:  # fmt: skip
     """One step of every parameter: what they are after it, and the optimisers' state then, both by name."""
     after, states = {}, {}
     for (name, p), g in zip(parameters.items(), gradients, strict=True):
@@ -245,13 +234,13 @@ def clip_gradients(gradients: Iterable[Tensor], max_norm: float) -> tuple[Tensor
 
 
 def ema_init(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The exponential moving average of every tensor before the first step: zeros."""
-    return {name: torch.zeros_like(t) for name, t in tensors.items()}
+    """The exponential moving average of every tensor with fractions before the first step: zeros."""
+    return {name: torch.zeros_like(t) for name, t in tensors.items() if t.is_floating_point()}
 
 
 def ema_update(ema: Mapping[str, Tensor], tensors: Mapping[str, Tensor], decay: float) -> dict[str, Tensor]:
     """The averages after a step: average <- decay average + (1 - decay) tensor."""
-    return {name: decay * ema[name] + (1 - decay) * t for name, t in tensors.items()}
+    return {name: decay * average + (1 - decay) * tensors[name] for name, average in ema.items()}
 
 
 def ema_value(ema: Mapping[str, Tensor], decay: float, steps: int) -> dict[str, Tensor]:

@@ -70,32 +70,25 @@ class Config:
         return OPTIMIZERS[self.optimizer](self)
 
 
-def _whole(value: Any) -> bool:
+def _whole(value: Any, least: int) -> bool:
     """Whether it is a whole number that a file and a database hold; true and false are none."""
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**63
 
 
-def _number(value: Any) -> bool:
-    """Whether it is a finite number."""
-    return _whole(value) or isinstance(value, float) and math.isfinite(value)
-
-
-def _share(value: Any) -> bool:
-    return _number(value) and 0 <= value < 1
+def _number(value: Any, below: float = math.inf) -> bool:
+    """Whether it is a number of at least 0."""
+    return (_whole(value, 0) or isinstance(value, float)) and 0 <= value < below
 
 
 ALLOWED: dict[str, tuple[tuple[str, ...], Callable[[Any], bool]]] = {
-    "a whole number of at least 1": (("steps", "batch_size"), lambda v: _whole(v) and v >= 1),
-    "a whole number of at least 0": (("warmup",), lambda v: _whole(v) and v >= 0),
+    "a whole number of at least 1": (("steps", "batch_size"), lambda v: _whole(v, 1)),
+    "a whole number of at least 0": (("warmup",), lambda v: _whole(v, 0)),
     "a number above 0": (("lr",), lambda v: _number(v) and v > 0),
-    "a number of at least 0": (
-        ("drop_factor", "weight_decay", "max_grad_norm"), lambda v: _number(v) and v >= 0
-    ),
-    "a number in [0, 1]": (("drop_at", "distill"), lambda v: _number(v) and 0 <= v <= 1),
-    "a number in [0, 1)": (("momentum", "label_smoothing", "ema_decay"), _share),
+    "a number of at least 0": (("drop_factor", "weight_decay", "max_grad_norm"), _number),
+    "a number in [0, 1]": (("drop_at", "distill"), lambda v: _number(v) and v <= 1),
+    "a number in [0, 1)": (("momentum", "label_smoothing", "ema_decay"), lambda v: _number(v, 1)),
     "two numbers in [0, 1)": (
-        ("betas",), lambda v: isinstance(v, tuple) and len(v) == 2 and all(map(_share, v))
-    ),
+        ("betas",), lambda v: isinstance(v, tuple) and len(v) == 2 and all(_number(beta, 1) for beta in v)),
 }  # fmt: skip
 
 
@@ -142,16 +135,15 @@ def seeded(build: Callable[..., Module], seeds: Iterable[int]) -> tuple[list, li
     return [build(generator=g) for g in generators], generators
 
 
-def plain_steps(
-    model: Module, contexts: Tensor, targets: Tensor, generator: Generator, config: Config,
-    start: int, stop: int,
-) -> Tensor:  # fmt: skip
+def plain_steps(model: Module, contexts: Tensor, targets: Tensor, generator: Generator, config: Config,
+                start: int, stop: int) -> Tensor:  # fmt: skip
     """Steps start to stop of plain gradient descent; changes the model, returns the losses (stop - start,).
 
     contexts (N, T), targets (N,); losses in nats. ValueError for what is for `composed_steps`: whole names,
     a model with dropout, and a configuration of more than steps, batch size and learning rate. Introduced in
     chapter 2.
     """
+    _check_steps(start, stop)
     _check_plain(model, contexts, targets, config)
     model.train().requires_grad_()
     parameters, losses = model.parameters(), []
@@ -173,12 +165,16 @@ def plain_steps(
     return torch.stack(losses).cpu()
 
 
+def _check_steps(start: int, stop: int) -> None:
+    if not 0 <= start < stop:
+        raise ValueError(f"expected at least one step, got {start} to {stop}")
+
+
 def _check_plain(model: Module, contexts: Tensor, targets: Tensor, config: Config) -> None:
     """ValueError where gradient descent on windows is not all that is asked for."""
-    if targets.shape != (len(contexts),):
-        raise ValueError(f"expected targets of shape ({len(contexts)},), got {tuple(targets.shape)}")
-    more = [name for name in BEYOND_PLAIN if getattr(config, name) != getattr(Config, name)]
-    said = [f"{name} = {getattr(config, name)}" for name in more]
+    if targets.shape != (len(contexts),) or not len(targets):
+        raise ValueError(f"expected targets of shape ({len(contexts)},), not empty, got {(*targets.shape,)}")
+    said = [f"{n} = {getattr(config, n)}" for n in BEYOND_PLAIN if getattr(config, n) != getattr(Config, n)]
     said += [repr(module) for module in model.modules() if isinstance(module, Dropout)]
     if said:
         raise ValueError(f"expected plain gradient descent, got {', '.join(said)}; see composed_steps")
@@ -204,10 +200,8 @@ class Examples:
         if len(self.contexts) != N or N == 0:
             raise ValueError(f"expected as many contexts as targets, got {len(self.contexts)} and {N}")
         if soft is not None and soft.shape[:-1] != self.targets.shape:
-            raise ValueError(
-                f"expected a teacher's probabilities for targets of shape {tuple(self.targets.shape)}, got "
-                f"{tuple(soft.shape)}"
-            )
+            wanted = f"a teacher's probabilities for targets of shape {tuple(self.targets.shape)}"
+            raise ValueError(f"expected {wanted}, got {tuple(soft.shape)}")
 
     def draw(self, generator: Generator, batch_size: int) -> Tensor:
         """The rows of the next batch (B,), drawn on the CPU, on the examples' device."""
@@ -227,11 +221,9 @@ class Examples:
         """ValueError for a teacher without a share in the loss, or a share without a teacher, and for a model
         that mixes names in one row."""
         if (self.soft_targets is not None) != (config.distill > 0):
-            there = "none" if self.soft_targets is None else "some"
-            raise ValueError(
-                "expected a teacher's probabilities where distill is above 0, and none where it is 0, got "
-                f"{there} and distill = {config.distill}"
-            )
+            got = f"{'none' if self.soft_targets is None else 'some'} and distill = {config.distill}"
+            wanted = "a teacher's probabilities where distill is above 0, and none where it is 0"
+            raise ValueError(f"expected {wanted}, got {got}")
         check_packing(model, self.contexts, self.targets)
 
 
@@ -250,18 +242,17 @@ class TrainingState:
         return cls(optim.init_state(optimizers, dict(model.named_parameters())), average)
 
 
-def composed_steps(
-    model: Module, examples: Examples | tuple[Tensor, Tensor], generator: Generator, config: Config,
-    start: int, stop: int, state: TrainingState | None = None,
-) -> Tensor:  # fmt: skip
+def composed_steps(model: Module, examples: Examples | tuple[Tensor, Tensor], generator: Generator,
+                   config: Config, start: int, stop: int,
+                   state: TrainingState | None = None) -> Tensor:  # fmt: skip
     """Steps start to stop with all that `Config` names; changes the model and the state, returns the losses.
 
     Losses (stop - start,) in nats, on the CPU.
 
-    examples: also as a pair (contexts, targets). state: None starts afresh.
-    ValueError where examples, model and configuration do not fit together. Introduced in
-    chapter 10.
+    examples: also as a pair (contexts, targets). state: None starts afresh. ValueError where examples, model
+    and configuration do not fit together, and for no step. Introduced in chapter 10.
     """
+    _check_steps(start, stop)
     examples = Examples(*examples) if isinstance(examples, tuple | list) else examples
     state = TrainingState.fresh(model, config) if state is None else state
     examples.check(model, config)
@@ -277,10 +268,8 @@ def composed_steps(
             if config.max_grad_norm:
                 gradients = optim.clip_gradients(gradients, config.max_grad_norm)
             # update
-            now = {name: p.data for name, p in parameters.items()}
-            after, state.optimizer = optim.update_parameters(
-                optimizers, now, gradients, state.optimizer, config.lr_at(step)
-            )
+            now, lr = {name: p.data for name, p in parameters.items()}, config.lr_at(step)
+            after, state.optimizer = optim.update_parameters(optimizers, now, gradients, state.optimizer, lr)
             for name, p in parameters.items():
                 p.data = after[name]
             if config.ema_decay:

@@ -8,6 +8,7 @@ from string import ascii_lowercase
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from .shipped import shipped_folder
 from .vocabulary import Vocabulary
@@ -75,9 +76,7 @@ def distinct_names(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def windows(
-    names: Iterable[str], vocabulary: Vocabulary, block_size: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def windows(names: Iterable[str], vocabulary: Vocabulary, block_size: int) -> tuple[Tensor, Tensor]:
     """Cut names into (context, next character) pairs.
 
     A name of n characters gives n + 1 windows: one for each character and one for the end.
@@ -102,9 +101,8 @@ def windows(
     return rows[:, :-1].contiguous(), rows[:, -1].contiguous()
 
 
-def sequences(
-    names: Iterable[str], vocabulary: Vocabulary, length: int | None = None
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def sequences(names: Iterable[str], vocabulary: Vocabulary,
+              length: int | None = None) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Whole names for a network that predicts every character at once.
 
     Returns inputs and targets (B, T), int64, and a mask (B, T), True where a prediction counts, on
@@ -134,9 +132,7 @@ def sequences(
     return inputs, targets, mask
 
 
-def examples(
-    names: Iterable[str], vocabulary: Vocabulary, block_size: int | None
-) -> tuple[torch.Tensor, torch.Tensor]:
+def examples(names: Iterable[str], vocabulary: Vocabulary, block_size: int | None) -> tuple[Tensor, Tensor]:
     """What a model trains on: windows (N, T) and targets (N,), or whole names where block_size is None.
 
     Whole names are inputs and targets, both (N, T), the targets IGNORE_INDEX where they only pad.

@@ -9,7 +9,8 @@ class Vocabulary:
     tokens: characters, or words, which `separator` parts in a text. end: the token that closes a sequence.
     begin stands in front of one, and pad where there is nothing; both are `end` unless they are given: in the
     lists of names the dot is all three. unknown: what stands for every other token; without it, such a token
-    is a ValueError. ``end_index`` and so on are their numbers. Introduced in chapter 1.
+    is a ValueError. ``end_index`` and so on are their numbers; ``never_drawn`` are those that no text holds.
+    Introduced in chapter 1.
 
     >>> vocabulary = Vocabulary("abc")
     >>> vocabulary.encode("cab.")
@@ -21,24 +22,22 @@ class Vocabulary:
     [4, 3, 2]
     """
 
-    def __init__(
-        self, tokens: Iterable[str], end: str = ".", *, begin: str | None = None, pad: str | None = None,
-        unknown: str | None = None, separator: str = "",
-    ):  # fmt: skip
+    def __init__(self, tokens: Iterable[str], end: str = ".", *, begin: str | None = None,
+                 pad: str | None = None, unknown: str | None = None, separator: str = ""):  # fmt: skip
         distinct = sorted(set(tokens))
         self.end, self.unknown, self.separator = end, unknown, separator
         self.begin, self.pad = end if begin is None else begin, end if pad is None else pad
         special = dict.fromkeys([self.pad, self.begin, end, *([] if unknown is None else [unknown])])
         if not distinct:
             raise ValueError("a vocabulary needs at least one token, got none")
-        for token in distinct:
-            if token in special:
-                raise ValueError(f"expected tokens without the special ones, got {token!r}")
+        if clash := [token for token in distinct if token in special]:
+            raise ValueError(f"expected tokens without the special ones, got {clash[0]!r}")
         self.tokens = (*special, *distinct)
         self._index = {token: i for i, token in enumerate(self.tokens)}
         self.ordinary = range(len(special), len(self.tokens))
         self.end_index, self.begin_index = self._index[end], self._index[self.begin]
         self.pad_index = self._index[self.pad]
+        self.never_drawn = [i for i in range(len(special)) if i != self.end_index]
         self.unknown_index = None if unknown is None else self._index[unknown]
 
     def encode(self, text: Iterable[str]) -> list[int]:

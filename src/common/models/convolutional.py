@@ -25,12 +25,10 @@ class Dilated(nn.Sequential):
     torch.Size([32, 9, 27])
     """
 
-    def __init__(
-        self, vocab_size: int = 27, n_embd: int = 24, n_hidden: OneOrMany = 128,
-        dilations: tuple[int, ...] = (1, 2, 4), kernel_size: int = 2, activation: str = "tanh",
-        residual: bool = False, dropout: float = 0.0, input_dropout: float = 0.0,
-        *, generator: Generator | None = None,
-    ):  # fmt: skip
+    def __init__(self, vocab_size: int = 27, n_embd: int = 24, n_hidden: OneOrMany = 128,
+                 dilations: tuple[int, ...] = (1, 2, 4), kernel_size: int = 2, activation: str = "tanh",
+                 residual: bool = False, dropout: float = 0.0, input_dropout: float = 0.0, *,
+                 generator: Generator | None = None):  # fmt: skip
         if activation not in ACTIVATIONS:
             raise ValueError(f"expected one of {list(ACTIVATIONS)}, got {activation!r}")
         widths = [n_hidden] * len(dilations) if isinstance(n_hidden, int) else list(n_hidden)
@@ -42,13 +40,9 @@ class Dilated(nn.Sequential):
         before = n_embd
         for i, (dilation, width) in enumerate(zip(dilations, widths, strict=True), start=1):
             wide = width * (2 if activation == "gate" else 1)
-            level = {
-                "convolution": nn.CausalConv1d(
-                    before, wide, kernel_size, dilation, bias=False, generator=generator
-                ),
-                "norm": nn.BatchNorm1d(wide),
-                activation: ACTIVATIONS[activation](),
-            }
+            convolution = nn.CausalConv1d(before, wide, kernel_size, dilation, False, generator=generator)
+            norm, active = nn.BatchNorm1d(wide), ACTIVATIONS[activation]()
+            level: dict[str, nn.Module] = {"convolution": convolution, "norm": norm, activation: active}
             adds = residual and before == width
             parts |= {f"level{i}": nn.Residual(level)} if adds else {f"{k}{i}": v for k, v in level.items()}
             if dropout:

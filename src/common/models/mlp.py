@@ -18,10 +18,8 @@ class MLP(Sequential):
     torch.Size([32, 27])
     """
 
-    def __init__(
-        self, vocab_size: int = 27, block_size: int = 8, n_embd: int = 10, n_hidden: int = 200,
-        *, generator: Generator | None = None,
-    ):  # fmt: skip
+    def __init__(self, vocab_size: int = 27, block_size: int = 8, n_embd: int = 10, n_hidden: int = 200, *,
+                 generator: Generator | None = None):  # fmt: skip
         super().__init__({
             "embedding": Embedding(vocab_size, n_embd, generator=generator),
             "flatten": Flatten(),

@@ -81,19 +81,14 @@ def _taps_within(layer: CausalConv1d, x: Tensor, position: Tensor) -> list[Tenso
         raise ValueError(f"expected positions of shape {tuple(x.shape[:2])}, got {tuple(position.shape)}")
     taps = CausalConv1d.taps(layer, x)
     back = [(len(taps) - 1 - k) * layer.dilation for k in range(len(taps))]
-    return [
-        torch.where((position >= b)[..., None], tap, layer.before) if b else tap
-        for b, tap in zip(back, taps, strict=True)
-    ]
+    return [torch.where((position >= back[k])[..., None], tap, layer.before) for k, tap in enumerate(taps)]
 
 
 def _kept(x: Tensor, mask: Tensor) -> Tensor:
     """The rows of x, (B, T, C), at the positions where mask, (B, T), is True: (N, C)."""
     if mask.dtype != torch.bool or mask.shape != x.shape[:-1]:
-        raise ValueError(
-            f"expected a mask of booleans of shape {tuple(x.shape[:-1])}, "
-            f"got {mask.dtype} of shape {tuple(mask.shape)}"
-        )
+        wanted = f"a mask of booleans of shape {tuple(x.shape[:-1])}"
+        raise ValueError(f"expected {wanted}, got {mask.dtype} of shape {tuple(mask.shape)}")
     return x[mask]
 
 
@@ -105,7 +100,5 @@ def check_packing(model: Module, x: Tensor, y: Tensor) -> None:
         together, _ = predictions(model, x[:2], y[:2])
         alone = torch.cat([predictions(model, x[i : i + 1], y[i : i + 1])[0] for i in range(len(x[:2]))])
     if not torch.allclose(together, alone, rtol=1e-3, atol=1e-4, equal_nan=True):
-        raise ValueError(
-            "expected a model whose logits for a name do not depend on the name before it in the row; a "
-            "module that looks at other positions than CausalConv1d does needs `packable = False`"
-        )
+        wanted = "a model whose logits for a name do not depend on the name before it in the row"
+        raise ValueError(f"expected {wanted}; or `packable = False` in it")

@@ -17,10 +17,9 @@ class RecurrentNetwork(Sequential):
     torch.Size([32, 9, 27])
     """
 
-    def __init__(
-        self, vocab_size: int = 27, cell: str = "gru", n_embd: int = 32, n_hidden: int = 128,
-        dropout: float = 0.0, input_dropout: float = 0.0, *, generator: Generator | None = None,
-    ):  # fmt: skip
+    def __init__(self, vocab_size: int = 27, cell: str = "gru", n_embd: int = 32, n_hidden: int = 128,
+                 dropout: float = 0.0, input_dropout: float = 0.0, *,
+                 generator: Generator | None = None):  # fmt: skip
         parts: dict[str, Module] = {"embedding": Embedding(vocab_size, n_embd, generator=generator)}
         parts |= {"input_dropout": Dropout(input_dropout)} if input_dropout else {}
         parts["recurrent"] = Recurrent(cell, n_embd, n_hidden, generator=generator)

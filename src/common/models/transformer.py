@@ -46,10 +46,8 @@ class Transformer(Sequential):
     torch.Size([32, 9, 27])
     """
 
-    def __init__(
-        self, vocab_size: int = 27, n_channels: int = 48, heads: int = 4, blocks: int = 2,
-        dropout: float = 0.0, length: int = 40, *, generator: Generator | None = None,
-    ):  # fmt: skip
+    def __init__(self, vocab_size: int = 27, n_channels: int = 48, heads: int = 4, blocks: int = 2,
+                 dropout: float = 0.0, length: int = 40, *, generator: Generator | None = None):  # fmt: skip
         C, g = n_channels, generator
         parts: dict[str, Module] = {
             "embedding": Embedding(vocab_size, C, generator=g),

@@ -18,10 +18,9 @@ class Tree(Sequential):
     torch.Size([32, 27])
     """
 
-    def __init__(
-        self, vocab_size: int = 27, n_embd: int = 10, n_hidden: int = 68, levels: int = 3,
-        norm: Callable[[int], Module] = BatchNorm1d, *, generator: Generator | None = None,
-    ):  # fmt: skip
+    def __init__(self, vocab_size: int = 27, n_embd: int = 10, n_hidden: int = 68, levels: int = 3,
+                 norm: Callable[[int], Module] = BatchNorm1d, *,
+                 generator: Generator | None = None):  # fmt: skip
         parts: dict[str, Module] = {"embedding": Embedding(vocab_size, n_embd, generator=generator)}
         width = n_embd
         for level in range(1, levels + 1):

@@ -1,5 +1,7 @@
 """WaveNet's blocks, and the network of them."""
 
+from typing import Any
+
 from torch import Generator, Tensor
 
 from ..nn import CausalConv1d, Dropout, Embedding, Gate, Linear, Module, ReLU, Sequential, Tanh
@@ -17,11 +19,9 @@ class WaveNetBlock(Module):
     Introduced in chapter 8.
     """
 
-    def __init__(
-        self, n_channels: int, n_skip: int | None, kernel_size: int, dilation: int,
-        *, gate: bool = True, residual: bool = True, dropout: float = 0.0, last: bool = False,
-        generator: Generator | None = None,
-    ):  # fmt: skip
+    def __init__(self, n_channels: int, n_skip: int | None, kernel_size: int, dilation: int, *,
+                 gate: bool = True, residual: bool = True, dropout: float = 0.0, last: bool = False,
+                 generator: Generator | None = None):  # fmt: skip
         C, g = n_channels, generator
         self.residual = residual
         self.convolution = CausalConv1d(C, 2 * C if gate else C, kernel_size, dilation, generator=g)
@@ -56,22 +56,16 @@ class WaveNet(Module):
     CausalConv1d(45, 90, 2, dilation=1)
     """
 
-    def __init__(
-        self, vocab_size: int = 27, n_channels: int = 45, n_skip: int = 45,
-        dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4), kernel_size: int = 2, gate: bool = True,
-        residual: bool = True, skip: bool = True, dropout: float = 0.0,
-        *, generator: Generator | None = None,
-    ):  # fmt: skip
+    def __init__(self, vocab_size: int = 27, n_channels: int = 45, n_skip: int = 45,
+                 dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4), kernel_size: int = 2, gate: bool = True,
+                 residual: bool = True, skip: bool = True, dropout: float = 0.0, *,
+                 generator: Generator | None = None):  # fmt: skip
         if not dilations:
             raise ValueError("expected at least one dilation, got none")
-        g, C = generator, n_channels
-        blocks = [
-            WaveNetBlock(
-                C, n_skip if skip else None, kernel_size, dilation,
-                gate=gate, residual=residual, dropout=dropout, last=i == len(dilations) - 1, generator=g,
-            )
-            for i, dilation in enumerate(dilations)
-        ]  # fmt: skip
+        C, K, g = n_channels, kernel_size, generator
+        every: dict[str, Any] = {"gate": gate, "residual": residual, "dropout": dropout, "generator": g}
+        to_skip, last = n_skip if skip else None, len(dilations) - 1
+        blocks = [WaveNetBlock(C, to_skip, K, d, last=i == last, **every) for i, d in enumerate(dilations)]
         self.embedding = Embedding(vocab_size, C, generator=g)
         self.blocks = blocks  # after the embedding, though drawn before it: the order of the parameters
         self.head = Sequential({

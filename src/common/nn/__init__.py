@@ -12,6 +12,6 @@ from .embedding import Embedding, PositionalEmbedding
 from .flatten import Flatten, FlattenConsecutive
 from .linear import Linear
 from .module import Module, evaluating
-from .norm import BatchNorm1d, LayerNorm
+from .norm import BatchNorm1d
 from .recurrent import CELLS, Recurrent
-from .torch_module import TorchModule
+from .torch_module import LayerNorm, TorchModule

@@ -24,14 +24,11 @@ class CausalConv1d(Module):
 
     before: Tensor
 
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, dilation: int = 1, bias: bool = True,
-        *, generator: Generator | None = None,
-    ):  # fmt: skip
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, dilation: int = 1,
+                 bias: bool = True, *, generator: Generator | None = None):  # fmt: skip
         if not all(isinstance(size, int) and size >= 1 for size in (kernel_size, dilation)):
-            raise ValueError(
-                f"expected a whole kernel_size and dilation of at least 1, got {kernel_size} and {dilation}"
-            )
+            got = f"{kernel_size} and {dilation}"
+            raise ValueError(f"expected a whole kernel_size and dilation of at least 1, got {got}")
         shape, self.dilation = (kernel_size, in_channels, out_channels), dilation
         self.weight = torch.randn(shape, generator=generator) / (kernel_size * in_channels) ** 0.5
         self.bias = torch.zeros(out_channels) if bias else None

@@ -18,17 +18,14 @@ class Linear(Module):
     torch.Size([32, 8, 20])
     """
 
-    def __init__(
-        self, in_features: int, out_features: int, bias: bool = True, *, generator: Generator | None = None
-    ):
+    def __init__(self, in_features: int, out_features: int, bias: bool = True,
+                 *, generator: Generator | None = None):  # fmt: skip
         self.weight = torch.randn((in_features, out_features), generator=generator) / in_features**0.5
         self.bias = torch.zeros(out_features) if bias else None
 
     def __call__(self, input: Tensor) -> Tensor:
         if input.shape[-1:] != self.weight.shape[:1]:
-            raise ValueError(
-                f"expected a last dimension of {self.weight.shape[0]}, got shape {tuple(input.shape)}"
-            )
+            raise ValueError(f"expected a last dimension of {len(self.weight)}, got shape {(*input.shape,)}")
         y = input @ self.weight
         return y if self.bias is None else y + self.bias
 

@@ -14,6 +14,7 @@ class Module:
 
     Whatever is an attribute counts: a tensor is a parameter, unless it came by `register_buffer`; a module,
     or one in a list or a dict, is a child. Nothing has to be declared, and `__init__` need not be called.
+    A state that goes from call to call is no attribute but an input and an output.
 
     >>> class Scale(Module):
     ...     def __init__(self, factor):
@@ -27,7 +28,7 @@ class Module:
     """
 
     training = True
-    packable = True  # False: looks at other places than CausalConv1d does, see `models.packing`
+    packable = True  # False: looks at other positions, and is no CausalConv1d; see `models.packing`
     _buffers: tuple[str, ...] = ()
 
     def __call__(self, *inputs: Any) -> Any:
@@ -36,7 +37,10 @@ class Module:
     # ---- what is inside --------------------------------------------------------------
 
     def register_buffer(self, name: str, tensor: Tensor) -> None:
-        """A tensor that belongs to the module and is not learned, such as a running mean."""
+        """A tensor that belongs to the module and is not learned, such as a running mean. ValueError for a
+        name that a module needs itself, such as "to"."""
+        if hasattr(type(self), name):
+            raise ValueError(f"expected a name for a buffer, got {name!r}, which has another meaning")
         self._buffers = (*self._buffers, name)
         setattr(self, name, tensor)
 
@@ -82,22 +86,25 @@ class Module:
     # ---- all tensors at once ---------------------------------------------------------
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Every tensor inside by name, such as "norm.running_mean": the form in which models are stored."""
+        """Every tensor inside by name, such as "norm.running_mean": the form in which models are stored. The
+        tensors are the model's own, and no copies: what changes them in place changes both."""
         return {path: tensor for path, _, _, tensor in self._named_tensors()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> Self:
         """Put tensors as from `state_dict` in place (torch's `assign=True`); returns the module.
 
-        ValueError, before anything is changed, that says which names or shapes do not match.
+        ValueError, before anything is changed, that says which names, shapes or types do not match.
         """
         own = {path: (module, name, tensor) for path, module, name, tensor in self._named_tensors()}
         missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         if missing or unknown:
             raise ValueError(f"expected tensors {sorted(own)}; missing are {missing}, unknown are {unknown}")
         for path, (module, name, tensor) in own.items():
-            if not module.fits(name, state[path]):
-                shapes = tuple(tensor.shape), tuple(state[path].shape)
-                raise ValueError(f"expected {path} of shape {shapes[0]}, got {shapes[1]}")
+            now = state[path]
+            if not module.fits(name, now):
+                raise ValueError(f"expected {path} of shape {(*tensor.shape,)}, got {(*now.shape,)}")
+            if tensor.is_floating_point() != now.is_floating_point():
+                raise ValueError(f"expected {path} in {tensor.dtype}, got {now.dtype}")
         placed: dict[int, Tensor] = {}
         for path, (module, name, tensor) in own.items():  # a tensor in two places stays one
             module.assign(name, placed.setdefault(id(tensor), state[path]))
@@ -111,9 +118,8 @@ class Module:
         """Put a tensor in the place of the one under this attribute."""
         setattr(self, name, tensor)
 
-    def to(
-        self, device: torch.device | torch.dtype | str | None = None, dtype: torch.dtype | None = None
-    ) -> Self:
+    def to(self, device: torch.device | torch.dtype | str | None = None,
+           dtype: torch.dtype | None = None) -> Self:  # fmt: skip
         """Move every tensor inside to a device, and those with fractions to a type of theirs, in place;
         returns the module."""
         if isinstance(device, torch.dtype):  # to(torch.float64)
@@ -170,12 +176,11 @@ def _modules_in(things: dict, prefix: str) -> Iterator[tuple[str, Module]]:
 @contextmanager
 def evaluating(module: Module) -> Iterator[Module]:
     """Evaluation mode and no gradients inside a `with` block; afterwards every module's own mode again."""
-    modules = module.modules()
-    modes = [each.training for each in modules]
+    modes = [(each, each.training) for each in module.modules()]
     module.eval()
     try:
         with torch.no_grad():
             yield module
     finally:
-        for each, mode in zip(modules, modes, strict=True):
+        for each, mode in modes:
             each.training = mode

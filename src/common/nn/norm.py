@@ -1,10 +1,9 @@
 """Normalisation."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .module import Module
-from .torch_module import TorchModule
 
 
 class BatchNorm1d(Module):
@@ -43,11 +42,9 @@ class BatchNorm1d(Module):
         dims, mean, var = self.reduced_dims(counted), self.running_mean, self.running_var
         if self.training:
             mean = counted.mean(dims)
-            count = counted.numel() // max(mean.numel(), 1)
+            count, shape = counted.numel() // max(mean.numel(), 1), tuple(counted.shape)
             if count < 2:
-                raise ValueError(
-                    f"expected more than 1 value per channel in training mode, got {tuple(counted.shape)}"
-                )
+                raise ValueError(f"expected more than 1 value per channel in training mode, got {shape}")
             var = counted.var(dims, unbiased=False)
             self._track(mean.detach(), var.detach() * count / (count - 1))
         return self.weight * (input - mean) / torch.sqrt(var + self.eps) + self.bias
@@ -70,14 +67,3 @@ class BatchNorm1d(Module):
 
     def extra_repr(self) -> str:
         return str(self.weight.shape[0])
-
-
-class LayerNorm(TorchModule):
-    """torch's LayerNorm (Ba et al., 2016). x: (..., C) -> (..., C). Introduced in chapter 11.
-
-    >>> LayerNorm(2)(torch.tensor([[1.0, 3.0]]))
-    tensor([[-1.0000,  1.0000]])
-    """
-
-    def __init__(self, channels: int):
-        super().__init__(nn.LayerNorm(channels))

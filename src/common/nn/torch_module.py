@@ -45,3 +45,15 @@ class TorchModule(Module):
 
     def extra_repr(self) -> str:
         return repr(self.module)
+
+
+class LayerNorm(TorchModule):
+    """torch's LayerNorm (Ba et al., 2016). x: (..., C) -> (..., C). Introduced in chapter 11.
+
+    >>> import torch
+    >>> LayerNorm(2)(torch.tensor([[1.0, 3.0]]))
+    tensor([[-1.0000,  1.0000]])
+    """
+
+    def __init__(self, channels: int):
+        super().__init__(nn.LayerNorm(channels))
