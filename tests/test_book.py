@@ -221,6 +221,23 @@ def test_exercises_have_hidden_solutions(path):
         )
 
 
+LABEL = re.compile(r"^:(?:label|name): (\S+)|^\((\S+)\)=|^\$\$ *\(([^)\s]+)\)", re.MULTILINE)
+
+
+def labels(path: Path) -> list[str]:
+    """What text may refer to: exercises, sections, equations; and the figures, in the cells' metadata."""
+    found = ["".join(groups) for groups in LABEL.findall(text(path))]
+    figures = (cell.metadata.get("mystnb", {}).get("figure", {}) for cell in read(path).cells)
+    return found + [figure["name"] for figure in figures if "name" in figure]
+
+
+@every_notebook
+def test_labels_begin_with_part_and_number(path):
+    number = re.match(r"\d\d", path.stem)
+    begin = f"{path.parent.name}-{number[0]}-" if number else f"{path.parent.name}-"
+    assert not [label for label in labels(path) if not label.startswith(begin)], f"they begin with {begin}"
+
+
 # ---- learning aids: chapters and appendix ------------------------------------------
 
 DIFFICULTY = re.compile(r"^\*(Easy|Medium|Hard) · \d+ minutes\*$", re.MULTILINE)
