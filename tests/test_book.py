@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 sys.path.insert(0, str(ROOT / "tools"))
 
+import chapters  # noqa: E402
 import notebooks as tool  # noqa: E402
 
 NOTEBOOKS = tool.find_notebooks(BOOK)
@@ -342,6 +343,68 @@ def test_every_chapter_is_a_stop_of_the_map():
         assert f"]({name}.ipynb)" in page
     links = re.findall(r'href="([^"]+)\.html"', page)
     assert all((BOOK / f"{link}.ipynb").is_file() for link in links)
+
+
+# ---- numbers of chapters ---------------------------------------------------------------
+
+NUMBERED = chapters.chapters()
+TWO_PARTS = {
+    "wavenet/05_x": chapters.Chapter("wavenet/05_x", "part one", 5),
+    "rnn/04_y": chapters.Chapter("rnn/04_y", "part two", 4),
+}
+
+
+def prose(path: Path) -> str:
+    """What links can stand in: a page's Markdown, a notebook's, and its captions. Not code, nor what code
+    prints or draws with the text that says what is drawn, nor docstrings, which stay plain."""
+    if path.suffix == ".md":
+        return path.read_text(encoding="utf-8")
+    figures = (cell.metadata.get("mystnb", {}).get("figure", {}) for cell in read(path).cells)
+    return "\n\n".join([text(path), *(figure.get("caption", "") for figure in figures)])
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *tool.find_pages()], ids=notebook_id)
+def test_no_number_of_a_chapter_is_typed(path):
+    assert not chapters.typed(prose(path)), "link to the chapter: tools/chapters.py"
+
+
+def test_no_quiz_types_the_number_of_a_chapter():
+    quiz_files = [quiz for path in LESSONS for quiz in quizzes(path)]
+    assert not [path for path in quiz_files if chapters.typed(path.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize("path", tool.find_pages(), ids=notebook_id)
+def test_pages_link_to_chapters_by_todays_numbers(path):
+    assert tool.normalised_page(path) == path.read_text(encoding="utf-8"), "run make normalise"
+
+
+def test_a_chapters_number_is_the_one_of_its_file():
+    for page, chapter in NUMBERED.items():
+        assert f"{chapter.number:02d}_" == Path(page).name[:3]
+    assert {page.parent.name for page in CHAPTERS} == {Path(page).parent.name for page in NUMBERED}
+
+
+@pytest.mark.parametrize(
+    "page, before, after",
+    [
+        ("wavenet/06_z", "[chapter 3](05_x.ipynb)", "[chapter 5](05_x.ipynb)"),
+        ("wavenet/06_z", "[Part one, chapter 3](05_x.ipynb#a)", "[Chapter 5](05_x.ipynb#a)"),
+        ("wavenet/06_z", "[chapters 1](../rnn/04_y.ipynb)", "[part two, chapters 4](../rnn/04_y.ipynb)"),
+        ("map", "[Chapter 1](wavenet/05_x.ipynb)", "[Part one, chapter 5](wavenet/05_x.ipynb)"),
+        ("map", "to [1](rnn/04_y.ipynb)", "to [4](rnn/04_y.ipynb)"),
+        ("map", "[The bug](wavenet/05_x.ipynb)", "[The bug](wavenet/05_x.ipynb)"),
+        ("map", "[1](costs.ipynb)", "[1](costs.ipynb)"),
+        ("map", "`[1](rnn/04_y.ipynb)`", "`[1](rnn/04_y.ipynb)`"),
+    ],
+)  # fmt: skip
+def test_a_link_shows_todays_number(page, before, after):
+    assert chapters.linked(before, page, TWO_PARTS) == after
+
+
+def test_typed_numbers_are_found():
+    source = "See Chapter 5.\n```python\n# chapter 1\n```\n:::{note}\nof chapters two\n:::\n`chapter 3` "
+    source += "x [chapter 4](a.ipynb)"
+    assert [found.split()[-1] for found in chapters.typed(source)] == ["5", "two"]
 
 
 # ---- the table of contents ---------------------------------------------------------
