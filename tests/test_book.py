@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import chapters  # noqa: E402
 import notebooks as tool  # noqa: E402
+import reading  # noqa: E402
 
 NOTEBOOKS = tool.find_notebooks(BOOK)
 CHAPTERS = [path for path in NOTEBOOKS if re.match(r"\d\d_", path.name)]
@@ -168,6 +169,32 @@ def test_chapter_states_its_aims_and_minutes(path):
     assert re.search(r"\d\s+(minutes?|seconds)", blocks[0]), "say how long the chapter runs on a CPU"
 
 
+# The chapters of part one that are too long, until issue 17 parts or shortens them.
+TOO_LONG = {
+    "wavenet/02_pytorchified_layers.ipynb",
+    "wavenet/07_causal_convolutions.ipynb",
+    "wavenet/08_wavenet_blocks.ipynb",
+    "wavenet/09_sampling.ipynb",
+    "wavenet/10_experiments.ipynb",
+    "wavenet/11_beating_1993.ipynb",
+}
+
+
+@every_lesson
+def test_a_chapter_is_read_in_an_hour(path):
+    minutes = reading.reading_minutes(read(path), path.parent)
+    if notebook_id(path) in TOO_LONG:
+        assert minutes > reading.LONGEST, f"{minutes:.0f} minutes: take it out of TOO_LONG"
+    else:
+        assert minutes <= reading.LONGEST, f"{minutes:.0f} minutes to read"
+
+
+@every_lesson
+def test_the_minutes_to_read_are_the_computed_ones(path):
+    says = reading.stated(reading.reading_minutes(read(path), path.parent))
+    assert reading.STATED.findall(read(path).cells[0].source) == [says], "run make normalise"
+
+
 @every_notebook
 def test_the_minutes_at_the_top_are_the_measured_ones(path):
     name = path.relative_to(BOOK).with_suffix("").as_posix()
@@ -216,7 +243,7 @@ def test_exercises_have_hidden_solutions(path):
     for name, cells in exercises(path).items():
         options = [o for c in cells if c.cell_type == "markdown" for o in directive.findall(c.source)]
         assert all("dropdown" in o for o in options), f"{name}: its solution is not hidden"
-        folded = any({"hide-cell", "hide-input"} & tags(c) for c in cells)
+        folded = any(c.cell_type == "code" and reading.fold(c) == "folded" for c in cells)
         assert options or folded, (
             f"{name}: no solution; add a code cell with the tag hide-cell, or a solution directive"
         )
@@ -257,7 +284,7 @@ def test_exercises_say_how_hard_and_how_long_they_are(path):
 
 def is_solution(cell) -> bool:
     if cell.cell_type == "code":
-        return bool({"hide-cell", "hide-input"} & tags(cell))
+        return reading.fold(cell) == "folded"
     return bool(re.search(r"\{solution(?:-start)?\}", cell.source))
 
 

@@ -17,7 +17,8 @@ and widget ids, timings, versions of Python, machine paths in tracebacks; and wh
 with a quiz shows, for the page reads the quiz's file. It also puts
 the cell at the top of every notebook of the book that fetches the book where it is
 missing, on Colab for instance, from the address in book/_config.yml, once in each; and
-today's numbers into the links to chapters (tools/chapters.py), in the pages of Markdown too.
+today's numbers into the links to chapters (tools/chapters.py), in the pages of Markdown too, and the
+minutes to read (tools/reading.py) into the sentence at the top.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from pathlib import Path
 
 import chapters
 import nbformat
+import reading
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -240,13 +242,16 @@ def put_elsewhere_cell(nb, path: Path) -> None:
 
 
 def bring_in_what_others_say(nb, path: Path) -> None:
-    """Write into a notebook of the book what stands elsewhere: addresses, the numbers of chapters."""
+    """Write into a notebook of the book what is known elsewhere: addresses, the numbers of chapters, and
+    the minutes to read."""
     put_elsewhere_cell(nb, path)
     if path.is_relative_to(BOOK):
         page = path.relative_to(BOOK).with_suffix("").as_posix()
         for cell in nb.cells:
             if cell.cell_type == "markdown":
                 cell.source = chapters.linked(cell.source, page)
+        says = reading.stated(reading.reading_minutes(nb, path.parent))
+        nb.cells[0].source = reading.STATED.sub(says, nb.cells[0].source)
 
 
 def find_pages(book: Path = BOOK) -> list[Path]:
