@@ -15,6 +15,10 @@ from common.runs.provenance import ROOT
 sys.path.insert(0, str(ROOT / "tools"))
 import roadmap  # noqa: E402
 
+LOSS = {"name": "loss", "unit": "nats", "per": "character", "better": "lower", "digits": 3}
+ACCURACY = {"name": "accuracy", "unit": "%", "better": "higher", "digits": 1}
+HORIZON = {"name": "error", "better": "lower", "digits": 2}
+HORIZON |= {"at": ["1 step", "50 steps"], "headline": "50 steps"}
 STOPS = next(iter(roadmap.PARTS.values()))
 
 
@@ -37,7 +41,9 @@ def test_stops_show_the_stored_losses(tmp_path, monkeypatch):
         losses = [{"val": 3 - n / 10, "train": 9, "test": 9}, {"val": 3.02 - n / 10, "train": 9, "test": 9}]
         return [loss | {"parameters": 100 * n} for loss in losses]
 
-    stored = {"models": {name: {"runs": runs(n)} for n, name in enumerate(tagged("lecture"))}}
+    stored = {
+        "models": {name: {"runs": runs(n), "measure": LOSS} for n, name in enumerate(tagged("lecture"))}
+    }
     (tmp_path / "shipped.json").write_text(json.dumps(stored), encoding="utf-8")
     for name in ("blocks.json", "challenge.json"):
         shutil.copy(results.RESULTS / name, tmp_path)
@@ -45,7 +51,7 @@ def test_stops_show_the_stored_losses(tmp_path, monkeypatch):
     own = [place for place in roadmap.places(STOPS) if place.own and place.lecture]
     shown = [f"{3.01 - n / 10:.3f} ± 0.014" for n in range(5)]  # 0.02 / √2
     assert [place.says for place in own] == shown
-    assert [place.loss for place in own] == pytest.approx([3.01, 2.91, 2.81, 2.71, 2.61])
+    assert [place.value for place in own] == pytest.approx([3.01, 2.91, 2.81, 2.71, 2.61])
     assert [place.lecture for place in own] == [2.105, 2.027, 2.029, 2.022, 1.993]
     assert own[4].change == "The size: 400 parameters instead of 300."
 
@@ -59,17 +65,22 @@ def test_every_stop_says_a_loss_and_the_same_model_only_where_it_is_the_same(roa
     same = [place.page[8:10] for place in road if "the same model" in place.says]
     assert same == ["02", "07", "09"]
     fifth = road[4].says.split()[0]
-    assert road[9].says == f"{fifth}, chapter 5's model" and road[9].loss == road[8].loss and not road[9].own
-    assert "Chapter 10 works with the model of chapter 5." in roadmap.page()
+    assert (
+        road[9].says == f"{fifth}, chapter 5's model" and road[9].value == road[8].value and not road[9].own
+    )
+    assert (
+        "[Part one, chapter 10](wavenet/10_experiments.ipynb) works with the model of "
+        "[part one, chapter 5](wavenet/05_batchnorm_fix.ipynb)." in roadmap.page()
+    )
     blocks = spread(run["val"] for run in stored_results("blocks")["variants"]["all"]["runs"])
     assert road[7].says == f"{blocks}, two epochs"
-    assert road[7].loss == road[6].loss and not road[7].own
+    assert road[7].value == road[6].value and not road[7].own
 
 
 def test_the_last_stop_is_the_small_winner_of_the_challenge(road):
     runs = stored_results("challenge")["shipped"]["small"]["runs"]
     assert road[-1].own and road[-1].says == str(spread(run["val"] for run in runs))
-    assert road[-1].lecture is None and road[-1].loss < road[-2].loss
+    assert road[-1].lecture is None and road[-1].value < road[-2].value
     assert f"a mean over {len(runs)} seeds" in roadmap.page()
 
 
@@ -82,7 +93,7 @@ def test_a_road_needs_every_stops_model():
 
 def test_a_stop_without_a_model_stands_where_the_last_one_stood(road):
     first, second = road[:2]
-    assert not second.own and second.loss == first.loss
+    assert not second.own and second.value == first.value
 
 
 def test_a_road_begins_with_a_measured_loss():
@@ -105,10 +116,10 @@ def test_sizes_are_counted_not_typed(road):
 def test_the_road_falls_to_the_right_to_scale(drawing, road):
     xs, ys = zip(*circles(drawing), strict=True)
     assert list(ys) == sorted(ys) and len(ys) == len(road)
-    pixels_a_nat = (xs[-1] - xs[0]) / (road[0].loss - road[-1].loss)
+    pixels_a_nat = (xs[-1] - xs[0]) / (road[0].value - road[-1].value)
     assert pixels_a_nat > 0
     for x, place in zip(xs, road, strict=True):
-        assert x == pytest.approx(xs[0] + (road[0].loss - place.loss) * pixels_a_nat, abs=0.1)
+        assert x == pytest.approx(xs[0] + (road[0].value - place.value) * pixels_a_nat, abs=0.1)
 
 
 def test_every_stop_is_a_link_that_its_words_name(drawing, road):
@@ -151,3 +162,70 @@ def test_the_page_has_both_drawings_and_the_words():
     assert "| 2.110, the same model |" in page
     ids = re.findall(r' id="([^"]+)"', page)
     assert len(ids) == len(set(ids))
+
+
+# ---- a part whose networks are measured in another way ---------------------------------
+
+
+@pytest.fixture
+def other_results(tmp_path, monkeypatch):
+    """Results of three networks, under results "other"; a function stores them with their measures."""
+    for path in results.RESULTS.glob("*.json"):
+        shutil.copy(path, tmp_path)
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+
+    def store(*measures):
+        models = {}
+        for n, measure in enumerate(measures):
+            values = [90 + 2 * n, 91 + 2 * n]
+            runs = [{"parameters": 7, "val": [v / 100, v] if "at" in measure else v} for v in values]
+            models[f"m{n}"] = {"runs": runs, "measure": measure}
+        (tmp_path / "other.json").write_text(json.dumps({"models": models}), encoding="utf-8")
+        return [
+            roadmap.Stop(stop.page, "It changes.", f"m{n}", results="other")
+            for n, stop in zip(range(len(measures)), STOPS, strict=False)
+        ]
+
+    return store
+
+
+def test_a_road_of_accuracies_runs_to_the_right_as_they_rise(other_results):
+    road = roadmap.places(other_results(ACCURACY, ACCURACY, ACCURACY))
+    assert [place.says for place in road] == ["90.5 ± 0.7", "92.5 ± 0.7", "94.5 ± 0.7"]
+    drawn = ElementTree.fromstring(roadmap.draw(road, "Part two", "road"))
+    xs = [x for x, _ in circles(drawn)]
+    assert xs[0] == roadmap.WIDE.left and xs[-1] == roadmap.WIDE.right and xs[1] == sum(xs) / 3
+    axis = [t.text for t in drawn.iter("text") if t.get("class") == "road-axis"]
+    assert axis == ["validation accuracy (%), better →", "94", "93", "92", "91"]
+    words = drawn.find("desc").text
+    assert "from a validation accuracy of 90.5 % at the top left up to 94.5 at the bottom right" in words
+    assert "nats" not in "".join(drawn.itertext()) and "◆" not in "".join(drawn.itertext())
+
+
+def test_where_stops_measure_different_things_each_names_its_own(other_results):
+    road = roadmap.places(other_results(HORIZON, ACCURACY))
+    assert road[0].says == "validation error at 50 steps 90.50 ± 0.71, lower is better"
+    assert road[1].says == "validation accuracy (%) 92.5 ± 0.7, higher is better"
+    drawn = ElementTree.fromstring(roadmap.draw(road, "Part two", "road"))
+    assert len({x for x, _ in circles(drawn)}) == 1 and not list(drawn.iter("road-axis"))
+    assert "each with a measure of its own" in drawn.find("desc").text
+
+
+def test_the_page_says_what_each_part_measures(other_results, monkeypatch):
+    monkeypatch.setitem(roadmap.PARTS, "Part two: others", other_results(ACCURACY, ACCURACY))
+    first, second = roadmap.page().split("## Part two: others")
+    assert "the validation loss (nats), and lower is better. The mean is over 8 seeds on this book's" in first
+    assert "the validation accuracy (%), and higher is better. The mean is over 2 seeds." in second
+    assert "| stop | chapter | what changes here | validation accuracy |\n" in second
+
+
+def test_a_result_without_its_measure_is_refused(other_results):
+    with pytest.raises(ValueError, match='01_three_char_mlp: expected a "measure" with a name'):
+        roadmap.places(other_results({"name": "accuracy"}))
+
+
+@pytest.mark.parametrize("most", [2, 4])
+@pytest.mark.parametrize("extent", [0.003, 0.171, 1.0, 4.0, 37.0])
+def test_guide_lines_stand_at_round_values(extent, most):
+    step = roadmap._step(extent, most)
+    assert extent / step <= most + 1e-9 and f"{step:.0e}"[0] in "125"

@@ -72,3 +72,40 @@ def test_a_benchmark_is_shown_with_how_it_was_measured(tmp_path, monkeypatch):
     page = tmp_path / "benchmarks" / "README.md"
     page.write_text("<!-- bench cuda -->\n<!-- end of bench -->\n", encoding="utf-8")
     assert text in tables.made_pages()[page]
+
+
+def entry(measure, *values):
+    runs = [{"parameters": 1_200, "val": value} for value in values]
+    provenance = {"date": "2027-01-01", "commit": "abc", "machine": "a machine", "torch": "2"}
+    return {"title": "GRU", "runs": runs, "provenance": provenance, "measure": measure}
+
+
+TRAINING = {"steps": 1_000, "batch_size": 64, "lr": 0.1, "drop_factor": 0.1, "drop_at": 0.5}
+ACCURACY = {"name": "accuracy", "unit": "%", "better": "higher", "digits": 1}
+
+
+def test_a_table_shows_another_measure_than_a_loss_on_names():
+    corpus = {"file": "reviews.txt", "sha256": "f" * 64, "rows": 25_000}
+    stored = {"training": TRAINING, "corpus": corpus, "models": {"gru": entry(ACCURACY, 88.0, 90.0)}}
+    text = tables.results_table(stored)
+    assert "| model | parameters | validation |\n| :--- | ---: | ---: |\n| GRU | 1,200 | 89.0 ± 1.4 |" in text
+    assert "over 2 seeds, in %; higher is better. 1,000 steps of batch 64" in text
+    assert "File `reviews.txt`, 25,000 rows, SHA-256 `ffffffffffff`. Measured on 2027-01-01" in text
+
+
+def test_a_table_shows_a_measure_at_each_of_its_places():
+    error = {
+        "name": "error",
+        "better": "lower",
+        "digits": 2,
+        "at": ["1 step", "50 steps"],
+        "headline": "1 step",
+    }
+    corpus = {"file": "waves", "sha256": "f" * 64}
+    stored = {"training": TRAINING, "corpus": corpus, "models": {"gru": entry(error, [0.1, 2.0], [0.1, 4.0])}}
+    text = tables.results_table(stored)
+    assert "| model | parameters | validation, 1 step | validation, 50 steps |" in text
+    assert "| GRU | 1,200 | 0.10 ± 0.00 | 3.00 ± 1.41 |" in text
+    stored["models"]["other"] = entry(ACCURACY, 1.0)
+    with pytest.raises(ValueError, match="expected one measure in a table, got .*accuracy.*error"):
+        tables.results_table(stored)

@@ -16,7 +16,9 @@ Normalising takes out what differs between two runs and says nothing: random cel
 and widget ids, timings, versions of Python, machine paths in tracebacks; and what a cell
 with a quiz shows, for the page reads the quiz's file. It also puts
 the cell at the top of every notebook of the book that fetches the book where it is
-missing, on Colab for instance, from the address in book/_config.yml, once in each.
+missing, on Colab for instance, from the address in book/_config.yml, once in each; and
+today's numbers into the links to chapters (tools/chapters.py), in the pages of Markdown too, and the
+minutes to read (tools/reading.py) into the sentence at the top.
 """
 
 import argparse
@@ -31,7 +33,9 @@ from datetime import date
 from multiprocessing import get_context
 from pathlib import Path
 
+import chapters
 import nbformat
+import reading
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -237,6 +241,31 @@ def put_elsewhere_cell(nb, path: Path) -> None:
     nb.cells.insert(1, new)
 
 
+def bring_in_what_others_say(nb, path: Path) -> None:
+    """Write into a notebook of the book what is known elsewhere: addresses, the numbers of chapters, and
+    the minutes to read."""
+    put_elsewhere_cell(nb, path)
+    if path.is_relative_to(BOOK):
+        page = path.relative_to(BOOK).with_suffix("").as_posix()
+        for cell in nb.cells:
+            if cell.cell_type == "markdown":
+                cell.source = chapters.linked(cell.source, page)
+        says = reading.stated(reading.reading_minutes(nb, path.parent))
+        nb.cells[0].source = reading.STATED.sub(says, nb.cells[0].source)
+
+
+def find_pages(book: Path = BOOK) -> list[Path]:
+    """Every page of Markdown that is in the book."""
+    files = re.findall(r"\b(?:file|root): (\S+)", (book / "_toc.yml").read_text(encoding="utf-8"))
+    return [page for file in files if (page := book / f"{file}.md").is_file()]
+
+
+def normalised_page(path: Path) -> str:
+    """A page of Markdown as it is to be stored."""
+    page = path.relative_to(BOOK).with_suffix("").as_posix()
+    return chapters.linked(path.read_text(encoding="utf-8"), page)
+
+
 def normalised_text(nb) -> str:
     """The notebook's file as it is to be stored. Changes ``nb``."""
     normalise_ids(nb)
@@ -254,7 +283,7 @@ def read(path: Path):
 
 def is_normalised(path: Path) -> bool:
     nb = read(path)
-    put_elsewhere_cell(nb, path)
+    bring_in_what_others_say(nb, path)
     return path.read_text(encoding="utf-8") == normalised_text(nb)
 
 
@@ -382,7 +411,7 @@ def execute(path: Path) -> float:
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    put_elsewhere_cell(nb, path)
+    bring_in_what_others_say(nb, path)
     nb.metadata.pop("widgets", None)
     client = NotebookClient(
         nb,
@@ -443,8 +472,10 @@ def main() -> int:
     if options.normalise_only:
         for path in paths:
             nb = read(path)
-            put_elsewhere_cell(nb, path)
+            bring_in_what_others_say(nb, path)
             write(path, normalised_text(nb))
+        for path in [] if options.paths else find_pages():
+            write(path, normalised_page(path))
         return 0
     failed = execute_all(paths, options.workers)
     if failed:

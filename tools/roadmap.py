@@ -1,15 +1,21 @@
-"""The map of the book: one picture for each part, the road down, whose every stop is a link.
+"""The map of the book: one picture for each part, the road, whose every stop is a link.
 
-`page()` returns what stands between the markers of book/map.md. Titles come from the notebooks,
-losses from the stored results. A new chapter is a new line in `PARTS`.
+`page()` returns what stands between the markers of book/map.md. Titles come from the notebooks; what
+was measured, in which unit, and which way is better, from the stored results. A road runs to scale, to
+the right for the better, where all of its stops measure the same; elsewhere it runs straight, and each
+stop names its measure. A new chapter is a new line in `PARTS`.
 """
 
 import json
+import math
+from functools import partial
 from html import escape
 from textwrap import wrap
 from typing import NamedTuple
 
-from common.evaluate import Spread, spread
+from chapters import link
+
+from common.pages.measure import Measure, measure_of
 from common.pages.results import LECTURE, markdown_table, stored_results
 from common.runs.provenance import ROOT
 
@@ -20,7 +26,8 @@ class Stop(NamedTuple):
     `change` may hold {parameters} and {before}: the sizes of this stop's model and of the last one.
     `winner` names an entry of the challenge: a model that was trained in another way. `variant` names
     one of chapter 8's ablation: it is trained for too short a time to move the road. `uses` names the
-    model of an earlier stop, where the chapter works with another than the last one.
+    model of an earlier stop, where the chapter works with another than the last one. `results` names the
+    file in data/results/ that holds the stop's model.
     """
 
     page: str
@@ -29,6 +36,7 @@ class Stop(NamedTuple):
     winner: str | None = None
     variant: str | None = None
     uses: str | None = None
+    results: str = "shipped"
 
 
 PARTS = {
@@ -79,66 +87,85 @@ PARTS = {
 
 
 class Place(NamedTuple):
-    """A stop with what is drawn of it. The road runs at `loss`; `own`: it is that of a new model.
+    """A stop with what is drawn of it. The road runs at `value`; `own`: it is that of a new model.
 
-    `says` is the loss in words; `lecture` is there for the lecture's own models only.
+    `says` is what was measured, in words; `lecture` is there for the lecture's own models only; `uses` is
+    the page whose model the chapter works with, where it is not the last one's.
     """
 
     number: int
     title: str
     page: str
     change: str
-    loss: float
+    value: float
+    measure: Measure
     lecture: float | None
     own: bool
     says: str
+    uses: str | None = None
 
 
 def places(stops, stored: dict | None = None) -> list[Place]:
-    """The stops with titles and losses. A stop without a model of its own stands where the last one stood.
+    """The stops with titles and values. A stop without a model of its own stands where the last one stood.
 
-    stored: results in place of the stored ones. ValueError where a stop's model is not among them.
+    stored: results in place of the shipped ones. ValueError where a stop's model is not among them.
     """
-    found, models, at, size = [], (stored or stored_results())["models"], None, None
+    found, at, size, measure = [], None, None, None
     for number, stop in enumerate(stops, start=1):
-        change = stop.change
-        if stop.model:
-            if stop.model not in models:
-                raise ValueError(f"{stop.page}: no stored results of {stop.model!r}")
-            runs, before = models[stop.model]["runs"], size
-            at, size = _measured(runs), runs[0]["parameters"]
+        change, uses = stop.change, None
+        entry = _entry(stop, stored)
+        if stop.model or stop.winner:
+            measure = measure_of(entry, stop.page)
+            at, before = measure.one(entry["runs"]), size
+            size = entry["runs"][0]["parameters"]
             change = stop.change.format(parameters=size, before=before)
-        elif stop.winner:
-            at = _measured(_winner(stop))
         elif at is None:
             raise ValueError(f"{stop.page}: the first stop of a road needs a model")
-        own, says = bool(stop.model or stop.winner), f"{at.mean:.3f}, the same model"
+        own, says = bool(stop.model or stop.winner), f"{measure.show(at.mean)}, the same model"
         if own:
-            says = str(at)
+            says = measure.show(at)
         elif stop.variant:
-            says = f"{_measured(_variant(stop))}, two epochs"
+            says = f"{measure.show(measure.one(entry['runs']))}, two epochs"
         elif stop.uses:
-            used = _measured(models[stop.uses]["runs"])
-            says = f"{used.mean:.3f}, chapter {_first(stops, stop.uses)}'s model"
-        lecture = LECTURE[stop.model][1] if stop.model else None
-        found.append(Place(number, _title(stop.page), stop.page, change, at.mean, lecture, own, says))
+            uses = _first(stops, stop.uses)
+            used = measure.show(measure.one(entry["runs"]).mean)
+            says = f"{used}, chapter {_number(stops, uses)}'s model"
+        lecture = LECTURE[stop.model][1] if stop.model in LECTURE else None
+        found.append(
+            Place(number, _title(stop.page), stop.page, change, at.mean, measure, lecture, own, says, uses)
+        )
+    if len({place.measure for place in found}) > 1:
+        found = [place._replace(says=_named(place)) if place.own else place for place in found]
     return found
 
 
-def _winner(stop) -> list[dict]:
-    return stored_results("challenge")["shipped"][stop.winner]["runs"]
+def _named(place) -> str:
+    """What was measured, where every stop of a road measures something else."""
+    where = f" at {place.measure.headline}" if place.measure.headline else ""
+    return f"{place.measure.title()}{where} {place.says}, {place.measure.direction}"
 
 
-def _variant(stop) -> list[dict]:
-    return stored_results("blocks")["variants"][stop.variant]["runs"]
+def _entry(stop, stored: dict | None = None) -> dict | None:
+    """What is stored of a stop's model, or of the one that it shows or works with."""
+    if stop.winner:
+        return stored_results("challenge")["shipped"][stop.winner]
+    if stop.variant:
+        return stored_results("blocks")["variants"][stop.variant]
+    model = stop.model or stop.uses
+    if not model:
+        return None
+    models = (stored if stored and stop.results == "shipped" else stored_results(stop.results))["models"]
+    if model not in models:
+        raise ValueError(f"{stop.page}: no stored results of {model!r}")
+    return models[model]
 
 
-def _first(stops, model: str) -> int:
-    return next(number for number, stop in enumerate(stops, start=1) if stop.model == model)
+def _first(stops, model: str) -> str:
+    return next(stop.page for stop in stops if stop.model == model)
 
 
-def _measured(runs) -> Spread:
-    return spread(run["val"] for run in runs)
+def _number(stops, page: str) -> int:
+    return next(number for number, stop in enumerate(stops, start=1) if stop.page == page)
 
 
 def _title(page: str) -> str:
@@ -148,59 +175,73 @@ def _title(page: str) -> str:
 
 def page(stored: dict | None = None) -> str:
     """The text of the map: for each part its road, drawn wide and narrow, and the same in words."""
-    parts = ["", _introduction(stored or stored_results())]
+    parts = [
+        "",
+        "The road, chapter by chapter. Each stop says what changes there, and what was measured on the "
+        "validation split: mean ± standard deviation over seeds. At a hollow stop the road stays where it "
+        "is. Every stop is a link.",
+    ]
     for index, (caption, stops) in enumerate(PARTS.items()):
         road = places(stops, stored)
         drawings = "\n".join(draw(road, caption, f"road-{index}", narrow) for narrow in (False, True))
-        parts += ["", f"## {caption}", "", "```{raw} html", drawings, "```", ""]
-        parts += ["### In words", "", _in_words(road), ""]
+        parts += ["", f"## {caption}", "", _introduction(stops, road, stored), ""]
+        parts += ["```{raw} html", drawings, "```", "", "### In words", "", _in_words(road), ""]
     return "\n".join(parts)
 
 
-def _introduction(stored) -> str:
-    seeds = min(len(entry["runs"]) for entry in stored["models"].values())
-    stops = [(number, stop) for stops in PARTS.values() for number, stop in enumerate(stops, start=1)]
-    start = stops[0][1].model
-    asides = [
-        f"The networks of chapter {number} are trained for two epochs only: their loss, a mean over "
-        f"{len(_variant(stop))} seeds, does not move the road. "
-        for number, stop in stops
-        if stop.variant
-    ]
-    asides += [
-        f"Chapter {number} works with the model of chapter {_first([s for _, s in stops], stop.uses)}. "
-        for number, stop in stops
-        if stop.uses
-    ]
-    asides += [
-        f"The model of chapter {number} was trained in another way; its loss is a mean over "
-        f"{len(_winner(stop))} seeds. "
-        for number, stop in stops
-        if stop.winner
-    ]
-    return (
-        "The road down, chapter by chapter. Each stop says what changes there, and a validation loss: "
-        f"mean ± standard deviation over {seeds} seeds on this book's list. A diamond ◆ is the lecture's "
-        "own figure for the same model, a single run on its own list; the lecture's road starts at "
-        f"{LECTURE[start][1]:.3f}. At a hollow stop the road stays where it is. "
-        f"{''.join(asides)}Every stop is a link."
-    )
+def _introduction(stops, road, stored) -> str:
+    """What a road shows, and which of its stops are not like the others."""
+    text, seeds = "", lambda stop: len(_entry(stop, stored)["runs"])
+    if one := _one_measure(road):
+        fewest = min(seeds(stop) for stop in stops if stop.model)
+        text = f"Here it is the {one.title()}, and {one.direction}. The mean is over {fewest} seeds"
+        text += " on this book's list. " if _entry_is_of_names(stops, stored) else ". "
+    lecture = [place.lecture for place in road if place.lecture is not None]
+    if lecture:
+        text += (
+            "A diamond ◆ is the lecture's own figure for the same model, a single run on its own list; the "
+            f"lecture's road starts at {lecture[0]:.3f}. "
+        )
+    for stop in stops:
+        name = partial(link, page="map")
+        if stop.variant:
+            text += (
+                f"The networks of {name(stop.page)} are trained for two epochs only: their "
+                f"{measure_of(_entry(stop)).name}, a mean over {seeds(stop)} seeds, does not move the road. "
+            )
+        if stop.uses:
+            first = name(_first(stops, stop.uses))
+            text += f"{name(stop.page, capital=True)} works with the model of {first}. "
+        if stop.winner:
+            text += (
+                f"The model of {name(stop.page)} was trained in another way; its "
+                f"{measure_of(_entry(stop)).name} is a mean over {seeds(stop)} seeds. "
+            )
+    return text.strip()
+
+
+def _entry_is_of_names(stops, stored) -> bool:
+    first = stops[0].results
+    return "names" in (stored if stored and first == "shipped" else stored_results(first))
+
+
+def _one_measure(road) -> Measure | None:
+    """The measure that all stops of a road share."""
+    measures = {place.measure for place in road}
+    return measures.pop() if len(measures) == 1 else None
 
 
 def _in_words(road) -> str:
-    rows = [
-        [
-            place.number,
-            f"[{place.title}]({place.page}.ipynb)",
-            place.change,
-            place.says,
-            "" if place.lecture is None else f"{place.lecture:.3f}",
-        ]
-        for place in road
-    ]
-    return markdown_table(
-        ["stop", "chapter", "what changes here", "validation loss", "lecture"], rows, "rllrr"
-    )
+    one, lecture = _one_measure(road), any(place.lecture is not None for place in road)
+    header = ["stop", "chapter", "what changes here", f"validation {one.name}" if one else "measured"]
+    rows = []
+    for place in road:
+        says = place.says
+        if place.uses:
+            says = f"{says.partition(',')[0]}, {link(place.uses, 'map')}'s model"
+        row = [place.number, f"[{place.title}]({place.page}.ipynb)", place.change, says]
+        rows.append(row + ["" if place.lecture is None else f"{place.lecture:.3f}"] * lecture)
+    return markdown_table(header + ["lecture"] * lecture, rows, "rllr" + "r" * lecture)
 
 
 # ---- the drawing -----------------------------------------------------------------
@@ -210,26 +251,31 @@ class Layout(NamedTuple):
     """Sizes of a drawing, in pixels where it is shown at its full width."""
 
     width: int
-    left: int  # the road at the highest loss
-    right: int  # and at the lowest
+    left: int  # the road at the worst value
+    right: int  # and at the best
     text: int  # where the words begin
     title_length: int  # characters in a line
     change_length: int
-    tick: float  # nats between two guide lines
+    guides: int  # lines of equal value, at most
 
 
-WIDE = Layout(640, 34, 214, 252, 40, 52, 0.05)
-NARROW = Layout(320, 20, 76, 104, 20, 27, 0.1)
+WIDE = Layout(640, 34, 214, 252, 40, 52, 4)
+NARROW = Layout(320, 20, 76, 104, 20, 27, 2)
 LINE, TOP, GAP = 20, 62, 34
 
 
 def draw(road: list[Place], caption: str, name: str, narrow: bool = False) -> str:
-    """One road as SVG: the chapters from top to bottom, the loss to scale, falling from left to right."""
+    """One road as SVG: the chapters from top to bottom, what was measured to scale, better to the right."""
     layout = NARROW if narrow else WIDE
     name = f"{name}-{'narrow' if narrow else 'wide'}"
-    high, low = max(place.loss for place in road), min(place.loss for place in road)
-    scale = (layout.right - layout.left) / max(high - low, 0.01)
-    x_of = lambda loss: layout.left + (high - loss) * scale  # noqa: E731
+    measure, values = _one_measure(road), [place.value for place in road]
+    worst, best = min(values, key=lambda v: v * road[0].measure.sign), None
+    if measure:
+        best = max(values, key=lambda v: v * measure.sign)
+        scale = (layout.right - layout.left) / max(abs(best - worst), 10.0 ** (1 - measure.digits))
+    x_of = lambda value: (  # noqa: E731
+        layout.left + (value - worst) * measure.sign * scale if measure else (layout.left + layout.right) / 2
+    )
 
     rows, y = [], TOP
     for place in road:
@@ -240,16 +286,21 @@ def draw(road: list[Place], caption: str, name: str, narrow: bool = False) -> st
         rows.append((place, lines, y))
         y += LINE * (len(lines) + 1) + GAP
     height = y - GAP + 30
-    points = [(x_of(place.loss), y + 4) for place, _, y in rows]
+    points = [(x_of(place.value), y + 4) for place, _, y in rows]
 
-    parts = [*_guides(layout, x_of, high, low, height), *_surface(points, height)]
+    parts = [*_guides(layout, x_of, measure, values, height)] if measure else []
+    parts += _surface(points, height)
     parts += [_stop(layout, place, lines, y, x_of, narrow) for place, lines, y in rows]
-    best = min(road, key=lambda place: place.loss)
-    says = (
-        f"{caption}. A road of {len(road)} stops, one for each chapter, from a validation loss of "
-        f"{road[0].loss:.3f} nats at the top left down to {best.loss:.3f} at the bottom right. "
-        "Each stop is a link to its chapter."
-    )
+    says = f"{caption}. A road of {len(road)} stops, one for each chapter, "
+    if measure:
+        says += (
+            f"from a validation {measure.name} of {measure.show(road[0].value)} {measure.unit}".rstrip()
+            + f" at the top left {'up' if measure.sign > 0 else 'down'} to {measure.show(best)} "
+            f"at the bottom right; {measure.direction}. "
+        )
+    else:
+        says += "each with a measure of its own. "
+    says += "Each stop is a link to its chapter."
     return "\n".join(
         [
             f'<svg class="road road-{"narrow" if narrow else "wide"}" viewBox="0 0 {layout.width} {height}" '
@@ -261,15 +312,23 @@ def draw(road: list[Place], caption: str, name: str, narrow: bool = False) -> st
     )
 
 
-def _guides(layout, x_of, high, low, height):
-    """Faint lines of equal loss, with their values on top."""
-    first = int(high / layout.tick + 1e-9)
-    values = [n * layout.tick for n in range(first, int(low / layout.tick), -1)]
-    yield f'<text class="road-axis" x="{layout.left - 18}" y="14">validation loss (nats)</text>'
-    for value in values:
-        x = x_of(value)
+def _guides(layout, x_of, measure, values, height):
+    """Faint lines of equal value, with their values on top, and which way is better."""
+    high, low = max(values), min(values)
+    step = _step(high - low, layout.guides)
+    digits = max(measure.digits - 1, math.ceil(-math.log10(step) - 1e-9), 0)
+    title = f"{measure.title()}, better →"
+    yield f'<text class="road-axis" x="{layout.left - 18}" y="14">{escape(title, quote=False)}</text>'
+    for n in range(math.floor(high / step + 1e-9), math.ceil(low / step - 1e-9) - 1, -1):
+        x = x_of(n * step)
         yield f'<path class="road-guide" d="M{x:.1f} 40V{height - 6}"/>'
-        yield f'<text class="road-axis" x="{x:.1f}" y="34" text-anchor="middle">{value:.2f}</text>'
+        yield f'<text class="road-axis" x="{x:.1f}" y="34" text-anchor="middle">{n * step:.{digits}f}</text>'
+
+
+def _step(extent: float, most: int) -> float:
+    """The smallest of 1, 2 and 5 times a power of ten that parts an extent into at most so many pieces."""
+    power = 10.0 ** math.floor(math.log10(extent / most)) if extent else 1.0
+    return next(step for step in (power, 2 * power, 5 * power, 10 * power) if extent <= most * step)
 
 
 def _surface(points, height):
@@ -287,7 +346,7 @@ def _surface(points, height):
 
 def _stop(layout, place, lines, y, x_of, narrow) -> str:
     """One stop: a link around its mark on the road and its words, which are the link's name."""
-    x, bottom = x_of(place.loss), y + LINE * len(lines) + 9
+    x, bottom = x_of(place.value), y + LINE * len(lines) + 9
     kind = "own" if place.own else "same"
     loss = place.says
     if place.lecture is not None:

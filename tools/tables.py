@@ -13,8 +13,8 @@ from pathlib import Path
 
 import roadmap
 
-from common.evaluate import spread
 from common.models import MODELS, tagged
+from common.pages.measure import measure_of
 from common.pages.results import (
     LECTURE,
     RESULTS,
@@ -36,6 +36,9 @@ PAGES = (
     "book/costs.md",
     "benchmarks/README.md",
 )
+
+
+SPLIT_NAMES = {"train": "train", "val": "validation", "test": "test"}
 
 
 def made_pages(collected: Mapping[str, dict] | None = None) -> dict[Path, str]:
@@ -67,25 +70,47 @@ def made_pages(collected: Mapping[str, dict] | None = None) -> dict[Path, str]:
 
 
 def results_table(stored: dict) -> str:
-    """The five models of the lecture on one list."""
+    """Models side by side on one list or corpus. The lecture's column where these are its models.
+
+    What is measured comes with the entries; one that is taken at several places has a column for each.
+    """
+    entries, titled = stored["models"], {}
+    measures = {measure_of(entry, key) for key, entry in entries.items()}
+    if len(measures) != 1:
+        raise ValueError(f"expected one measure in a table, got {sorted(m.title('') for m in measures)}")
+    [measure] = measures
+    lecture = [key for key in entries if key in LECTURE]
+    splits = [split for split in SPLITS if all(split in r for e in entries.values() for r in e["runs"])]
     rows, provenance = [], []
-    for key, entry in stored["models"].items():
-        losses = [spread(run[split] for run in entry["runs"]) for split in SPLITS]
-        lecture = "{:.3f} / {:.3f}".format(*LECTURE[key])
-        rows.append([MODELS[key].title, f"{entry['runs'][0]['parameters']:,}", lecture, *losses])
+    for key, entry in entries.items():
+        row = [entry.get("title") or MODELS[key].title, f"{entry['runs'][0]['parameters']:,}"]
+        row += ["{:.3f} / {:.3f}".format(*LECTURE[key]) if key in LECTURE else ""] * bool(lecture)
+        for split in splits:
+            for place, value in measure.spreads(entry["runs"], split).items():
+                titled[SPLIT_NAMES[split] + f", {place}" * bool(place)] = None
+                row.append(measure.show(value))
+        rows.append(row)
         provenance.append(entry["provenance"])
-    header = ["model", "parameters", "lecture: train / val", "train", "validation", "test"]
-    runs = {len(entry["runs"]) for entry in stored["models"].values()}
-    listed, training = stored["names"], stored["training"]
+    header = ["model", "parameters", *["lecture: train / val"] * bool(lecture), *titled]
+    runs = {len(entry["runs"]) for entry in entries.values()}
+    training = stored["training"]
     note = (
-        f"Mean ± standard deviation over {'/'.join(map(str, sorted(runs)))} seeds, in nats per character. "
+        f"Mean ± standard deviation over {'/'.join(map(str, sorted(runs)))} seeds, {measure.sentence}"
+        f"; {measure.direction}. "
         f"{training['steps']:,} steps of batch {training['batch_size']}, learning rate {training['lr']:g}, "
         f"times {training['drop_factor']:g} from step {int(training['drop_at'] * training['steps']):,}. "
-        f"List `{listed['file']}`, {listed['rows']:,} "
-        f"{'distinct names' if listed['distinct_only'] else 'rows'}, SHA-256 `{listed['sha256'][:12]}`. "
-        f"{_measured(provenance)}"
+        f"{_listed(stored)}{_measured(provenance)}"
     )
-    return f"\n{markdown_table(header, rows, 'lrrrrr')}\n\n{note}\n"
+    return f"\n{markdown_table(header, rows, 'lr' + 'r' * (len(header) - 2))}\n\n{note}\n"
+
+
+def _listed(stored: dict) -> str:
+    """The file that was trained on, which a task describes under a name of its own."""
+    [(task, listed)] = [(k, v) for k, v in stored.items() if isinstance(v, dict) and "sha256" in v]
+    rows = "distinct names" if listed.get("distinct_only") else "rows"
+    count = f", {listed['rows']:,} {rows}" if "rows" in listed else ""
+    kind = "List" if task == "names" else "File"
+    return f"{kind} `{listed['file']}`{count}, SHA-256 `{listed['sha256'][:12]}`. "
 
 
 def winners_table(stored: dict) -> str:
@@ -96,15 +121,17 @@ def winners_table(stored: dict) -> str:
         for name, title in lists.items():
             entry = stored[name][key]
             runs, how = entry["runs"], entry["training"]
-            losses = [spread(run[split] for run in runs) for split in SPLITS]
-            rows.append([entry["title"], f"{runs[0]['parameters']:,}", title, *losses])
+            measure = measure_of(entry, key)
+            values = [measure.show(measure.one(runs, split)) for split in SPLITS]
+            rows.append([entry["title"], f"{runs[0]['parameters']:,}", title, *values])
             seeds.add(str(len(runs)))
             training[key] = f"{key} winner {how['steps']:,} steps of {how['batch_size']} names"
             provenance.append(entry["provenance"])
     header = ["network", "parameters", "list", "train", "validation", "test"]
     teachers = stored["lecture"]["teachers"]["runs"]
     note = (
-        f"Mean ± standard deviation over {'/'.join(sorted(seeds))} seeds, in nats per character. "
+        f"Mean ± standard deviation over {'/'.join(sorted(seeds))} seeds, {measure.sentence}; "
+        f"{measure.direction}. "
         f"Trained for: {', '.join(training.values())}; {how['optimizer']}, "
         f"taught by {len(teachers)} networks of {teachers[0]['parameters']:,} parameters. "
         f"Chosen on the validation split; the test split was opened once. {_measured(provenance)}"

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
+import reading  # tools/, which conftest brings into reach
 import yaml
 from bs4 import BeautifulSoup
 
@@ -69,6 +70,21 @@ def test_internal_links_lead_somewhere(html, rel):
             if unquote(parts.fragment) not in ids[target]:
                 broken.append(address)
     assert not broken
+
+
+@pytest.mark.parametrize(
+    "rel", [page for page in PAGES if (ROOT / "book" / page).with_suffix(".ipynb").is_file()]
+)
+def test_a_page_folds_what_is_said_to_be_folded(html, rel):
+    """`tools/reading.py` counts, and others judge, by the same function what a reader sees unfolded."""
+    cells = nbformat.read((ROOT / "book" / rel).with_suffix(".ipynb"), as_version=4).cells
+    code = [
+        c for c in cells if c.cell_type == "code" and c.source.strip() and not reading.QUIZ.search(c.source)
+    ]
+    said = [(reading.fold(cell), cell.source) for cell in code]
+    inputs = parsed(html / rel).select("article .cell .cell_input")
+    shown = ["folded" if box.find_parent("details") else "open" for box in inputs]
+    assert shown == [kind for kind, _ in said if kind != "removed"]
 
 
 @every_page

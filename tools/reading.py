@@ -1,0 +1,84 @@
+"""What a page folds, and how long a notebook takes to read.
+
+    minutes = words / 200 + open lines of code / 10 + folded lines / 30 + figures and widgets / 2
+
+`fold` is the one place that says how much of a code cell a page shows; whoever asks, asks it.
+"""
+
+import json
+import math
+import re
+from pathlib import Path
+
+LONGEST = 60  # minutes
+# Tags, of which Jupyter Book knows all but the last; a check shows as a small mark with its code behind it.
+REMOVED = {"remove-cell", "remove-input"}
+FOLDED = {"hide-cell", "hide-input", "check"}
+PICTURES = ("image/png", "image/svg+xml", "application/vnd.jupyter.widget-view+json")
+
+OPTION = re.compile(r"^:[\w-]+:.*$|^\([\w-]+\)=$", re.MULTILINE)
+CODE_FENCE = re.compile(r"^(?P<fence>`{3,})\w*\n(?P<code>.*?)^(?P=fence)\s*$", re.MULTILINE | re.DOTALL)
+HTML = re.compile(r"^(?P<fence>`{3,})\{raw\}[^\n]*\n.*?^(?P=fence)\s*$|<[^>]+>", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^\s*[`:]{3,}(?:\{(?:figure|image)\}.*|\{[\w:-]+\})?", re.MULTILINE)
+DRAWN = re.compile(r"^[`:]{3,}\{(?:figure|image)\}|!\[|^\s*<svg", re.MULTILINE)
+ROLE = re.compile(r"\{[\w:]+\}`([^`<]*)(?:<[^`]*>)?`")
+LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
+QUIZ = re.compile(r'display_quiz\("([^"]+)"')
+
+
+def fold(cell) -> str:
+    """How a page shows the source of a code cell: "open", "folded" behind a button, or "removed"."""
+    tags = set(cell["metadata"].get("tags", []))
+    return "removed" if tags & REMOVED else "folded" if tags & FOLDED else "open"
+
+
+def lines(source: str) -> int:
+    """The lines of code that there are to read."""
+    return sum(bool(line.strip()) for line in source.splitlines())
+
+
+def words(text: str) -> int:
+    """The words of a Markdown text that a page shows."""
+    plain = ((CODE_FENCE, ""), (HTML, ""), (OPTION, ""), (FENCE, ""), (ROLE, r"\1"), (LINK, r"\1"))
+    for pattern, shown in plain:
+        text = pattern.sub(shown, text)
+    return len(re.findall(r"[^\W_]+(?:[-'’.,_][^\W_]+)*", text))
+
+
+def reading_minutes(nb, folder: Path) -> float:
+    """The minutes that a notebook takes to read; its quizzes stand in files below `folder`."""
+    text, code, pictures = 0, {"open": 0, "folded": 0, "removed": 0}, 0
+    for cell in nb["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            text += words(source)
+            code["open"] += sum(lines(fence["code"]) for fence in CODE_FENCE.finditer(source))
+            pictures += len(DRAWN.findall(source))
+        elif cell["cell_type"] == "code":
+            for quiz in QUIZ.findall(source):  # the page has the questions in the cell's place
+                text += quiz_words(folder / quiz)
+            if not QUIZ.search(source):
+                code[fold(cell)] += lines(source)
+            text += words(cell["metadata"].get("mystnb", {}).get("figure", {}).get("caption", ""))
+            shown = "remove-cell" not in cell["metadata"].get("tags", [])
+            kinds = [kind for output in cell["outputs"] for kind in output.get("data", {})]
+            pictures += sum(kind in PICTURES for kind in kinds) if shown else 0
+    return text / 200 + code["open"] / 10 + code["folded"] / 30 + pictures / 2
+
+
+def quiz_words(path: Path) -> int:
+    """The words of a quiz: questions, answers, and of the explanations the one of each right answer."""
+    questions = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    shown = [question["question"] for question in questions]
+    for question in questions:
+        shown += [answer["answer"] for answer in question["answers"]]
+        shown += [answer["feedback"] for answer in question["answers"] if answer["correct"]]
+    return sum(words(text) for text in shown)
+
+
+STATED = re.compile(r"about \d+ minutes to read")
+
+
+def stated(minutes: float) -> str:
+    """How a notebook tells its reader: up to the next five minutes, for one more is not known."""
+    return f"about {max(5, 5 * math.ceil(minutes / 5))} minutes to read"
