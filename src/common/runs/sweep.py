@@ -5,7 +5,8 @@ finished trials, written anew after each) and a run folder a trial. The measure 
 the mean over a run's seeds; the test split is never looked at.
 
 Nothing that is finished is lost. Whatever kills a process, or all of them, or fills the disk: the same
-command finds the trials whose process is gone and runs them again, from their last checkpoints. A folder
+command finds the trials whose process is gone and runs them again, from their last checkpoints; so does
+another command that is still at work on the folder, before it takes its next trial. A folder
 in which a part is missing or damaged is refused, and left as it is. A trial that cannot be run counts as
 one of those asked for; it stands apart, under "failed", with its reason.
 
