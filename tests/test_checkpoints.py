@@ -126,11 +126,43 @@ def test_a_checkpoint_is_adopted_by_another_configuration(tmp_path):
     changed = Config(steps=30, schedule="constant", optimizer="adam", lr=1e-9)
     assert checkpoints.adopt(path, other, changed) == 20
     models, generators = built("mlp", [0])
-    losses = train(models, data(3), generators, changed, compile=False, checkpoint=other)
+    looks = EvaluationCallback(10, lambda models: [0.0])
+    losses = train(models, data(3), generators, changed, compile=False, checkpoint=other, evaluation=looks)
+    assert looks.steps == [10, 20, 30]
     assert torch.equal(losses[0, :20], expected) and torch.equal(losses[0, :21], first[0, :21])
     assert not torch.equal(losses, first) and half["done"] == 30
     with pytest.raises(ValueError, match="expected the checkpoint's optimizer"):
         checkpoints.adopt(path, other, Config(steps=30))
+
+
+@pytest.mark.parametrize("began, went_on", [(10, 4), (10, None), (None, 10)], ids=str)
+def test_a_training_is_looked_at_as_it_began(tmp_path, monkeypatch, began, went_on):
+    """Or a curve would have looks at the steps of both, or lose those of before."""
+    monkeypatch.setattr(training, "CHUNK", 5)
+    path, steps = tmp_path / "checkpoint.pt", loop_module.PlainLoop.steps
+
+    def stopped(self, start, stop):
+        if start == 20:
+            raise KeyboardInterrupt
+        return steps(self, start, stop)
+
+    def run(every):
+        models, generators = built("mlp", [0])
+        evaluation = every and EvaluationCallback(every, lambda models: [0.0])
+        options = {"compile": False, "checkpoint": path, "checkpoint_every": 5, "evaluation": evaluation}
+        train(models, data(3), generators, Config(steps=30), **options)
+        return evaluation.steps if evaluation else None
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop_module.PlainLoop, "steps", stopped)
+        run(began)
+    before = path.read_bytes()
+    with pytest.raises(
+        ValueError, match=f"expected the evaluate_every that .* began with, got {went_on or 0};"
+    ):
+        run(went_on)
+    assert path.read_bytes() == before
+    assert run(began) == (began and [10, 20, 30])
 
 
 def test_a_checkpoint_of_the_bug_is_not_one_of_its_repair(tmp_path):
@@ -192,7 +224,7 @@ def test_a_file_of_before_with_other_names_is_no_checkpoint_of_now(tmp_path):
     path = tmp_path / "checkpoint.pt"
     torch.save({"identity": {}, "done": 1, "state": {}}, path)
     with pytest.raises(ValueError, match="not a checkpoint of this book .*; move it away to start afresh"):
-        checkpoints.load(path, {}, torch.device("cpu"))
+        checkpoints.restore(path, {}, torch.device("cpu"))
 
 
 def test_a_checkpoint_belongs_to_its_seeds():

@@ -4,13 +4,14 @@ import json
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from small_runs import NAMES
 
 from common.models import MODELS
 from common.runs.files import save_tensors
-from common.runs.folder import claimed, load_model, publish, refuse_other
-from common.runs.run import Run, run
+from common.runs.folder import claimed, export_model, load_model, refuse_other
+from common.runs.running import Run, run
 from common.train import Config
 
 
@@ -132,12 +133,28 @@ def test_a_claim_is_one_process_long_and_an_empty_one_is_taken_over(finished, tm
     with claimed(tmp_path / "run", asked):
         with pytest.raises(ValueError, match="differs in seeds"), claimed(tmp_path / "run", other):
             pass  # somebody is at work
+        with pytest.raises(ValueError, match="another command is at work"), claimed(tmp_path / "run", asked):
+            pass
+        assert (tmp_path / "run" / ".lock").exists()
         assert json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8")) == asked
     with claimed(tmp_path / "run", other):
         pass
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
     (tmp_path / "run" / "checkpoint.pt").write_bytes(b"")
     with pytest.raises(ValueError, match="differs in seeds"), claimed(tmp_path / "run", asked):
+        pass
+
+
+def test_a_claim_is_gone_before_somebody_else_can_hold_it(finished, tmp_path, monkeypatch):
+    asked = json.loads((finished / "config.json").read_text(encoding="utf-8"))
+    release = FileLock.release
+
+    def released(lock, *how):
+        assert not (tmp_path / ".lock").exists(), "what is removed now may be another's"
+        return release(lock, *how)
+
+    monkeypatch.setattr(FileLock, "release", released)
+    with claimed(tmp_path, asked):
         pass
 
 
@@ -155,7 +172,7 @@ def test_a_published_model_says_where_it_comes_from(finished, tmp_path):
     from safetensors import safe_open
 
     path = tmp_path / "published.safetensors"
-    publish(finished, 3, path)
+    export_model(finished, 3, path)
     with safe_open(path, "pt") as file:
         about = file.metadata()
     results = json.loads((finished / "results.json").read_text(encoding="utf-8"))

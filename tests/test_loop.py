@@ -288,7 +288,10 @@ def test_a_run_over_two_processes_resumes_in_one(tmp_path):
     saved = torch.load(path, weights_only=True)
     assert saved["done"] == 20 and torch.allclose(saved["losses"], expected[:, :20], atol=1e-8, rtol=0)
     models, generators = built("mlp", [0, 1])
-    losses = train(models, data(3), generators, Config(steps=40), workers=0, checkpoint=path)
+    evaluation = EvaluationCallback(20, lambda models: [0.0] * len(models))
+    losses = train(
+        models, data(3), generators, Config(steps=40), workers=0, checkpoint=path, evaluation=evaluation
+    )
     assert torch.equal(losses[:, :20], saved["losses"])
     assert torch.allclose(losses, expected, atol=1e-8, rtol=0)
     assert all(largest_difference(a, b) < 1e-8 for a, b in zip(models, expected_models, strict=True))

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 import unicodedata
 from dataclasses import asdict
 from hashlib import sha256
@@ -24,11 +25,9 @@ from common.data import SHIPPED_NAMES, Vocabulary, load_names, split_names, wind
 from common.evaluate import mean_loss, spread
 from common.models import MODELS
 from common.runs import command as command_line
-from common.runs import training
+from common.runs import running, training
 from common.runs.lists import load_list
 from common.train import Config
-
-run_module = sys.modules["common.runs.run"]  # common.runs.run is the function
 
 SOURCE = Path(common.__file__).parents[1]
 SPLITS = ("train", "val", "test")
@@ -188,19 +187,21 @@ def test_one_line_a_seed_and_the_mean_are_printed(short_list, tmp_path, capsys):
     assert last.strip() == f"mean ± sd  12,097 parameters  {summary}"
 
 
-def test_a_finished_run_is_not_trained_again(short_list, tmp_path, monkeypatch):
+def test_a_finished_run_is_not_trained_again(short_list, tmp_path, monkeypatch, capsys):
     out = tmp_path / "run"
     assert train(short_list, out) == 0
-    before = read(out / "results.json")
+    said, before = capsys.readouterr().out, (out / "results.json").read_bytes()
 
     def never(*arguments):
         raise AssertionError("trained again")
 
     monkeypatch.setattr(fast.PlainLoop, "steps", never)
     assert train(short_list, out) == 0
-    after = read(out / "results.json")
-    assert before.pop("provenance") and after.pop("provenance")
-    assert after == before
+    assert capsys.readouterr().out == said != ""
+    assert train(short_list, out, "--no-test") == 0
+    assert "test" not in capsys.readouterr().out and (out / "results.json").read_bytes() == before
+    assert "differs in curve" in refused(capsys, *arguments_of(short_list, out, "--evaluate-every", 10))
+    assert (out / "results.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("more, compile", [([], True), (["--no-compile"], False)])
@@ -211,7 +212,7 @@ def test_the_loop_is_compiled_unless_asked_not_to(short_list, tmp_path, monkeypa
         asked.update(options, config=config, device=examples.contexts.device.type)
         return torch.zeros(len(models), config.steps)
 
-    monkeypatch.setattr(run_module, "train", spy)
+    monkeypatch.setattr(running, "train", spy)
     out = tmp_path / "run"
     arguments = ["train", "--model", "mlp", "--names", short_list, "--out", out, "--device", "cpu"]
     assert run(*arguments, *more) == 0
@@ -588,11 +589,28 @@ def test_a_run_killed_and_interrupted_ends_as_one_that_was_not(short_list, tmp_p
     assert load_file(out / "history.safetensors")["losses"].shape == (1, steps)
 
 
+@pytest.mark.parametrize("arguments", [["-m", "common"], ["-c", "SCRIPT"]], ids=["module", "script"])
+def test_without_the_extra_one_line_says_what_to_install(tmp_path, arguments):
+    """As after `pip install wavenet-book`: the packages of the extra are not there."""
+    (tmp_path / "filelock.py").write_text("raise ModuleNotFoundError(\"No module named 'filelock'\")\n")
+    pyproject = tomllib.loads((SOURCE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    module, _, function = pyproject["project"]["scripts"]["wavenet-book"].partition(":")
+    script = f"import sys; from {module} import {function}; sys.exit({function}())"
+    arguments = [script if argument == "SCRIPT" else argument for argument in arguments]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(SOURCE)])}
+    done = subprocess.run(
+        [sys.executable, *arguments, "train"], env=environment, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: No module named 'filelock'; pip install 'wavenet-book[runs]'")
+
+
 def test_an_interrupt_ends_in_one_line(short_list, tmp_path, monkeypatch, capsys):
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_module, "train", interrupt)
+    monkeypatch.setattr(running, "train", interrupt)
     try:
         status = train(short_list, tmp_path / "run")
     except KeyboardInterrupt:
@@ -668,6 +686,13 @@ def test_new_names_are_not_of_the_training_list(finished, capsys):
     asked = ["--pattern", "em*", "--temperature", 0.4, "-n", 200, "--length", "4-5"]
     assert known & set(sampled(capsys, finished, *asked))
     assert not known & set(sampled(capsys, finished, *asked, "--new", "--names", path))
+
+
+def test_new_names_need_a_run_of_names(finished, tmp_path, capsys):
+    (tmp_path / "model-0.safetensors").write_bytes((finished / "model-0.safetensors").read_bytes())
+    settings = {name: value for name, value in read(finished / "config.json").items() if name != "names"}
+    (tmp_path / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+    assert "--new: expected a run of a list of names" in refused(capsys, "sample", "--run", tmp_path, "--new")
 
 
 # bad input

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from common.fast import compiled
 from common.runs import provenance
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
@@ -112,7 +113,7 @@ def test_without_git_the_commit_is_unknown(monkeypatch):
 def test_the_machine_is_named_with_its_cores(tmp_path, monkeypatch):
     lines = "processor\t: 0\nmodel name\t: Abacus: 9 beads\n\nprocessor\t: 1\nmodel name\t: Abacus: 9 beads\n"
     (tmp_path / "cpuinfo").write_text(lines, encoding="utf-8")
-    monkeypatch.setattr(provenance, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(compiled, "CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(provenance.os, "cpu_count", lambda: 3)
     assert provenance.machine(torch.device("cpu")) == "Abacus: 9 beads, 3 cores"
 
@@ -121,7 +122,7 @@ def test_the_machine_is_named_with_its_cores(tmp_path, monkeypatch):
 def test_a_processor_without_a_name_is_called_by_its_kind(tmp_path, monkeypatch, lines):
     if lines is not None:
         (tmp_path / "cpuinfo").write_text(lines, encoding="utf-8")
-    monkeypatch.setattr(provenance, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(compiled, "CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(provenance.platform, "processor", lambda: "")
     monkeypatch.setattr(provenance.platform, "machine", lambda: "abacus")
     assert provenance.processor() == "abacus"

@@ -82,7 +82,11 @@ def test_a_space_is_read_by_the_types_of_its_fields(names):
     [
         ({}, "expected a space such as"),
         ({"depth": {"low": 1, "high": 2}}, "expected names among .*, got 'depth'"),
-        ({"model.depth": {"low": 1, "high": 2}}, "model.SIZE, got 'model.depth'"),
+        (
+            {"model.depth": {"low": 1, "high": 2}},
+            "decay, model.n_embd, model.n_hidden, got 'model.depth'$",
+        ),
+        ({"model.vocab_size": {"low": 1, "high": 2}}, "model.n_hidden, got 'model.vocab_size'$"),
         ({"lr": 0.1}, "lr: expected"),
         ({"lr": {"low": 0.1}}, "lr: expected"),
         ({"lr": {"choices": []}}, "lr: expected"),
@@ -173,8 +177,8 @@ def test_a_value_that_goes_with_some_others_of_the_space_is_no_mistake(names):
     [
         ({"seed": -1}, "expected a seed of the search from 0 to 4294967295, got -1"),
         ({"seed": 2**32}, "expected a seed of the search from 0"),
-        ({"every": -5}, "steps between two looks at the validation loss, got "),
-        ({"every": 41}, "expected 1 to 40 steps between two looks at the validation loss, got 41"),
+        ({"evaluate_every": -5}, "steps between two looks at the validation loss, got "),
+        ({"evaluate_every": 41}, "expected 1 to 40 steps between two looks at the validation loss, got 41"),
     ],
     ids=str,
 )
@@ -236,10 +240,26 @@ def test_a_sweep_that_stops_goes_on_as_if_it_had_not(names, finished, tmp_path):
     assert (tmp_path / "study.db").stat().st_mtime_ns == written
 
 
+def test_a_sweep_of_before_goes_on(names, finished, tmp_path):
+    """What is `evaluate_every` was called `every` in its files."""
+    folder, trials = tmp_path / "sweep", finished[1]
+    shutil.copytree(finished[0], folder)
+    for path, name in ((folder / "sweep.json", None), (folder / "trials.json", "sweep")):
+        whole = json.loads(path.read_text(encoding="utf-8"))
+        said = whole if name is None else whole[name]
+        said["every"] = said.pop("evaluate_every")
+        path.write_text(json.dumps(whole), encoding="utf-8")
+    assert Sweep.from_json(json.loads((folder / "sweep.json").read_text())) == small(names, 8)
+    assert search(small(names, 9), folder, say=quiet)[:8] == trials
+    assert "every" not in load(folder)["sweep"]
+    with pytest.raises(ValueError, match="differs in evaluate_every; "):
+        search(small(names, 9, evaluate_every=5), folder, say=quiet)
+
+
 def test_another_sweep_into_the_same_folder_is_refused(names, finished):
     folder, found = finished
     with pytest.raises(
-        ValueError, match="holds another sweep, which differs in every, run; choose another --out"
+        ValueError, match="holds another sweep, which differs in evaluate_every, run; choose another --out"
     ):
         search(small(names, 8, steps=50), folder, say=quiet)
     assert load(folder)["trials"] == found
@@ -257,7 +277,7 @@ def test_a_list_that_changed_is_another_sweep(names, finished, tmp_path):
 @pytest.mark.parametrize("scheduler", ["median", "asha"])
 def test_hopeless_trials_are_stopped_early(names, tmp_path, scheduler):
     space = {"lr": {"choices": [1e-6, 1e-5, 0.3]}}
-    wanted = small(names, 12, 60, space, every=6, scheduler=scheduler, sampler="random")
+    wanted = small(names, 12, 60, space, evaluate_every=6, scheduler=scheduler, sampler="random")
     found = search(wanted, tmp_path, say=quiet)
     pruned = [record for record in found if record["state"] == "pruned"]
     assert pruned and all(record["params"]["lr"] < 0.3 for record in pruned)
@@ -335,8 +355,8 @@ def test_a_trial_that_is_killed_but_gets_on_is_not_given_up(names, tmp_path, mon
         patch.setattr(sweep_module, "run", interrupted)
         for _ in range(5):
             with pytest.raises(KeyboardInterrupt):
-                search(small(names, 1, 20, every=4), tmp_path, say=said.append)
-    (record,) = search(small(names, 1, 20, every=4), tmp_path, say=said.append)
+                search(small(names, 1, 20, evaluate_every=4), tmp_path, say=said.append)
+    (record,) = search(small(names, 1, 20, evaluate_every=4), tmp_path, say=said.append)
     assert told == list(range(4, 21, 4)) and not any("given up" in text for text in said)
     assert record["number"] == 0 and record["attempt"] == 6
 
@@ -696,6 +716,35 @@ def test_a_killed_sweep_goes_on_by_the_same_command(names, tmp_path):
     with opened(folder) as study:
         states = [trial.state for trial in study.get_trials()]
     assert states.count(TrialState.COMPLETE) == 4 and TrialState.RUNNING not in states
+
+
+@posix
+def test_what_a_killed_command_leaves_is_taken_by_one_that_is_still_running(names, tmp_path):
+    folder = tmp_path / "sweep"
+    arguments = command(names, folder, trials=2, processes=1, steps=2000)
+    one, other = started(arguments), started(arguments)
+    worker, number = in_the_middle_of_two(folder, [one, other])
+    (left,) = [process for process in (one, other) if process.pid != worker.pid]
+    worker.kill()
+    status, out, err = ended(left)
+    assert (status, err) == (0, "")
+    assert f"trial {number}: its process is gone; it is run again from its last checkpoint\n" in out
+    assert {record["number"] for record in load(folder)["trials"]} == {0, 1}
+    for process in (one, other):
+        process.communicate()
+
+
+def in_the_middle_of_two(folder, processes):
+    """Wait until both commands have a trial with a checkpoint; the process and number of one of them."""
+    until = time.monotonic() + 200
+    while time.monotonic() < until:
+        time.sleep(0.05)
+        assert all(process.poll() is None for process in processes)
+        trials = running(folder) if (folder / "study.db").exists() else []
+        begun = [t for t in trials if (folder / f"trial-{t.number:04}" / "checkpoint.pt").exists()]
+        if len(begun) == 2:
+            return psutil.Process(begun[0].user_attrs["process"][0]), begun[0].number
+    raise AssertionError("two trials never ran side by side")
 
 
 @pytest.fixture

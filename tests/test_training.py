@@ -76,6 +76,8 @@ def test_bad_input_is_refused():
         train(models, (contexts, targets[1:]), generators)
     with pytest.raises(ValueError, match="expected a teacher's probabilities where distill is above 0"):
         train(models, (contexts, targets), generators, Config(steps=1, distill=0.5))
+    with pytest.raises(ValueError, match="expected checkpoint_every of at least 1 step, got 0"):
+        train(models, (contexts, targets), generators, Config(steps=1), checkpoint_every=0)
 
 
 def test_models_may_differ_in_the_learning_rate_and_its_schedule():
@@ -103,6 +105,14 @@ def test_an_evaluation_looks_at_least_every_step():
     assert EvaluationCallback(3, list).due(2) == 3 and EvaluationCallback(3, list).due(3) == 6
     with pytest.raises(ValueError, match="evaluate_every of at least 1 step, got 0"):
         EvaluationCallback(0, list)
+
+
+def test_an_evaluation_measures_every_model():
+    evaluation = EvaluationCallback(3, lambda models: [1.0])
+    models, generators = built("mlp", [0, 1])
+    with pytest.raises(ValueError, match="expected 2 numbers of measure, one a model, got 1"):
+        train(models, data(3), generators, Config(steps=3), compile=False, evaluation=evaluation)
+    assert evaluation.steps == evaluation.values == []
 
 
 def test_an_evaluation_sees_the_models_of_that_moment_in_evaluation_mode():

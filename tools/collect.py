@@ -20,7 +20,7 @@ from common.models import MODELS, PRETRAINED, predictions
 from common.pages import plots
 from common.pages.results import LECTURE, RESULTS
 from common.runs.files import read_json
-from common.runs.folder import load_model, publish
+from common.runs.folder import export_model, load_model
 from common.runs.lists import load_list
 from common.runs.provenance import ROOT, provenance
 from common.runs.tasks import TaskData
@@ -298,10 +298,10 @@ def files(plan: dict, trained: dict[str, Trained], options, folder: Path) -> tup
 
 
 def weights(trained: Trained) -> bytes:
-    """The model of the first seed, as `publish` writes it."""
+    """The model of the first seed, as `export_model` writes it."""
     with TemporaryDirectory() as folder:
         path, job = Path(folder) / "model", trained.jobs[0]
-        publish(job.folder, job.run.seeds[0], path)
+        export_model(job.folder, job.run.seeds[0], path)
         return path.read_bytes()
 
 

@@ -27,7 +27,7 @@ from common.pages.results import stored_results
 from common.runs import Run, run
 from common.runs.files import read_json, replace_files
 from common.runs.provenance import ROOT
-from common.runs.run import differences
+from common.runs.running import differences
 from common.runs.tasks import digest
 from common.train import Config
 

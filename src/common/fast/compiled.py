@@ -74,11 +74,17 @@ def fingerprint(graph: torch.fx.GraphModule, arguments: Sequence[torch.Tensor]) 
 
 def _processor() -> str:
     """The processor's name and what it can do: compiled code holds for no other."""
-    said = ("model name", "flags", "Features")  # of x86 and of ARM
+    lines = cpuinfo("model name", "flags", "Features")  # of x86 and of ARM
+    return "\n".join(lines) or platform.processor() or platform.machine()
+
+
+def cpuinfo(*fields: str) -> list[str]:
+    """The lines of these fields that the system has on its processors, each once; none where it has no such
+    file."""
     with contextlib.suppress(OSError):
         lines = dict.fromkeys(CPUINFO.read_text().splitlines())
-        return "\n".join(line for line in lines if line.startswith(said))
-    return platform.processor() or platform.machine()
+        return [line for line in lines if line.startswith(fields)]
+    return []
 
 
 def _keep(source: str | Path, path: Path) -> None:

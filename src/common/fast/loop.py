@@ -28,7 +28,7 @@ from ..nn import Dropout, Module
 from ..optim import ema_value
 from ..train import Config, Examples, TrainingState, composed_steps, first_line
 from .compiled import compiled, loaded
-from .stacked import Stacked, State
+from .stacked import Snapshot, Stacked
 
 GROUP = 4  # models a graph on a CPU: more do not fit its cache (measured, benchmarks/README.md)
 WORTH_A_WORKER = 10_000  # steps, below which a second process costs more than it brings
@@ -170,7 +170,7 @@ class Loop:
 
     configs: Sequence[Config]
 
-    def states(self) -> list[State]:
+    def states(self) -> list[Snapshot]:
         """The tensors of each model, and what stands beside them."""
         raise NotImplementedError
 
@@ -195,13 +195,13 @@ class PlainLoop(Loop):
         self.examples, self.device = examples, examples.contexts.device
         self.generators, self.configs = generators, configs
 
-    def load(self, states: Sequence[State]) -> None:
+    def load(self, states: Sequence[Snapshot]) -> None:
         """Put the tensors of each model, and what stands beside them, in place."""
         for model, (tensors, _) in zip(self.models, states, strict=True):
             model.load_state_dict(tensors)
         self.beside = [copy.copy(beside) for _, beside in states]
 
-    def states(self) -> list[State]:
+    def states(self) -> list[Snapshot]:
         """The inverse of `load`."""
         return [
             ({name: t.detach().clone() for name, t in model.state_dict().items()}, copy.copy(beside))
@@ -276,11 +276,11 @@ class StackedLoop(Loop):
             if not torch.allclose(ours, eager, rtol=1e-2, atol=3e-4):
                 raise RuntimeError("the compiled step computes something else than the eager one")
 
-    def load(self, states: Sequence[State]) -> None:
+    def load(self, states: Sequence[Snapshot]) -> None:
         """Put the tensors of each model, and what stands beside them, in place."""
         self.groups = [self.stacked.stack(group) for group in self._grouped(states)]
 
-    def states(self) -> list[State]:
+    def states(self) -> list[Snapshot]:
         """The inverse of `load`."""
         return [state for tensors in self.groups for state in self.stacked.unstack(tensors)]
 

@@ -18,8 +18,7 @@ from ..nn import Embedding, Module
 from ..optim import SGD, by_parameter, clip_gradients, ema_update, update_parameters
 from ..train import Config, Examples, TrainingState
 
-State = tuple[dict[str, Tensor], TrainingState]  # a model's tensors, and what stands beside them
-DEFAULT = Config()
+Snapshot = tuple[dict[str, Tensor], TrainingState]  # a model's tensors, and what stands beside them
 
 
 class Stacked:
@@ -32,7 +31,7 @@ class Stacked:
     """
 
     def __init__(
-        self, models: Sequence[Module], examples: Examples | tuple[Tensor, Tensor], config: Config = DEFAULT
+        self, models: Sequence[Module], examples: Examples | tuple[Tensor, Tensor], config: Config = Config()
     ):
         self.examples = Examples(*examples) if isinstance(examples, tuple | list) else examples
         self.config = config
@@ -73,7 +72,7 @@ class Stacked:
         """The stacked tensors of models before their first step."""
         return self.stack([(m.state_dict(), TrainingState.fresh(m, self.config)) for m in models])
 
-    def stack(self, states: Sequence[State]) -> list[Tensor]:
+    def stack(self, states: Sequence[Snapshot]) -> list[Tensor]:
         """One state a model -> the stacked tensors, in the shapes that a step leaves behind."""
         flat = [self._flat(tensors, beside.optimizer, beside.ema) for tensors, beside in states]
         stacked = [torch.stack([t.detach() for t in same]) for same in zip(*flat, strict=True)]
@@ -85,7 +84,7 @@ class Stacked:
             stacked[i] = old.reshape(len(old), *ones, *old.shape[1:]).expand(new.shape).clone()
         return stacked
 
-    def unstack(self, stacked: Sequence[Tensor]) -> list[State]:
+    def unstack(self, stacked: Sequence[Tensor]) -> list[Snapshot]:
         """The inverse of `stack`, with the names in the model's order."""
         states = []
         for s in range(len(stacked[0])):

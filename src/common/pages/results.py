@@ -1,6 +1,5 @@
 """What the book was published with: measured results, stored with their provenance, and tables of them."""
 
-import json
 from collections.abc import Iterable, Sequence
 
 from ..data.shipped import shipped_folder
@@ -32,7 +31,7 @@ def stored_results(name: str = "shipped") -> dict:
     if not path.exists():
         known = sorted(p.stem for p in RESULTS.glob("*.json"))
         raise ValueError(f"no stored results for {name!r}; expected one of {known}")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path)
 
 
 def stored_spread(model: str, split: str = "val", name: str = "shipped") -> Spread:

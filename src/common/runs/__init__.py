@@ -3,6 +3,6 @@
 Sweeps are in `sweep` and `cluster`, the command line in `command`.
 """
 
-from .compare import compare, curves
-from .run import Run, run
+from .comparison import compare, curves
+from .running import Run, run
 from .training import Diverged, EvaluationCallback, train

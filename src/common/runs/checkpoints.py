@@ -13,10 +13,6 @@ from ..nn import Module
 from ..train import Config, Examples, TrainingState
 from .files import replace_file
 
-State = tuple[
-    dict[str, torch.Tensor], TrainingState
-]  # of one model: its tensors, and what stands beside them
-
 
 def identity(
     model: Module, examples: Examples, configs: Sequence[Config], generators: Sequence[torch.Generator]
@@ -49,7 +45,7 @@ def _store(path: Path, content: dict) -> None:
     replace_file(path, lambda partial: partial.write_bytes(whole.getbuffer()))
 
 
-def load(path: Path, expected: dict[str, Any], device: torch.device) -> dict[str, Any]:
+def restore(path: Path, expected: dict[str, Any], device: torch.device) -> dict[str, Any]:
     """What `save` wrote, its tensors on a device.
 
     ValueError for a file of something else, and for the checkpoint of another training.

@@ -27,7 +27,7 @@ from filelock import Timeout
 from ..train import first_line
 from .checkpoints import adopt
 from .files import write_json
-from .run import Impossible
+from .running import Impossible
 from .space import Choices, decoded, read_space
 from .sweep import (
     ATTEMPTS,
@@ -44,6 +44,7 @@ from .sweep import (
     publish,
     published,
 )
+from .training import looks
 
 os.environ |= {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
@@ -175,10 +176,9 @@ def _tuner(sweep, folder, missing, at_once, recorder):
 
 
 def _scheduler(sweep: Sweep, space: dict):
+    first, most = sweep.evaluate_every, sweep.run.config.steps + 1
     if sweep.scheduler == "asha":
-        return ASHAScheduler(
-            "step", max_t=sweep.run.config.steps + 1, grace_period=sweep.every, reduction_factor=REDUCTION
-        )
+        return ASHAScheduler("step", max_t=most, grace_period=first, reduction_factor=REDUCTION)
     if sweep.scheduler == "none":
         return FIFOScheduler()
     perturbed = {n: w for n, w in space.items() if n not in FIXED and not n.startswith("model.")}
@@ -200,7 +200,7 @@ def _scheduler(sweep: Sweep, space: dict):
         return config
 
     return PopulationBasedTraining(
-        "step", perturbation_interval=sweep.every, hyperparam_mutations=mutations, custom_explore_fn=inside,
+        "step", perturbation_interval=first, hyperparam_mutations=mutations, custom_explore_fn=inside,
         synch=True,  # all members wait for each other: a loss is compared with those of the same step
     )  # fmt: skip
 
@@ -231,7 +231,7 @@ def _trial(config: dict, said: dict) -> None:
         def give_up(why):
             """Tell the worst loss. A population waits for all its members at every look: this one is
             there, until it takes over another's weights or has come to its end."""
-            for step in [*range(sweep.every, steps, sweep.every), steps] if population else [steps]:
+            for step in looks(sweep.evaluate_every, steps) if population else [steps]:
                 if step > start:
                     last = {"over": 1, **why} if step == steps else {"over": 0}
                     tune.report({"val": DIVERGED, "step": step, **last})

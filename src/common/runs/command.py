@@ -27,7 +27,7 @@ from ..train import OPTIMIZERS, SCHEDULES, Config, find_device
 from .files import read_json
 from .folder import load_model
 from .lists import check_alphabet, load_list, spelled
-from .run import RECIPES, Run, run
+from .running import RECIPES, Run, run
 from .tasks import SPLITS, TASKS, digest
 
 CLOSED_PIPE = 141  # the exit status that a shell reports of one
@@ -267,7 +267,7 @@ def _sweep(options, say) -> None:
         run_of(options),
         read_json(options.space, "the search space as JSON"),
         trials=options.trials,
-        every=options.evaluate_every,
+        evaluate_every=options.evaluate_every,
         scheduler=options.scheduler or ("asha" if ray else "median"),
         sampler=options.sampler or ("random" if ray else "tpe"),
         seed=options.search_seed,
@@ -370,7 +370,9 @@ def _check_known(option, text, known) -> None:
 
 def _trained_on(path: Path, settings) -> list[str]:
     """The names that a run was trained on. ValueError where the list is another one."""
-    listed = settings["names"]
+    listed = settings.get("names")
+    if listed is None:
+        raise ValueError("--new: expected a run of a list of names, got one of something else")
     if not path.is_file():
         load_list(path)  # says what is wrong with it
     if digest(path) != listed["sha256"]:

@@ -18,9 +18,9 @@ from ..models import tagged
 from ..nn import Module
 from .files import check_folder, plain, read_json, save_tensors, write_json
 from .sizes import build_model, checked_sizes
-from .tasks import digest
+from .tasks import digest, task_of
 
-CLAIM = {"model", "seeds", "training", "names", "vocabulary"}  # what the settings of any run hold
+CLAIM = {"model", "seeds", "training"}  # what the settings of any run hold
 BEGUN = ("checkpoint.pt", "history.safetensors", "results.json")
 
 
@@ -47,25 +47,35 @@ def refuse_other(folder: Path, asked: dict[str, Any], alone: bool = True) -> Non
 
 @contextlib.contextmanager
 def claimed(folder: Path, asked: dict[str, Any]) -> Iterator[None]:
-    """Write the settings into a folder for the time of a training; ValueError where it holds another run.
+    """Write the settings into a folder for the time of a training; ValueError where it holds another run, or
+    where another command is at work in it.
 
-    A lock says that somebody is at work; the system takes it back from a process that dies.
+    A lock says so; the system takes it back from a process that dies.
     """
     with contextlib.suppress(FileExistsError, NotADirectoryError):  # `refuse_other` says so
         folder.mkdir(parents=True, exist_ok=True)
     lock, alone = FileLock(folder / ".lock", timeout=0), False
     try:
-        with contextlib.suppress(Timeout, OSError, NotImplementedError):  # taken, or no locks here
+        try:
             lock.acquire()
             alone = True
+        except Timeout:
+            refuse_other(folder, asked, alone)
+            raise ValueError(
+                f"{folder}: another command is at work in it; wait for its end, or choose another --out"
+            ) from None
+        except (OSError, NotImplementedError):  # no locks here
+            pass
         refuse_other(folder, asked, alone)
-        write_json(folder / "config.json", asked)
+        config = folder / "config.json"
+        if not config.exists() or read_json(config) != asked:
+            write_json(config, asked)
         yield
     finally:
-        lock.release()
-        if alone:
+        if alone:  # removed while it is held: afterwards it might be another's
             with contextlib.suppress(OSError):
                 (folder / ".lock").unlink(missing_ok=True)
+        lock.release()
 
 
 def save_results(
@@ -116,12 +126,13 @@ def load_model(folder: Path, seed: int) -> Module:
     return build_model(recipe, V, sizes).load_state_dict(tensors).eval()
 
 
-def publish(folder: Path, seed: int, path: Path) -> None:
+def export_model(folder: Path, seed: int, path: Path) -> None:
     """A trained model of a run's folder as one file, with where it comes from. For what pages run live."""
     report, model = read_json(folder / "results.json"), load_model(folder, seed)
+    task = task_of(report)
     about = {
         "model": report["model"], "seed": str(seed), "vocabulary": report["vocabulary"],
-        "names": report["names"]["sha256"], "steps": str(report["training"]["steps"]),
+        task: report[task]["sha256"], "steps": str(report["training"]["steps"]),
         **{key: str(value) for key, value in report["provenance"].items()},
     }  # fmt: skip
     save_tensors(path, model.state_dict(), about)

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from ..data.shipped import shipped_folder
+from ..fast.compiled import cpuinfo
 
 ROOT = shipped_folder().parent  # the repository, or an installed package
-CPUINFO = Path("/proc/cpuinfo")
 
 
 def commit() -> str:
@@ -43,12 +43,9 @@ def _git(*arguments: str) -> str:
 
 def processor() -> str:
     """The processor's name, as far as the system tells."""
-    try:
-        lines = CPUINFO.read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    for line in cpuinfo("model name"):
+        return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def machine(device: torch.device) -> str:

@@ -14,7 +14,8 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from ..train import Config, first_line
-from .run import RECIPES, Run
+from .running import RECIPES, Run
+from .sizes import FIXED
 
 LARGEST = 2**53  # up to here whole numbers survive a file and a database
 BUILDING = (ValueError, TypeError, RuntimeError, ArithmeticError, LookupError)  # what a bad size may raise
@@ -119,13 +120,10 @@ def _check_end(name, end, parsed, base: Run) -> None:
 
 def _default(name, base: Run):
     """What a field or a size is where nobody says otherwise; its type is the type of the search."""
-    if not name.startswith("model."):
-        known = asdict(Config())
-    else:
-        signature = inspect.signature(RECIPES[base.model].build).parameters.values()
-        known = {f"model.{p.name}": p.default for p in signature}
+    sizes = inspect.signature(RECIPES[base.model].build).parameters
+    known = asdict(Config()) | {f"model.{n}": p.default for n, p in sizes.items() if n not in FIXED}
     if name not in known:
-        raise ValueError(f"expected names among {', '.join(known)}, or model.SIZE, got {name!r}")
+        raise ValueError(f"expected names among {', '.join(known)}, got {name!r}")
     return known[name]
 
 

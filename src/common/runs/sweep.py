@@ -5,7 +5,8 @@ finished trials, written anew after each) and a run folder a trial. The measure 
 the mean over a run's seeds; the test split is never looked at.
 
 Nothing that is finished is lost. Whatever kills a process, or all of them, or fills the disk: the same
-command finds the trials whose process is gone and runs them again, from their last checkpoints. A folder
+command finds the trials whose process is gone and runs them again, from their last checkpoints; so does
+another command that is still at work on the folder, before it takes its next trial. A folder
 in which a part is missing or damaged is refused, and left as it is. A trial that cannot be run counts as
 one of those asked for; it stands apart, under "failed", with its reason.
 
@@ -50,7 +51,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ..train import first_line
 from .files import check_folder, plain, read_json, write_json
 from .provenance import provenance
-from .run import Impossible, Run, run, teacher_reports, teachers_of
+from .running import Impossible, Run, run, teacher_reports, teachers_of
 from .space import BUILDING, decoded, read_space
 
 WORTH_COMPILING = 20_000  # steps of a trial, below which the plain loop is done before the compiler
@@ -70,12 +71,12 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is searched, and how; `every` are the steps between two looks at the validation loss."""
+    """What is searched, and how; `evaluate_every` are the steps between two looks at the validation loss."""
 
     run: Run
     space: dict
     trials: int = 20
-    every: int = 0  # a tenth of the steps
+    evaluate_every: int = 0  # a tenth of the steps
     scheduler: str = "median"  # or "asha", "none"; on Ray "asha", "pbt" or "none"
     sampler: str = "tpe"  # or "random"
     seed: int = 0  # of the search
@@ -97,10 +98,11 @@ class Sweep:
             raise ValueError(f"expected the sampler random, or tpe with Optuna, got {self.sampler!r}")
         if not 0 <= self.seed < SEEDS:
             raise ValueError(f"expected a seed of the search from 0 to {SEEDS - 1}, got {self.seed}")
-        object.__setattr__(self, "every", self.every or max(1, steps // 10))
-        if not 1 <= self.every <= steps:
+        object.__setattr__(self, "evaluate_every", self.evaluate_every or max(1, steps // 10))
+        if not 1 <= self.evaluate_every <= steps:
             raise ValueError(
-                f"expected 1 to {steps} steps between two looks at the validation loss, got {self.every}"
+                f"expected 1 to {steps} steps between two looks at the validation loss, got "
+                f"{self.evaluate_every}"
             )
 
     def to_json(self) -> dict:
@@ -117,8 +119,13 @@ class Sweep:
 
     @classmethod
     def from_json(cls, value: dict) -> "Sweep":
-        own = {name: v for name, v in value.items() if name in cls.__dataclass_fields__}
+        own = {name: v for name, v in _today(value).items() if name in cls.__dataclass_fields__}
         return cls(**own | {"run": Run.from_json(value["run"])})
+
+
+def _today(said: dict) -> dict:
+    """A stored sweep under today's names."""
+    return {"evaluate_every" if name == "every" else name: value for name, value in said.items()}
 
 
 # ---- the folder ------------------------------------------------------------------
@@ -161,7 +168,7 @@ def claim(sweep: Sweep, folder: Path) -> None:
 
 
 def _same(asked: dict, before, what: str) -> None:
-    before, asked = before if isinstance(before, dict) else {}, plain(asked)
+    before, asked = _today(before) if isinstance(before, dict) else {}, plain(asked)
     changed = sorted(key for key in asked if key != "trials" and before.get(key) != asked[key])
     if changed:
         raise ValueError(f"{what} in {', '.join(changed)}; choose another --out")
@@ -295,10 +302,11 @@ def _check_trials(study, sweep: Sweep, folder: Path) -> None:
 
 
 def _pruner(sweep: Sweep):
+    first = sweep.evaluate_every
     if sweep.scheduler == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=sweep.every)
+        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=first)
     if sweep.scheduler == "asha":
-        return optuna.pruners.SuccessiveHalvingPruner(min_resource=sweep.every, reduction_factor=REDUCTION)
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=REDUCTION)
     return optuna.pruners.NopPruner()
 
 
@@ -314,6 +322,11 @@ def _sampler(sweep: Sweep, drawn: int):
 def _number(trial) -> int:
     """Of the trial as it was drawn; one that is run again has another number in the study."""
     return trial.user_attrs.get("first", trial.number)
+
+
+def _process(trial) -> int | None:
+    """Of the process that runs a trial, or ran it: its number."""
+    return trial.user_attrs.get("process", [None])[0]
 
 
 def _hold(folder: Path, trial):
@@ -436,19 +449,21 @@ def search(
             else:
                 _supervise(study, folder, processes, say)
             with alone(folder):
-                found, failed = finished(study)
+                found, failed = _publish_from(study, sweep, folder)
     check_any(found, failed)
     return found
 
 
 def work(folder: Path, say: Callable[[str], None] = print) -> None:
-    """Run trials in this process until there are as many as wanted."""
+    """Run trials in this process until there are as many as wanted; those of a command that was killed
+    meanwhile are among them."""
     said = read_json(folder / "sweep.json")
     sweep = Sweep.from_json(said)
     with named_errors(folder / "study.db"), opened(folder) as study:
         while True:
             check_list(sweep, said)
             with alone(folder):
+                requeue(study, folder, say)
                 taken = _next(study, sweep, folder)
             if taken is None:
                 return
@@ -504,8 +519,8 @@ def perform(sweep: Sweep, params: dict, folder: Path, report: Callable[[int, flo
     except BUILDING as error:
         raise Impossible(first_line(error)) from None
     return run(
-        what, folder, device=sweep.device, compile=sweep.compile, workers=0, evaluate_every=sweep.every,
-        report=report, splits=("val",), checkpoint_every=sweep.every,
+        what, folder, device=sweep.device, compile=sweep.compile, workers=0, report=report, splits=("val",),
+        evaluate_every=sweep.evaluate_every, checkpoint_every=sweep.evaluate_every,
     )  # fmt: skip
 
 
@@ -529,7 +544,8 @@ def _supervise(study, folder, processes, say) -> None:
                     if code:
                         say(f"process {number} of the sweep ended with code {code}")
                         with alone(folder):
-                            idle += not requeue(study, folder, say)
+                            requeue(study, folder, say)
+                            idle += not any(_process(trial) == number for trial in study.get_trials())
                         if idle >= ATTEMPTS:
                             raise ValueError(
                                 f"{idle} processes of the sweep ended with code {code} before they had begun "

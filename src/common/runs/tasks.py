@@ -26,7 +26,8 @@ class TaskData(NamedTuple):
 
     splits: dict[str, tuple[Tensor, Tensor]]
     vocabulary: Vocabulary
-    about: dict[str, Any]  # what a run's settings say of it
+    about: dict[str, Any]  # what a run's settings say of it: its "vocabulary", and under the task's name the
+    # file with its "sha256"
     longest: str  # of the names
 
     def to_train_on(self, soft_targets: Tensor | None = None) -> Examples:
@@ -82,3 +83,8 @@ def _names(
 
 
 TASKS: dict[str, Callable[..., TaskData]] = {"names": names}
+
+
+def task_of(report: dict[str, Any]) -> str:
+    """The name of the task that a run's settings or results are of."""
+    return report.get("task", "names")

@@ -17,7 +17,6 @@ from ..nn import Module
 from ..train import Config, Examples
 from . import checkpoints
 
-DEFAULT = Config()
 CHUNK = 1_000  # steps between two looks at the clock, the bar and the checkpoint
 
 
@@ -68,8 +67,7 @@ class EvaluationCallback:
     values: list[list[float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.evaluate_every < 1:
-            raise ValueError(f"expected evaluate_every of at least 1 step, got {self.evaluate_every}")
+        check_steps("evaluate_every", self.evaluate_every)
 
     def due(self, step: int) -> int:
         """The next step at which to evaluate."""
@@ -77,15 +75,29 @@ class EvaluationCallback:
 
     def evaluate(self, step: int, models: list[Module]) -> None:
         """Measure and remember."""
+        values = [float(value) for value in self.measure(models)]
+        if len(values) != len(models):
+            raise ValueError(f"expected {len(models)} numbers of measure, one a model, got {len(values)}")
         self.steps.append(step)
-        self.values.append([float(value) for value in self.measure(models)])
+        self.values.append(values)
+
+
+def check_steps(name: str, steps: Any) -> None:
+    """ValueError where something is not done every so many steps."""
+    if not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"expected {name} of at least 1 step, got {steps!r}")
+
+
+def looks(evaluate_every: int, steps: int) -> list[int]:
+    """The steps at which a training is evaluated: every so many (0: none), and after the last one."""
+    return [*range(evaluate_every, steps, evaluate_every), steps] if evaluate_every else []
 
 
 def train(
     models: Sequence[Module],
     examples: Examples | tuple[Tensor, Tensor],
     generators: Sequence[Generator],
-    config: Config | Sequence[Config] = DEFAULT,
+    config: Config | Sequence[Config] = Config(),
     *,
     compile: bool = True,
     workers: int | None = None,
@@ -105,7 +117,8 @@ def train(
     compile, workers: as `fast.make_loop` takes them.
     checkpoint: a file to resume from where it exists, and to write every `checkpoint_every` steps.
         It is replaced in one move, so a half-written one is never read.
-    evaluation: what to measure in the course of the training, and whom to tell.
+    evaluation: what to measure in the course of the training, and whom to tell. A checkpoint that was
+        evaluated at other steps is refused.
     finite: end with Diverged, a ValueError, within CHUNK steps of a loss that is NaN or infinite. The
         checkpoint stays the last one before that.
 
@@ -113,6 +126,7 @@ def train(
     configuration or data. RuntimeError where a worker's process dies; the checkpoint stays. Introduced in
     chapter 2.
     """
+    check_steps("checkpoint_every", checkpoint_every)
     configs = _configs(config, models, generators)
     examples = Examples(*examples) if isinstance(examples, tuple | list) else examples
     steps, path = configs[0].steps, None if checkpoint is None else Path(checkpoint)
@@ -122,7 +136,13 @@ def train(
         done: int = 0
         losses: list[Tensor] = []
         if path is not None and path.exists():
-            content = checkpoints.load(path, identity, loop.device)
+            content = checkpoints.restore(path, identity, loop.device)
+            seen, every = content["evaluated"][0], evaluation.evaluate_every if evaluation else 0
+            if seen != [step for step in looks(every, steps) if step <= content["done"]]:
+                raise ValueError(
+                    f"{path}: expected the evaluate_every that this checkpoint began with, got {every}; it "
+                    f"was evaluated {len(seen)} times in {content['done']:,} steps"
+                )
             done, losses = _resume(content, loop, generators, evaluation)
             if finite:
                 _hold_finite(losses[0], 1)
@@ -134,11 +154,11 @@ def train(
                     _hold_finite(losses[-1], start + 1)
                 bar.update(done - start)
                 bar.set_postfix(loss=f"{losses[-1].mean():.3f}", refresh=False)
-                looks = evaluation if evaluation and done in (evaluation.due(start), steps) else None
-                if looks:
-                    looks.evaluate(done, loop.put_into(map(copy.deepcopy, models), done))
+                look = evaluation if evaluation and done in (evaluation.due(start), steps) else None
+                if look:
+                    look.evaluate(done, loop.put_into(map(copy.deepcopy, models), done))
                     if finite:
-                        _hold_finite(torch.tensor(looks.values[-1])[:, None], done)
+                        _hold_finite(torch.tensor(look.values[-1])[:, None], done)
                 if path is not None and (
                     done // checkpoint_every > start // checkpoint_every or done == steps
                 ):
@@ -147,8 +167,8 @@ def train(
                         states=loop.states(), generators=[g.get_state() for g in generators],
                         evaluated=(evaluation.steps, evaluation.values) if evaluation else ([], []),
                     )  # fmt: skip
-                if looks:
-                    looks.report(done, looks.values[-1])
+                if look:
+                    look.report(done, look.values[-1])
         loop.put_into(models, steps)
     finally:
         loop.close()

@@ -22,12 +22,12 @@ from ..evaluate import spread
 from ..models import count_parameters, longest_name, predictions, tagged
 from ..nn import Dropout, Module, evaluating
 from ..train import Config, first_line, seeded
-from .files import plain, read_json
+from .files import plain, read_json, write_json
 from .folder import claimed, load_model, save_results, teachers_of_folder
 from .provenance import provenance
 from .sizes import build_model, checked_sizes
 from .tasks import SPLITS, TASKS, TaskData, digest
-from .training import Diverged, EvaluationCallback, diverged_models, train
+from .training import Diverged, EvaluationCallback, check_steps, diverged_models, looks, train
 
 RECIPES = tagged("trainable")
 
@@ -62,6 +62,10 @@ class Run:
         if self.task not in TASKS:
             raise ValueError(f"expected a task among {list(TASKS)}, got {self.task!r}")
         sizes = checked_sizes(RECIPES[self.model], dict(self.sizes))
+        if not isinstance(self.config, Config):
+            raise ValueError(f"expected config to be a Config, got {self.config!r}")
+        if isinstance(self.teachers, str | Path):
+            raise ValueError(f"expected teachers one by one, such as (folder,), got {str(self.teachers)!r}")
         object.__setattr__(self, "data", Path(self.data or path_in_use()))
         object.__setattr__(self, "sizes", tuple(sorted(sizes.items())))
         object.__setattr__(self, "seeds", checked_seeds(self.seeds))
@@ -142,9 +146,8 @@ def settings(what: Run, data: TaskData) -> dict[str, Any]:
 
 def differences(results: dict[str, Any], what: Run, data: TaskData, evaluate_every: int) -> list[str]:
     """In which settings finished results are those of another run, or were looked at at other steps."""
-    asked, steps = settings(what, data), what.config.steps
-    looked = [*range(evaluate_every, steps, evaluate_every), steps] if evaluate_every else []
-    same_looks = results.get("curve", {}).get("steps", []) == looked
+    asked = settings(what, data)
+    same_looks = results.get("curve", {}).get("steps", []) == looks(evaluate_every, what.config.steps)
     return sorted(key for key in asked if results.get(key) != asked[key]) + ["curve"] * (not same_looks)
 
 
@@ -211,17 +214,24 @@ def run(
 ) -> dict[str, Any]:
     """Train a run into its folder, or go on where it was interrupted; returns what ``results.json`` holds.
 
+    Where that is there already, nothing is trained, and nothing is written but the losses on a split that it
+    lacks, of the stored models.
+
     evaluate_every: steps between two looks at the validation loss (0: none).
     report: called after each look, as report(step, mean over the seeds); it may raise to stop the run. It
         hears of a loss that is NaN as well, and decides. Without it such a run ends with Diverged.
     splits: what the trained models are measured on. A search leaves the test split out.
     compile, workers: as in `training.train`.
 
-    ValueError where the folder holds another run, OSError with the file's name where a disk is full.
+    ValueError where the folder holds another run, or one that was looked at at other steps, and where
+    another command is at work in it; OSError with the file's name where a disk is full.
     Impossible, a ValueError, for a run that cannot be trained, before it claims the folder. Nothing is said
     before all is written. A run that diverged leaves no results: the same command finds so again.
     """
     folder, device = Path(folder), torch.device(device)
+    if unknown := [split for split in splits if split not in SPLITS]:
+        raise ValueError(f"expected splits among {list(SPLITS)}, got {unknown}")
+    check_steps("checkpoint_every", checkpoint_every)
     data = what.load(device)
     asked = settings(what, data)
     try:
@@ -240,6 +250,13 @@ def run(
             lambda step, values: report(step, statistics.fmean(values)) if report else None,
         )
     with claimed(folder, asked):
+        if (folder / "results.json").exists():
+            results = _finished(what, folder, data, evaluate_every, splits)
+            if evaluation:
+                for told in zip(results["curve"]["steps"], results["curve"]["val"], strict=True):
+                    evaluation.report(*told)
+            _say(results["runs"], splits, say)
+            return results
         began = time.perf_counter()
         try:
             losses = train(
@@ -255,13 +272,8 @@ def run(
             | {split: data.metric(model, split) for split in splits}
             for seed, model in zip(what.seeds, models, strict=True)
         ]
-        summary = {split: spread(one[split] for one in runs) for split in splits}
-        results = asked | {
-            "runs": runs,
-            "mean": {split: value.mean for split, value in summary.items()},
-            "sd": {split: value.sd for split, value in summary.items()} if len(runs) > 1 else None,
-            "provenance": provenance(device) | {"seconds_of_last_start": round(seconds, 1)},
-        }
+        results = asked | _summary(runs)
+        results["provenance"] = provenance(device) | {"seconds_of_last_start": round(seconds, 1)}
         history = {"losses": losses}
         if evaluation:
             results["curve"] = {"steps": evaluation.steps, "val": evaluation.values}
@@ -274,10 +286,44 @@ def run(
         if diverged:
             return results  # who was told decides; in the folder it would look finished
         save_results(folder, results, history, dict(zip(what.seeds, models, strict=True)))
+    _say(runs, splits, say)
+    return results
+
+
+def _finished(
+    what: Run, folder: Path, data: TaskData, evaluate_every: int, splits: Sequence[str]
+) -> dict[str, Any]:
+    """What a folder holds, with the losses on these splits. ValueError for the results of another run."""
+    path = folder / "results.json"
+    results = read_json(path)
+    if changed := differences(results, what, data, evaluate_every):
+        raise ValueError(
+            f"{path}: the results of a run that differs in {', '.join(changed)}; choose another --out"
+        )
+    missing = [split for split in splits if split not in results["mean"]]
+    if missing:
+        device = data.splits["train"][0].device
+        for one in results["runs"]:
+            model = load_model(folder, one["seed"]).to(device)
+            one |= {split: data.metric(model, split) for split in missing}
+        results |= _summary(results["runs"])
+        write_json(path, results)
+    return results
+
+
+def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """What was measured of each seed, and its mean and spread over them."""
+    spreads = {split: spread(one[split] for one in runs) for split in SPLITS if split in runs[0]}
+    sd = {split: value.sd for split, value in spreads.items()} if len(runs) > 1 else None
+    return {"runs": runs, "mean": {split: value.mean for split, value in spreads.items()}, "sd": sd}
+
+
+def _say(runs: list[dict[str, Any]], splits: Sequence[str], say: Callable[[str], None]) -> None:
+    """A line a seed, and one of their mean."""
     for one in runs:
         say(_line(f"seed {one['seed']}", one["parameters"], {split: f"{one[split]:.4f}" for split in splits}))
+    summary = {split: spread(one[split] for one in runs) for split in splits}
     say(_line("mean ± sd", runs[0]["parameters"], summary))
-    return results
 
 
 def _check_fit(what: Run, data: TaskData, model: Module) -> None:

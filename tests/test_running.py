@@ -2,7 +2,8 @@
 
 import json
 import math
-import sys
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,12 +13,11 @@ from small_runs import NAMES
 from common.data import IGNORE_INDEX
 from common.evaluate import mean_loss
 from common.models import WaveNet
-from common.runs import tasks
+from common.runs import running, tasks
 from common.runs.folder import load_model
-from common.runs.run import Impossible, Run, run, settings, soft_targets, teachers_of
+from common.runs.running import Impossible, Run, run, settings, soft_targets, teachers_of
 from common.train import Config
 
-RUN = sys.modules["common.runs.run"]  # common.runs.run is the function of that name
 STEPS, EVERY = 60, 20
 
 
@@ -89,6 +89,89 @@ def test_seeds_are_what_a_generator_takes_and_differ(seeds):
         Run("mlp", seeds=seeds)
 
 
+def test_what_would_be_taken_for_something_else_is_refused():
+    with pytest.raises(ValueError, match=r"expected config to be a Config, got \{'steps': 3\}"):
+        Run("mlp", config={"steps": 3})
+    for one in ("abc", Path("abc")):
+        with pytest.raises(ValueError, match="expected teachers one by one, such as .*, got 'abc'"):
+            Run("mlp", teachers=one)
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"splits": ("vall",)}, r"expected splits among \['train', 'val', 'test'\], got \['vall'\]"),
+        ({"checkpoint_every": 0}, "expected checkpoint_every of at least 1 step, got 0"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_done_is_refused_before_training(names, tmp_path, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        run(small(names), tmp_path / "run", compile=False, **wrong)
+    assert not list(tmp_path.iterdir())
+
+
+def held(folder):
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
+def test_a_finished_run_is_said_again_and_nothing_is_written(names, finished, tmp_path, monkeypatch):
+    folder, what = tmp_path / "run", small(names, seeds=(0, 1))
+    shutil.copytree(finished, folder)
+    before, heard, said = held(folder), [], []
+    monkeypatch.setattr(running, "train", None)
+    monkeypatch.setattr(tasks, "mean_loss", None)
+    monkeypatch.setattr(running, "provenance", None)
+    results = run(
+        what, folder, compile=False, evaluate_every=EVERY, say=said.append, splits=("train", "val"),
+        report=lambda *told: heard.append(told),
+    )  # fmt: skip
+    assert held(folder) == before and results == json.loads(before["results.json"][0])
+    assert set(results["mean"]) == {"train", "val", "test"}
+    assert len(said) == 3 and not any("test" in line for line in said) and "±" in said[-1]
+    assert [step for step, _ in heard] == [20, 40, 60]
+    assert heard[-1][1] == pytest.approx(results["mean"]["val"])
+
+
+def test_a_split_that_a_finished_run_lacks_is_measured(names, finished, tmp_path, monkeypatch):
+    folder, what = tmp_path / "run", small(names, seeds=(0, 1))
+    options = {"compile": False, "evaluate_every": EVERY}
+    run(what, folder, **options, splits=("train", "val"))
+    before = held(folder)
+    monkeypatch.setattr(running, "train", None)
+    monkeypatch.setattr(running, "provenance", None)
+    results = run(what, folder, **options)
+    after, whole = held(folder), json.loads((finished / "results.json").read_text(encoding="utf-8"))
+    assert {name for name in after if after[name] != before[name]} == {"results.json"}
+    assert results == json.loads(after["results.json"][0])
+    assert results.pop("provenance") == json.loads(before["results.json"][0])["provenance"]
+    del whole["provenance"]
+    assert results == whole
+
+
+def test_a_finished_run_that_was_looked_at_at_other_steps_is_another(names, finished, tmp_path):
+    folder, what = tmp_path / "run", small(names, seeds=(0, 1))
+    shutil.copytree(finished, folder)
+    before = held(folder)
+    for every in (0, 30):
+        with pytest.raises(ValueError, match="results.json: the results of a run that differs in curve; "):
+            run(what, folder, compile=False, evaluate_every=every)
+    assert held(folder) == before
+
+
+def test_two_at_once_train_once(names, tmp_path):
+    folder, what = tmp_path / "run", small(names)
+
+    def begin_again(step, value):
+        with pytest.raises(ValueError, match="run: another command is at work in it; wait for its end"):
+            run(what, folder, compile=False, evaluate_every=EVERY)
+        heard.append(step)
+
+    heard = []
+    run(what, folder, compile=False, evaluate_every=EVERY, report=begin_again)
+    assert heard == [20, 40, 60] and not (folder / ".lock").exists()
+
+
 def test_who_listens_is_told_of_a_loss_that_is_no_number_and_decides(names, tmp_path):
     class Pruned(Exception):
         pass
@@ -118,7 +201,7 @@ def test_a_step_too_far_at_the_very_end_is_no_result(names, tmp_path, monkeypatc
         models[1].state_dict()["embedding.weight"][3, 2] = weight
         return torch.ones(2, config.steps)
 
-    monkeypatch.setattr(RUN, "train", training)
+    monkeypatch.setattr(running, "train", training)
     monkeypatch.setattr(tasks, "mean_loss", lambda model, x, y: loss)
     with pytest.raises(ValueError, match=f"seeds? .*1 diverged: .* from about step {STEPS} on"):
         run(small(names, seeds=(0, 1)), tmp_path / "run", compile=False)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..evaluate import smooth, spread
 from .files import read_json
+from .tasks import task_of
 
 
 def compare(folders: Iterable[str | Path]) -> tuple[list[str], list[list]]:
@@ -42,8 +43,9 @@ def compare(folders: Iterable[str | Path]) -> tuple[list[str], list[list]]:
 
 def _flat(report: dict) -> dict[str, str]:
     """The settings that can differ, by the names that `Run.changed` takes."""
-    values = {"model": report["model"], "list": report["names"]["sha256"][:8]}
-    values["distinct"] = report["names"]["distinct_only"]
+    task = task_of(report)
+    values = {"model": report["model"], "task": task, "list": report[task]["sha256"][:8]}
+    values["distinct"] = report[task].get("distinct_only", False)
     values |= {f"model.{name}": value for name, value in report.get("sizes", {}).items()}
     values |= report["training"]
     return {name: _cell(value) for name, value in values.items()}
@@ -75,7 +77,7 @@ def curves(folder: str | Path, window: int | None = None) -> dict[str, Curve]:
     except (OSError, SafetensorError, KeyError) as error:
         raise ValueError(f"{path}: no losses of a run ({error})") from None
     found, steps = {}, losses.shape[1]
-    if "val" in history:
+    if "val" in history and len(history["val_steps"]):
         found["val"] = Curve(history["val_steps"].tolist(), history["val"].double())
         window = window or int(history["val_steps"][0])
     window = window or max(1, steps // 100)
