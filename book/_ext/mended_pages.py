@@ -5,9 +5,11 @@ Each function mends one fault in a finished page; tests/pages/ would find it aga
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 from bs4 import BeautifulSoup
 from offline_pages import quiet_script
+from PIL import Image
 
 
 def icons_are_a_font(page):
@@ -48,10 +50,33 @@ def scripts_are_quiet(page):
             script.string = quiet_script(script.string)
 
 
-def pictures_load_when_near(page):
-    """A long chapter has two megabytes of pictures; a phone needs those that its reader comes to."""
+def pictures_load_when_near(page, folder):
+    """A long chapter has two megabytes of pictures; a phone needs those that its reader comes to.
+
+    Each reserves its place, so that the page does not grow while it is read.
+    """
     for picture in page.select("article img"):
         picture["loading"] = "lazy"
+        picture["width"], picture["height"] = size_of(picture, folder)
+
+
+STYLED = re.compile(r"(?<![\w-])(width|height):\s*([\d.]+)px")
+VIEW_BOX = re.compile(r'<svg\b[^>]*\bviewBox="[\d.-]+ [\d.-]+ ([\d.]+) ([\d.]+)"')
+
+
+def size_of(picture, folder: Path) -> tuple[int, int]:
+    """A picture's width and height in pixels: those that its style states, or those of its file."""
+    stated = dict(STYLED.findall(picture.get("style", "")))
+    if len(stated) == 2:
+        return round(float(stated["width"])), round(float(stated["height"]))
+    file = folder / unquote(picture["src"])
+    if file.suffix != ".svg":
+        with Image.open(file) as image:
+            return image.size
+    box = VIEW_BOX.search(file.read_text(encoding="utf-8"))
+    if not box:
+        raise ValueError(f"{file.name}: expected an <svg> with a viewBox, which says its size; it has none")
+    return round(float(box[1])), round(float(box[2]))
 
 
 MENDS = [
@@ -61,7 +86,6 @@ MENDS = [
     bibliography_is_a_list,
     title_once,
     scripts_are_quiet,
-    pictures_load_when_near,
 ]
 
 
@@ -74,6 +98,7 @@ def mend(app, exception):
         page = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
         for mend_one in MENDS:
             mend_one(page)
+        pictures_load_when_near(page, path.parent)
         path.write_text(str(page), encoding="utf-8")
 
 
