@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, NavigableString
 from offline_pages import quiet_script
 from PIL import Image
 
@@ -50,6 +50,20 @@ def scripts_are_quiet(page):
             script.string = quiet_script(script.string)
 
 
+SIGN = re.compile(r"^[.,:;!?)\]]+")
+
+
+def signs_stay_with_their_formula(page):
+    """A browser would break the line between a formula and the full stop that follows it."""
+    for formula in page.select("article span.math"):
+        text = formula.next_sibling
+        sign = SIGN.match(text) if isinstance(text, NavigableString) else None
+        if sign and len(formula.select(".base")) <= 3:  # a longer one has to break somewhere
+            text.replace_with(text[sign.end() :])
+            both = formula.wrap(page.new_tag("span", attrs={"class": "formula-and-sign"}))
+            both.append(sign[0])
+
+
 def pictures_load_when_near(page, folder):
     """A long chapter has two megabytes of pictures; a phone needs those that its reader comes to.
 
@@ -86,6 +100,7 @@ MENDS = [
     bibliography_is_a_list,
     title_once,
     scripts_are_quiet,
+    signs_stay_with_their_formula,
 ]
 
 

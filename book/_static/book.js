@@ -17,17 +17,38 @@ document.addEventListener("change", (event) => {
 });
 
 // A term shows its definition on hover and on focus (the link carries it; see
-// book/_ext/definitions.py). It stays while the pointer is on it; Escape closes it.
+// book/_ext/definitions.py). It stays while the pointer is on it; Escape closes it. On a
+// touch screen nothing hovers: a tap shows it in the place of leading away, a tap elsewhere
+// closes it, and the glossary is one more tap.
+function definition(term) {
+  const shown = document.createElement("div");
+  const text = document.createElement("p");
+  text.textContent = term.dataset.definition;
+  const way = document.createElement("a");
+  way.href = term.href;
+  way.textContent = "In the glossary";
+  shown.append(text, way);
+  return shown;
+}
+let touched = false;
+document.addEventListener("pointerdown", (event) => (touched = event.pointerType === "touch"), true);
+document.addEventListener("keydown", () => (touched = false), true);
 document.addEventListener("DOMContentLoaded", () => {
   if (!window.tippy) return;
   window.tippy("[data-definition]", {
-    content: (term) => term.dataset.definition,
+    content: definition,
     appendTo: () => document.body,
     aria: { content: "describedby", expanded: false },
     duration: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : [150, 100],
     interactive: true,
     maxWidth: 360,
   });
+});
+document.addEventListener("click", (event) => {
+  const term = touched && event.target.closest("[data-definition]");
+  if (!term?._tippy) return;
+  event.preventDefault();
+  term._tippy.show();
 });
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && window.tippy) window.tippy.hideAll();
