@@ -50,6 +50,17 @@ def scripts_are_quiet(page):
             script.string = quiet_script(script.string)
 
 
+def checks_open_on_their_code(page):
+    """A mark for checks opens on one box: what is held, and, of a cell of nothing else, its code."""
+    for mark in page.select("article details.checks"):
+        cell = mark.find_parent("div", class_="cell")
+        code = cell.select_one(":scope > .cell_input") if "tag_check" in cell["class"] else None
+        shown = page.new_tag("div", attrs={"class": "checks-shown"})
+        for part in [*mark.select(":scope > ul"), *filter(None, [code])]:
+            shown.append(part.extract())
+        mark.append(shown)
+
+
 SIGN = re.compile(r"^[.,:;!?)\]]+")
 
 
@@ -75,11 +86,15 @@ def pictures_load_when_near(page, folder):
 
 
 STYLED = re.compile(r"(?<![\w-])(width|height):\s*([\d.]+)px")
-VIEW_BOX = re.compile(r'<svg\b[^>]*\bviewBox="[\d.-]+ [\d.-]+ ([\d.]+) ([\d.]+)"')
+SVG_TAG = re.compile(r"<svg\b[^>]*>")
+SVG_SIDE = re.compile(r'\s(width|height)="([\d.]+)pt"')  # as matplotlib states them
 
 
 def size_of(picture, folder: Path) -> tuple[int, int]:
-    """A picture's width and height in pixels: those that its style states, or those of its file."""
+    """A picture's width and height in pixels: those that its style states, or those of its file.
+
+    ValueError for an SVG that states none.
+    """
     stated = dict(STYLED.findall(picture.get("style", "")))
     if len(stated) == 2:
         return round(float(stated["width"])), round(float(stated["height"]))
@@ -87,10 +102,11 @@ def size_of(picture, folder: Path) -> tuple[int, int]:
     if file.suffix != ".svg":
         with Image.open(file) as image:
             return image.size
-    box = VIEW_BOX.search(file.read_text(encoding="utf-8"))
-    if not box:
-        raise ValueError(f"{file.name}: expected an <svg> with a viewBox, which says its size; it has none")
-    return round(float(box[1])), round(float(box[2]))
+    tag = SVG_TAG.search(file.read_text(encoding="utf-8"))
+    sides = dict(SVG_SIDE.findall(tag[0])) if tag else {}
+    if len(sides) != 2:
+        raise ValueError(f"{file.name}: expected an <svg> with a width and a height in pt, got {sides}")
+    return round(float(sides["width"]) * 96 / 72), round(float(sides["height"]) * 96 / 72)
 
 
 MENDS = [
@@ -100,6 +116,7 @@ MENDS = [
     bibliography_is_a_list,
     title_once,
     scripts_are_quiet,
+    checks_open_on_their_code,
     signs_stay_with_their_formula,
 ]
 

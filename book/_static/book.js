@@ -54,6 +54,40 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && window.tippy) window.tippy.hideAll();
 });
 
+// A mark for checks opens while the pointer is on it or the focus is in it; a click keeps it
+// open, with the code. Without this script it is a fold like any other.
+function pass(mark, isOn) {
+  if (isOn && !mark.open) {
+    mark.open = true;
+    mark.dataset.passing = "";
+  } else if (!isOn && "passing" in mark.dataset) {
+    mark.open = false;
+    delete mark.dataset.passing;
+  }
+}
+document.addEventListener("DOMContentLoaded", () => {
+  for (const mark of document.querySelectorAll("details.checks")) {
+    mark.addEventListener("mouseenter", () => pass(mark, true));
+    mark.addEventListener("mouseleave", () => pass(mark, false));
+    mark.addEventListener("focusin", (event) => pass(mark, event.target.matches(":focus-visible")));
+    mark.addEventListener("focusout", (event) => mark.contains(event.relatedTarget) || pass(mark, false));
+    mark.querySelector("summary").addEventListener("click", (event) => {
+      if (!("passing" in mark.dataset)) return;
+      event.preventDefault();
+      delete mark.dataset.passing;
+    });
+  }
+});
+function closeChecks(except) {
+  for (const mark of document.querySelectorAll("details.checks[open]")) {
+    if (mark.contains(except)) continue;
+    mark.open = false;
+    delete mark.dataset.passing;
+  }
+}
+document.addEventListener("click", (event) => closeChecks(event.target));
+document.addEventListener("keydown", (event) => event.key === "Escape" && closeChecks());
+
 // Search shows a passage of every page that it finds, which it fetches; a browser forbids
 // that on file://. There it shows the titles alone.
 if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
