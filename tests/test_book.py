@@ -705,3 +705,40 @@ def test_normalising_brings_todays_front_ends():
     assert model["state"]["_esm"] == widgets.Tree._esm
     assert model["state"]["_css"] == widgets.Tree._css
     assert model["state"]["text"] == "emma"
+
+
+# ---- checks ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "source, measured, only",
+    [
+        ('expect("loss", loss, 2.1, 0.01)', False, True),
+        ('expect("loss", loss, 2.1, 0.01)\nexpect_true("falls", a > b)', False, True),
+        ('ratio = a / b\nexpect("ratio", ratio, 2, 0.1)', True, True),
+        ('ratio = a / b\nexpect("ratio", ratio, 2, 0.1)', False, False),
+        ('print(loss)\nexpect("loss", loss, 2.1, 0.01)', True, False),
+        ("ratio = a / b", True, False),
+        ("", True, False),
+        ("%time expect(1)", True, False),
+    ],
+)
+def test_a_cell_of_nothing_but_checks_is_found(source, measured, only):
+    assert tool.holds_only_checks(source, measured) is only
+
+
+def test_lines_that_were_printed_become_the_mark_of_today():
+    stream = nbformat.v4.new_output("stream", name="stdout", text="a\nheld: x\nb\nheld: y\n")
+    alone = nbformat.v4.new_output("stream", name="stdout", text="held: x\nheld: y\n")
+    text, mark = tool.gather_checks([stream])
+    assert text.text == "a\nb\n" and mark.data["text/plain"] == "held: x\nheld: y"
+    assert tool.gather_checks([alone]) == [mark]
+    assert tool.gather_checks([text, mark]) == [text, mark]
+
+
+@every_notebook
+def test_checks_are_folded_in_jupyterlab_too(path):
+    for cell in code_cells(path):
+        if "check" in tags(cell):
+            assert cell.metadata["jupyter"]["source_hidden"] is True, label(cell)
+            assert all("text/html" in output.get("data", {}) for output in cell.outputs), label(cell)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from common.pages.checks import expect, expect_true, grade
+from common.pages import checks
+from common.pages.checks import expect, expect_true, grade, mark
 
 
 def on_one_line(value):
@@ -225,3 +226,51 @@ def test_long_arguments_are_left_out(printed):
 def test_an_answer_is_not_correct_on_no_cases():
     with pytest.raises(ValueError, match="exercise 4.1: expected at least one case, got none"):
         grade("4.1", lambda: 1, [])
+
+
+# the mark of a cell
+
+
+class Shell:
+    """As much of IPython's shell as a cell of checks meets."""
+
+    def __init__(self):
+        self.events, self.waiting = self, []
+
+    def register(self, event, function):
+        assert event == "post_run_cell"
+        self.waiting.append(function)
+
+    def unregister(self, event, function):
+        self.waiting.remove(function)
+
+    def end_of_cell(self):
+        for function in list(self.waiting):
+            function(None)
+
+
+def test_a_notebook_shows_one_mark_a_cell(monkeypatch, capsys):
+    shell, shown = Shell(), []
+    monkeypatch.setattr(checks, "get_ipython", lambda: shell)
+    monkeypatch.setattr(checks, "display", lambda data, raw: shown.append((data, raw)))
+    expect("loss < 3", 2.1, 2.1, 0.012)
+    expect_true("it falls", True)
+    assert not shown, "before the cell ends"
+    shell.end_of_cell()
+    lines = ["held: loss < 3 is within 0.012 of 2.1", "held: it falls"]
+    assert shown == [(mark(lines), True)] and capsys.readouterr().out == ""
+    shell.end_of_cell()
+    assert len(shown) == 1, "a cell without checks has no mark"
+    expect_true("it falls", True)
+    with pytest.raises(AssertionError):  # what held before is still said
+        expect_true("it rises", False)
+    shell.end_of_cell()
+    assert shown[1:] == [(mark(["held: it falls"]), True)]
+
+
+def test_a_mark_holds_the_lines_as_text_and_as_a_fold():
+    one, two = mark(["held: a < b"]), mark(["held: a", "held: b is within 0.1 of 2"])
+    assert one["text/plain"] == "held: a < b"
+    assert "<summary>✓ 1 check</summary><ul><li>a &lt; b</li></ul>" in one["text/html"]
+    assert two["text/plain"] == "held: a\nheld: b is within 0.1 of 2"
+    assert "<summary>✓ 2 checks</summary>" in two["text/html"]

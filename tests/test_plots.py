@@ -1,6 +1,7 @@
 """Figures show the data that they were given."""
 
 import io
+import re
 from base64 import b64decode
 
 import matplotlib.pyplot as plt
@@ -148,3 +149,24 @@ def test_pictures_of_notebooks_are_light_and_look_the_same():
     assert max(high for _, high in ImageChops.difference(before, after).getextrema()) < 24
     plt.close(figure)
     assert plots.light_png(plt.figure()) is None  # nothing drawn, nothing shown
+
+
+def test_a_picture_as_svg_is_the_same_in_every_run():
+    def draw():
+        figure, ax = plt.subplots()
+        ax.plot([3, 1, 2], label="loss")
+        ax.scatter([0, 1, 2], [1, 2, 3])
+        ax.legend()
+        svg = plots.steady_svg(figure)
+        plt.close(figure)
+        return svg
+
+    plots.use_style("svg")
+    first = draw()
+    assert first == draw()
+    assert "<dc:date>" not in first and "Matplotlib" not in first and "<text" not in first
+    assert re.search(r'<svg [^>]*width="[\d.]+pt"', first)  # book/_ext/mended_pages.py reads the size there
+    assert plots.steady_svg(plt.figure()) is None
+    with pytest.raises(ValueError, match="expected a picture as 'png' or 'svg', got 'gif'"):
+        plots.use_style("gif")
+    plots.use_style()

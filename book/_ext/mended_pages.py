@@ -5,9 +5,11 @@ Each function mends one fault in a finished page; tests/pages/ would find it aga
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, NavigableString
 from offline_pages import quiet_script
+from PIL import Image
 
 
 def icons_are_a_font(page):
@@ -48,10 +50,63 @@ def scripts_are_quiet(page):
             script.string = quiet_script(script.string)
 
 
-def pictures_load_when_near(page):
-    """A long chapter has two megabytes of pictures; a phone needs those that its reader comes to."""
+def checks_open_on_their_code(page):
+    """A mark for checks opens on one box: what is held, and, of a cell of nothing else, its code."""
+    for mark in page.select("article details.checks"):
+        cell = mark.find_parent("div", class_="cell")
+        code = cell.select_one(":scope > .cell_input") if "tag_check" in cell["class"] else None
+        shown = page.new_tag("div", attrs={"class": "checks-shown"})
+        for part in [*mark.select(":scope > ul"), *filter(None, [code])]:
+            shown.append(part.extract())
+        mark.append(shown)
+
+
+SIGN = re.compile(r"^[.,:;!?)\]]+")
+
+
+def signs_stay_with_their_formula(page):
+    """A browser would break the line between a formula and the full stop that follows it."""
+    for formula in page.select("article span.math"):
+        text = formula.next_sibling
+        sign = SIGN.match(text) if isinstance(text, NavigableString) else None
+        if sign and len(formula.select(".base")) <= 3:  # a longer one has to break somewhere
+            text.replace_with(text[sign.end() :])
+            both = formula.wrap(page.new_tag("span", attrs={"class": "formula-and-sign"}))
+            both.append(sign[0])
+
+
+def pictures_load_when_near(page, folder):
+    """A long chapter has two megabytes of pictures; a phone needs those that its reader comes to.
+
+    Each reserves its place, so that the page does not grow while it is read.
+    """
     for picture in page.select("article img"):
         picture["loading"] = "lazy"
+        picture["width"], picture["height"] = size_of(picture, folder)
+
+
+STYLED = re.compile(r"(?<![\w-])(width|height):\s*([\d.]+)px")
+SVG_TAG = re.compile(r"<svg\b[^>]*>")
+SVG_SIDE = re.compile(r'\s(width|height)="([\d.]+)pt"')  # as matplotlib states them
+
+
+def size_of(picture, folder: Path) -> tuple[int, int]:
+    """A picture's width and height in pixels: those that its style states, or those of its file.
+
+    ValueError for an SVG that states none.
+    """
+    stated = dict(STYLED.findall(picture.get("style", "")))
+    if len(stated) == 2:
+        return round(float(stated["width"])), round(float(stated["height"]))
+    file = folder / unquote(picture["src"])
+    if file.suffix != ".svg":
+        with Image.open(file) as image:
+            return image.size
+    tag = SVG_TAG.search(file.read_text(encoding="utf-8"))
+    sides = dict(SVG_SIDE.findall(tag[0])) if tag else {}
+    if len(sides) != 2:
+        raise ValueError(f"{file.name}: expected an <svg> with a width and a height in pt, got {sides}")
+    return round(float(sides["width"]) * 96 / 72), round(float(sides["height"]) * 96 / 72)
 
 
 MENDS = [
@@ -61,7 +116,8 @@ MENDS = [
     bibliography_is_a_list,
     title_once,
     scripts_are_quiet,
-    pictures_load_when_near,
+    checks_open_on_their_code,
+    signs_stay_with_their_formula,
 ]
 
 
@@ -74,6 +130,7 @@ def mend(app, exception):
         page = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
         for mend_one in MENDS:
             mend_one(page)
+        pictures_load_when_near(page, path.parent)
         path.write_text(str(page), encoding="utf-8")
 
 

@@ -65,18 +65,19 @@ def open_page(browser, html):
 
     ``open_page("wavenet/01_x.html", theme="dark", width=360)`` opens it from file:// with no
     network. ``folder`` names another built book, and a ``rel`` that begins with http:// is
-    opened as it stands. ``scripts=False`` switches JavaScript off. The page carries its ``noise``.
+    opened as it stands. ``scripts=False`` switches JavaScript off, ``touch=True`` makes it a phone. The page carries its ``noise``.
     When the test ends, it fails if any page that it opened asked for something outside, missed a
     file, wrote to the console or raised an error.
     """
     contexts, opened = [], []
 
     def open_one(
-        rel, *, theme="light", width=1200, height=900, folder=html, motion="no-preference", scripts=True
-    ):
+        rel, *, theme="light", width=1200, height=900, folder=html, motion="no-preference", scripts=True,
+        touch=False,
+    ):  # fmt: skip
         context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=theme, reduced_motion=motion,
-            java_script_enabled=scripts,
+            java_script_enabled=scripts, has_touch=touch, is_mobile=touch,
         )  # fmt: skip
         contexts.append(context)
         noise = Noise()

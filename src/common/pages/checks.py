@@ -1,15 +1,19 @@
 """Checkpoints that a reader sees and the regression holds.
 
 `expect` stands after a cell whose numbers depend on training: it raises where the page no longer
-tells the truth, and prints a line that is the same on every machine. `grade` marks an exercise.
+tells the truth, and says a line that is the same on every machine. A notebook shows the lines of a
+cell as one small mark that opens; nbval compares them. `grade` marks an exercise.
 """
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from html import escape
 
 import numpy as np
 import torch
+from IPython import get_ipython
+from IPython.display import display
 
 
 def expect(what: str, value: float, target: float, tolerance: float) -> None:
@@ -24,7 +28,7 @@ def expect(what: str, value: float, target: float, tolerance: float) -> None:
     elif not 0 <= tolerance < math.inf:
         raise ValueError(f"{what}: expected a tolerance of at least 0, got {tolerance}")
     elif abs(value - target) <= tolerance:
-        print(f"held: {what} is within {tolerance:g} of {target:g}")
+        _hold(f"held: {what} is within {tolerance:g} of {target:g}")
     else:
         raise AssertionError(f"{what}: expected {target:g} ± {tolerance:g}, got {value:g}")
 
@@ -39,9 +43,37 @@ def expect_true(what: str, condition: bool) -> None:
     if os.environ.get("NAMES") and not condition:
         print(f"your list: not so here: {what}")
     elif condition:
-        print(f"held: {what}")
+        _hold(f"held: {what}")
     else:
         raise AssertionError(f"no longer true: {what}")
+
+
+def mark(lines: Sequence[str]) -> dict[str, str]:
+    """What a notebook stores for the checks of a cell that held: the lines, and a mark that opens on them."""
+    count = f"{len(lines)} check{'s' * (len(lines) != 1)}"
+    items = "".join(f"<li>{escape(line.removeprefix('held: '), quote=False)}</li>" for line in lines)
+    page = f'<details class="checks"><summary>✓ {count}</summary><ul>{items}</ul></details>'
+    return {"text/html": page, "text/plain": "\n".join(lines)}
+
+
+_held: list[str] = []  # by the cell that runs now
+
+
+def _hold(line: str) -> None:
+    """Say a line where there is no notebook; in one, keep it until the cell ends."""
+    shell = get_ipython()
+    if shell is None:
+        print(line)
+        return
+    if not _held:
+        shell.events.register("post_run_cell", _show_mark)
+    _held.append(line)
+
+
+def _show_mark(result=None) -> None:
+    get_ipython().events.unregister("post_run_cell", _show_mark)
+    lines, _held[:] = list(_held), []
+    display(mark(lines), raw=True)
 
 
 def grade(
