@@ -28,7 +28,7 @@ def expect(what: str, value: float, target: float, tolerance: float) -> None:
     elif not 0 <= tolerance < math.inf:
         raise ValueError(f"{what}: expected a tolerance of at least 0, got {tolerance}")
     elif abs(value - target) <= tolerance:
-        _hold(f"held: {what} is within {tolerance:g} of {target:g}")
+        hold(f"held: {what} is within {tolerance:g} of {target:g}")
     else:
         raise AssertionError(f"{what}: expected {target:g} ± {tolerance:g}, got {value:g}")
 
@@ -43,7 +43,7 @@ def expect_true(what: str, condition: bool) -> None:
     if os.environ.get("NAMES") and not condition:
         print(f"your list: not so here: {what}")
     elif condition:
-        _hold(f"held: {what}")
+        hold(f"held: {what}")
     else:
         raise AssertionError(f"no longer true: {what}")
 
@@ -59,7 +59,7 @@ def mark(lines: Sequence[str]) -> dict[str, str]:
 _held: list[str] = []  # by the cell that runs now
 
 
-def _hold(line: str) -> None:
+def hold(line: str) -> None:
     """Say a line where there is no notebook; in one, keep it until the cell ends."""
     shell = get_ipython()
     if shell is None:

@@ -1,0 +1,164 @@
+"""Figures in the text of notebooks: filled in from what the cells told, and found where none did.
+
+    python tools/told.py PATH ...      names the figures in a notebook's text that stand between no marks
+
+A figure stands between marks that no reader sees, ``<!--ratio-->1.75<!--/-->``, in Markdown, captions,
+alternative texts and quizzes. Its name is one that a cell told (`common.pages.told.tell`), whose stored output
+nbval compares; or ``given``, for what is not measured here: a year, a rule of arithmetic. `fill` writes what was
+told into the text; tools/notebooks.py calls it.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import nbformat
+
+GIVEN = "given"
+MARK = re.compile(r"<!--(\w+)-->(.*?)<!--/-->", re.DOTALL)
+HELD = re.compile(r"^held: (\w+) is told as (.*?)(?:, (?:within|between) [-\d. and]+(?:e-?\d+)?)?$", re.MULTILINE)
+
+# What is no figure: code, what a link or a role points to, the minutes that tools/notebooks.py states.
+BESIDE = re.compile(
+    r"(?P<fence>`{3,}).*?(?P=fence)"
+    r"|`+[^`]+`+"
+    r"|\]\([^)]*\)|\{(?:cite|numref|ref|doc|eq)[:\w]*\}|^:label:.*$|^:::.*$"
+    r"|\*(?:Easy|Medium|Hard) · \d+ minutes\*"
+    r"|\*\*Takes\*\* about [^.]*\. The cells run in [^.]*\."
+    r"|\[[^\]]*chapter[^\]]*\]|<[^>]+>",
+    re.DOTALL | re.MULTILINE,
+)
+NUMBERS = "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|hundred|thousand|million"
+FIGURE = re.compile(
+    r"\d[\d,]*(?:\.\d+)?"
+    rf"|\b(?:{NUMBERS})\s+times\b|\b(?:{NUMBERS})\s+of\s+(?:the\s+)?(?:{NUMBERS})\b"
+    r"|\b(?:half|halves|halved|twice|thirds?|quarters?|doubled|tripled|thousandths?|hundredths?|tenths?)\b"
+    r"|\b(?:largest|smallest|highest|lowest|best|worst|fewest|most of|least noisy)\b"
+    r"|\b(?:larger|smaller|higher|lower|better|worse|fewer|more|less) than\b",
+    re.IGNORECASE,
+)
+
+
+class Text(NamedTuple):
+    """A text of a page: where it stands, what it says, and how to replace it."""
+
+    place: str
+    text: str
+    put: Callable[[str], None]
+
+
+def texts(nb) -> Iterator[Text]:
+    """The Markdown, captions and alternative texts of a notebook."""
+    for cell in nb.cells:
+        if cell.cell_type == "markdown":
+            yield Text(cell.id, cell.source, lambda new, cell=cell: cell.update(source=new))
+        for part, key in (("figure", "caption"), ("image", "alt")):
+            holder = cell.metadata.get("mystnb", {}).get(part, {})
+            if key in holder:
+                put = lambda new, holder=holder, key=key: holder.update({key: new})  # noqa: E731
+                yield Text(f"{cell.id}, {key}", holder[key], put)
+
+
+def quiz_of(path: Path) -> Path | None:
+    """The quiz of a notebook: quiz/05.json beside 05_batchnorm_fix.ipynb, where there is one."""
+    quiz = path.parent / "quiz" / f"{path.name[:2]}.json"
+    return quiz if quiz.is_file() else None
+
+
+def quiz_texts(questions: list) -> Iterator[Text]:
+    """What a quiz says: its questions, and the answers with what is said of them."""
+
+    def within(value, place: str) -> Iterator[Text]:
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, one in list(pairs):
+            here = f"{place}, {key}"
+            if isinstance(one, str) and key in ("question", "answer", "feedback"):
+                yield Text(here, one, lambda new, value=value, key=key: value.__setitem__(key, new))
+            elif isinstance(one, dict | list):
+                yield from within(one, here)
+
+    yield from within(questions, "quiz")
+
+
+def told(nb) -> dict[str, str]:
+    """What the stored outputs of a notebook tell, by name. ValueError for a name that is told twice."""
+    found: dict[str, str] = {}
+    for cell in nb.cells:
+        for output in cell.get("outputs", []):
+            said = output.get("text") or output.get("data", {}).get("text/plain", "")
+            for name, text in HELD.findall("".join(said)):
+                if found.setdefault(name, text) != text or name == GIVEN:
+                    raise ValueError(f"{cell.id}: {name} is told already, as {found[name]!r}")
+    return found
+
+
+def filled(text: str, known: dict[str, str], place: str) -> str:
+    """The text with what was told between its marks. ValueError for a name that nothing tells."""
+
+    def fill_one(mark: re.Match) -> str:
+        name = mark[1]
+        if name != GIVEN and name not in known:
+            raise ValueError(f"{place}: nothing tells {name!r}; expected one of {sorted(known)}")
+        return mark[0] if name == GIVEN else f"<!--{name}-->{known[name]}<!--/-->"
+
+    return MARK.sub(fill_one, text)
+
+
+def fill(nb, path: Path | None = None) -> None:
+    """Write what was told into a notebook's text and, where its path is given, into its quiz."""
+    known = told(nb)
+    for one in texts(nb):
+        one.put(filled(one.text, known, one.place))
+    quiz = quiz_of(path) if path else None
+    if quiz:
+        before = quiz.read_text(encoding="utf-8")
+        questions = json.loads(before)
+        for one in quiz_texts(questions):
+            one.put(filled(one.text, known, f"{quiz.name}: {one.place}"))
+        after = json.dumps(questions, indent=1, ensure_ascii=False) + "\n"
+        if MARK.search(before) and after != before:
+            quiz.write_text(after, encoding="utf-8")
+
+
+def unmarked(text: str) -> list[str]:
+    """The figures of a text that stand between no marks, each with what is around it."""
+    blank = lambda match: " " * len(match[0])  # noqa: E731  # places stay
+    rest = BESIDE.sub(blank, MARK.sub(blank, text))
+    found = []
+    for match in FIGURE.finditer(rest):
+        around = text[max(0, match.start() - 25) : match.end() + 25].replace("\n", " ")
+        found.append(f"{match[0]!r} in …{around}…")
+    return found
+
+
+def all_unmarked(path: Path) -> list[str]:
+    """The unmarked figures of a notebook and its quiz."""
+    every = list(texts(nbformat.read(path, as_version=4)))
+    quiz = quiz_of(path)
+    if quiz:
+        every += quiz_texts(json.loads(quiz.read_text(encoding="utf-8")))
+    return [f"{one.place}: {figure}" for one in every for figure in unmarked(one.text)]
+
+
+def main(arguments: list[str]) -> int:
+    if not arguments:
+        print("error: expected the paths of notebooks, got none", file=sys.stderr)
+        return 2
+    found = 0
+    for path in map(Path, arguments):
+        try:
+            figures = all_unmarked(path)
+        except (OSError, ValueError) as error:
+            print(f"error: {path}: {error}", file=sys.stderr)
+            return 2
+        found += len(figures)
+        print("\n".join(f"{path.name}: {figure}" for figure in figures))
+    print(f"{found} figures stand between no marks")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
