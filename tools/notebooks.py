@@ -17,8 +17,8 @@ and widget ids, timings, versions of Python, machine paths in tracebacks; and wh
 with a quiz shows, for the page reads the quiz's file. It also puts
 the cell at the top of every notebook of the book that fetches the book where it is
 missing, on Colab for instance, from the address in book/_config.yml, once in each; and
-today's numbers into the links to chapters (tools/chapters.py), in the pages of Markdown too, and the
-minutes to read (tools/reading.py) into the sentence at the top.
+today's numbers into the links to chapters (tools/chapters.py), in the pages of Markdown too, what the cells
+told into the text (tools/told.py), and the minutes to read (tools/reading.py) into the sentence at the top.
 """
 
 import argparse
@@ -37,6 +37,7 @@ from pathlib import Path
 import chapters
 import nbformat
 import reading
+import told
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -111,7 +112,7 @@ def normalise_metadata(nb) -> None:
                     output.traceback = [FOLDERS.sub("", line) for line in frames]
 
 
-CHECKS = {"expect", "expect_true"}
+CHECKS = {"expect", "expect_true", "tell"}
 
 
 def holds_only_checks(source: str, measured: bool) -> bool:
@@ -305,7 +306,14 @@ def bring_in_what_others_say(nb, path: Path) -> None:
             if cell.cell_type == "markdown":
                 cell.source = chapters.linked(cell.source, page)
         says = reading.stated(reading.reading_minutes(nb, path.parent))
-        nb.cells[0].source = reading.STATED.sub(says, nb.cells[0].source)
+        state(nb, reading.STATED, says)
+
+
+def state(nb, pattern: re.Pattern, says: str) -> None:
+    """Bring a sentence at the top of a notebook up to date, in whichever cell of Markdown it stands."""
+    for cell in nb.cells[:4]:
+        if cell.cell_type == "markdown":
+            cell.source = pattern.sub(says, cell.source)
 
 
 def find_pages(book: Path = BOOK) -> list[Path]:
@@ -339,6 +347,7 @@ def read(path: Path):
 def is_normalised(path: Path) -> bool:
     nb = read(path)
     bring_in_what_others_say(nb, path)
+    told.fill(nb)
     return path.read_text(encoding="utf-8") == normalised_text(nb)
 
 
@@ -414,7 +423,7 @@ def with_table(text: str, table: str) -> str:
 def state_minutes(path: Path, seconds: float) -> None:
     """Bring the sentence at the top of a notebook up to date."""
     nb = read(path)
-    nb.cells[0].source = STATED.sub(stated(seconds), nb.cells[0].source)
+    state(nb, STATED, stated(seconds))
     write(path, normalised_text(nb))
 
 
@@ -483,6 +492,10 @@ def execute(path: Path) -> float:
         message = f"{shown(path)}: {where(nb)}\n{error}"
         raise CellFailed(message) from None
     seconds = time.perf_counter() - started
+    try:
+        told.fill(nb, path)
+    except ValueError as error:
+        raise CellFailed(f"{shown(path)}: {error}") from None
     write(path, normalised_text(nb))
     return seconds
 
@@ -528,6 +541,7 @@ def main() -> int:
         for path in paths:
             nb = read(path)
             bring_in_what_others_say(nb, path)
+            told.fill(nb, path)
             write(path, normalised_text(nb))
         for path in [] if options.paths else find_pages():
             write(path, normalised_page(path))

@@ -3,9 +3,9 @@
     python tools/told.py PATH ...      names the figures in a notebook's text that stand between no marks
 
 A figure stands between marks that no reader sees, ``<!--ratio-->1.75<!--/-->``, in Markdown, captions,
-alternative texts and quizzes. Its name is one that a cell told (`common.pages.told.tell`), whose stored output
-nbval compares; or ``given``, for what is not measured here: a year, a rule of arithmetic. `fill` writes what was
-told into the text; tools/notebooks.py calls it.
+alternative texts and quizzes. Its name is one that a cell told (`common.pages.told.tell`), whose stored
+output nbval compares; or ``given``, for what is not measured here: a year, a rule of arithmetic. `fill`
+writes what was told into the text; tools/notebooks.py calls it.
 """
 
 import json
@@ -19,23 +19,26 @@ import nbformat
 
 GIVEN = "given"
 MARK = re.compile(r"<!--(\w+)-->(.*?)<!--/-->", re.DOTALL)
-HELD = re.compile(r"^held: (\w+) is told as (.*?)(?:, (?:within|between) [-\d. and]+(?:e-?\d+)?)?$", re.MULTILINE)
+HELD = re.compile(
+    r"^held: (\w+) is told as (.*?)(?:, (?:within|between) [-\d. and]+(?:e-?\d+)?)?$", re.MULTILINE
+)
 
 # What is no figure: code, what a link or a role points to, the minutes that tools/notebooks.py states.
 BESIDE = re.compile(
     r"(?P<fence>`{3,}).*?(?P=fence)"
     r"|`+[^`]+`+"
-    r"|\]\([^)]*\)|\{(?:cite|numref|ref|doc|eq)[:\w]*\}|^:label:.*$|^:::.*$"
+    r"|\[[^\]]*[Cc]hapters?[^\]]*\]\([^)]*\)|\]\([^)]*\)|\{(?:cite|numref|ref|doc|eq)[:\w]*\}|^:label:.*$|^:::.*$"
     r"|\*(?:Easy|Medium|Hard) · \d+ minutes\*"
     r"|\*\*Takes\*\* about [^.]*\. The cells run in [^.]*\."
-    r"|\[[^\]]*chapter[^\]]*\]|<[^>]+>",
+    r"|\bchapters? \d+|\bdimensions? \d|\bsection [\d.]+|(?<![\w.,])[01](?![\w.,]\w)|\b[A-Za-z]\w*\d\w*|<[^>]+>",
     re.DOTALL | re.MULTILINE,
 )
 NUMBERS = "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|hundred|thousand|million"
 FIGURE = re.compile(
     r"\d[\d,]*(?:\.\d+)?"
     rf"|\b(?:{NUMBERS})\s+times\b|\b(?:{NUMBERS})\s+of\s+(?:the\s+)?(?:{NUMBERS})\b"
-    r"|\b(?:half|halves|halved|twice|thirds?|quarters?|doubled|tripled|thousandths?|hundredths?|tenths?)\b"
+    r"|\b(?:half|halves|halved|twice|thirds|a third|quarters?|doubled|tripled)\b"
+    r"|\b(?:\w+\s+)?(?:thousandths?|hundredths?|tenths?)\b"
     r"|\b(?:largest|smallest|highest|lowest|best|worst|fewest|most of|least noisy)\b"
     r"|\b(?:larger|smaller|higher|lower|better|worse|fewer|more|less) than\b",
     re.IGNORECASE,

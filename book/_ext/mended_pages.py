@@ -12,6 +12,9 @@ from offline_pages import quiet_script
 from PIL import Image
 
 
+MARK = re.compile(r"<!--(\w+)-->(.*?)<!--/-->", re.DOTALL)  # as tools/told.py has it
+
+
 def icons_are_a_font(page):
     """The theme draws its icons from a font already; its script of 1.5 MB is for others."""
     for script in page.find_all("script", src=re.compile(r"/fontawesome\.js")):
@@ -134,6 +137,12 @@ def mend(app, exception):
         path.write_text(str(page), encoding="utf-8")
 
 
+def take_marks_out(app, docname, source):
+    """The marks around a figure are for tools/told.py; a page holds the figure alone."""
+    source[0] = MARK.sub(r"\2", source[0])
+
+
 def setup(app):
+    app.connect("source-read", take_marks_out)
     app.connect("build-finished", mend)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -17,6 +17,7 @@ import re
 from pathlib import Path
 
 from docutils import nodes
+from mended_pages import MARK
 from sphinx.util.docutils import SphinxDirective
 
 CALL = re.compile(r'^display_quiz\("([^"]+)"\)$', re.MULTILINE)
@@ -67,7 +68,7 @@ class Quiz(SphinxDirective):
         self.env.note_dependency(file)
         group = f"quiz-{self.env.new_serialno('quiz')}"
         try:
-            questions = json.loads(Path(path).read_text(encoding="utf-8"))
+            questions = json.loads(MARK.sub(r"\2", Path(path).read_text(encoding="utf-8")))
             forms = [question_html(q, f"{group}-{number}") for number, q in enumerate(questions, start=1)]
         except (OSError, ValueError) as error:
             raise self.error(f"quiz {file}: {error}") from None

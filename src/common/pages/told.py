@@ -1,8 +1,8 @@
 """Figures that a page's text states, held by the run that the page shows.
 
-The text has them between marks that no reader sees, ``<!--ratio-->1.75<!--/-->``. `tell` says in a cell what
-stands there and why it is true; nbval compares what it says, tools/told.py writes it into the text, and a test
-finds a figure that is told nowhere.
+The text has them between marks that no reader sees, ``<!--ratio-->1.75<!--/-->``. `tell` says in a
+cell what stands there and why it is true; nbval compares what it says, tools/told.py writes it into the text,
+and a test finds a figure that is told nowhere.
 """
 
 import os
@@ -21,9 +21,9 @@ def tell(name: str, text: str, value: float | None = None, within: float | tuple
     ``tell("loss", "2.015", loss, within=0.012)``; or the value to a range, for words:
     ``tell("gain", "more than four times", ratio, within=(4, 5))``.
 
-    AssertionError where the text is no longer true. With a list of the reader's own (the variable NAMES) there
-    is nothing to hold it to: the value is printed beside the book's text. ValueError for a name that is none,
-    an empty text, a tolerance that is negative, and a text without a number where one is compared.
+    AssertionError where the text is no longer true. With a list of the reader's own (the variable NAMES)
+    there is nothing to hold it to: the value is printed beside the book's text. ValueError for a name that is
+    none, an empty text, a negative tolerance, and a text without a number where one is compared.
     """
     if not name.isidentifier():
         raise ValueError(f"expected a name such as val_loss, got {name!r}")

@@ -1,0 +1,200 @@
+"""Figures of the text: held by a run, filled in from it, and found where nothing holds them."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from common.pages.told import in_words, tell
+
+ROOT = Path(__file__).parents[1]
+BOOK = ROOT / "book"
+sys.path.insert(0, str(ROOT / "tools"))
+import told  # noqa: E402
+
+# Figures that stand between no marks, by notebook, until the notebook is brought to the pattern. They may
+# become fewer, never more. A notebook that is not named here has none.
+UNMARKED = {
+    "playground": 0,
+}
+NOTEBOOKS = sorted(
+    path for path in BOOK.rglob("*.ipynb") if not {"_build", ".ipynb_checkpoints"} & set(path.parts)
+)
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+@pytest.fixture(autouse=True)
+def the_books_list(monkeypatch):
+    monkeypatch.delenv("NAMES", raising=False)
+
+
+# ---- the book --------------------------------------------------------------------
+
+
+@every_notebook
+def test_the_text_states_what_the_cells_told(path):
+    known = told.told(nbformat.read(path, as_version=4))
+    every = list(told.texts(nbformat.read(path, as_version=4)))
+    quiz = told.quiz_of(path)
+    every += told.quiz_texts(json.loads(quiz.read_text(encoding="utf-8"))) if quiz else []
+    for one in every:
+        assert told.filled(one.text, known, one.place) == one.text, "run make normalise"
+
+
+@every_notebook
+def test_no_figure_of_the_text_stands_there_untold(path):
+    found = told.all_unmarked(path)
+    allowed = UNMARKED.get(path.relative_to(BOOK).with_suffix("").as_posix(), 0)
+    assert len(found) <= allowed, "\n".join(found[:20])
+    assert len(found) == allowed, f"only {len(found)} are left: say so in UNMARKED"
+
+
+@every_notebook
+def test_what_is_told_is_used(path):
+    nb = nbformat.read(path, as_version=4)
+    quiz = told.quiz_of(path)
+    whole = "".join(one.text for one in told.texts(nb)) + (quiz.read_text(encoding="utf-8") if quiz else "")
+    assert {name for name in told.told(nb) if f"<!--{name}-->" not in whole} == set()
+
+
+@pytest.mark.parametrize("name", ["mended_pages", "quizzes"])
+def test_a_page_is_built_without_the_marks(name):
+    sys.path.insert(0, str(BOOK / "_ext"))
+    mark = importlib.import_module(name).MARK
+    assert mark.pattern == told.MARK.pattern and mark.flags == told.MARK.flags
+
+
+# ---- tell ------------------------------------------------------------------------
+
+
+def said(capsys) -> str:
+    return capsys.readouterr().out.rstrip("\n")
+
+
+def test_a_computed_text_is_told_as_it_is(capsys):
+    tell("ratio", f"{1.7468:.2f}")
+    assert said(capsys) == "held: ratio is told as 1.75"
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "within", "by"),
+    [
+        ("2.015", 2.02, 0.012, "within 0.012"),
+        ("about 22,397", 22_400, 5, "within 5"),
+        ("54%", 0.5401, 0.01, "within 0.01"),
+        ("−0.3", -0.31, 0.05, "within 0.05"),
+        ("half", 0.52, (0.45, 0.55), "between 0.45 and 0.55"),
+    ],
+)
+def test_a_text_is_held_to_a_value(capsys, text, value, within, by):
+    tell("it", text, value, within)
+    assert said(capsys) == f"held: it is told as {text}, {by}"
+    assert told.HELD.findall(f"held: it is told as {text}, {by}") == [("it", text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "within"),
+    [("2.015", 2.03, 0.012), ("54%", 54.0, 0.01), ("half", 0.6, (0.45, 0.55)), ("2.0", float("nan"), 1.0)],
+)
+def test_a_text_that_is_no_longer_true_raises(text, value, within):
+    with pytest.raises(AssertionError, match=f"it: the text says {text}, expected .* got"):
+        tell("it", text, value, within)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("val loss", "2.0"), "expected a name such as val_loss, got 'val loss'"),
+        (("it", " "), "expected the words that stand in the text, got ' '"),
+        (("it", "2<!--/-->"), "expected the words that stand in the text"),
+        (("it", "half", 0.5, 0.1), "expected a number in the text and a tolerance, got 'half', 0.1"),
+        (("it", "2", 2.0, -1.0), "expected a number in the text and a tolerance, got '2', -1.0"),
+    ],
+)
+def test_what_cannot_be_told_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        tell(*arguments)
+
+
+def test_with_a_readers_own_list_the_value_is_printed(capsys, monkeypatch):
+    monkeypatch.setenv("NAMES", "mine.txt")
+    tell("loss", "2.015", 2.3, within=0.01)
+    assert said(capsys) == "your list: loss 2.3 (this book's list: 2.015)"
+
+
+def test_counts_in_words():
+    assert [in_words(n) for n in (0, 1, 12, 13, 32_033)] == ["no", "one", "twelve", "13", "32,033"]
+
+
+# ---- the tool --------------------------------------------------------------------
+
+
+def notebook(text: str, *lines: str):
+    output = nbformat.v4.new_output("display_data", {"text/plain": "\n".join(lines)})
+    cell = nbformat.v4.new_code_cell("tell(...)", outputs=[output], id="told")
+    cell.metadata["mystnb"] = {"image": {"alt": text}, "figure": {"caption": text, "name": "fig"}}
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text, id="text"), cell])
+
+
+def test_what_was_told_is_written_into_text_captions_and_alternatives():
+    nb = notebook(
+        "It is <!--ratio-->9<!--/--> times, from <!--given-->1908<!--/-->.", "held: ratio is told as 1.75"
+    )
+    told.fill(nb)
+    wanted = "It is <!--ratio-->1.75<!--/--> times, from <!--given-->1908<!--/-->."
+    assert [one.text for one in told.texts(nb)] == [wanted] * 3
+
+
+def test_a_quiz_is_filled_in_too(tmp_path):
+    (tmp_path / "quiz").mkdir()
+    quiz, path = tmp_path / "quiz" / "05.json", tmp_path / "05_x.ipynb"
+    answer = {"answer": "<!--n-->3<!--/-->", "correct": True, "feedback": "Right."}
+    quiz.write_text(json.dumps([{"question": "How many?", "answers": [answer]}]), encoding="utf-8")
+    told.fill(notebook("", "held: n is told as 128"), path)
+    assert json.loads(quiz.read_text(encoding="utf-8"))[0]["answers"][0]["answer"] == "<!--n-->128<!--/-->"
+
+
+@pytest.mark.parametrize(
+    ("nb", "message"),
+    [
+        (
+            notebook("<!--loss-->2<!--/-->", "held: ratio is told as 1.75"),
+            "nothing tells 'loss'; expected one of",
+        ),
+        (notebook("", "held: n is told as 1", "held: n is told as 2"), "n is told already, as '1'"),
+    ],
+)
+def test_a_mark_without_a_teller_is_an_error_and_so_are_two_tellers(nb, message):
+    with pytest.raises(ValueError, match=message):
+        told.fill(nb)
+
+
+@pytest.mark.parametrize(
+    ("text", "figures"),
+    [
+        ("A loss of 2.015 nats, and 32 names.", ["2.015", "32"]),
+        (
+            "Four times as large, half the noise, seven of eight seeds.",
+            ["Four times", "half", "seven of eight"],
+        ),
+        ("It is the largest, and better than before.", ["largest", "better than"]),
+        ("Marked: <!--a-->2.015<!--/-->, <!--given-->1908<!--/-->, <!--b-->half<!--/-->.", []),
+        ("Code `x[:32]`, a [chapter 7](07_x.ipynb), {cite}`smith1908`, {numref}`wavenet-05-fig-1`.", []),
+        ("```python\nx = 32\n```\n\n*Easy · 5 minutes*", []),
+        ("Dimension 0, section 3.2, and a 1.", []),
+        ("[a page of 99 lines](07_x.ipynb)", ["99"]),
+    ],
+)
+def test_figures_outside_marks_are_found(text, figures):
+    assert [found.split(" in …")[0].strip("'") for found in told.unmarked(text)] == figures
+
+
+def test_the_command_names_them(tmp_path, capsys):
+    path = tmp_path / "09_x.ipynb"
+    nbformat.write(notebook("A loss of 2.015."), path)
+    assert told.main([str(path)]) == 1
+    assert "text: '2.015' in …A loss of 2.015.…" in capsys.readouterr().out
+    assert told.main([]) == 2 and told.main([str(tmp_path / "none.ipynb")]) == 2
