@@ -171,6 +171,7 @@ nbval: .venv/.project ## notebooks only (NB="path ..." for some, OMP_NUM_THREADS
 	if [ -z "$$notebooks" ]; then echo "No notebooks under book/."; exit 0; fi; \
 	$(RUN_NOTEBOOKS) $(PY) -m pytest --nbval --nbval-current-env \
 		--nbval-sanitize-with tests/nbval_sanitize.cfg \
+		-p tools.nbval_report --nbval-report build/nbval-report.html \
 		-n $(WORKERS) --dist loadfile --no-loadscope-reorder $(NBVAL_FLAGS) $(or $(NB),book)
 
 .PHONY: lint
