@@ -145,6 +145,9 @@ class Report:
     def pytest_sessionfinish(self):
         yield  # pytest's own last line comes first
         cells = {notebook: one for notebook, one in self.cells.items() if one}
+        for one in cells.values():  # a kernel that does not start is told at every cell
+            for number in sorted(number for number, facts in one.items() if facts["kind"] == "setup")[1:]:
+                one[number] = {"kind": "after"}
         if cells or self.unread:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             page = whole_page(self.config.rootpath, cells, self.unread)
@@ -260,7 +263,10 @@ def compared(kind: str, old: str | None, new: str | None) -> str:
         elif kind in NOT_COMPARED:
             name += ", not compared by nbval"
         pair = picture(kind, old, "stored") + picture(kind, new, "new")
-        return f'<h4>{html.escape(name)}</h4><div class="pair">{pair}</div>'
+        text = ""
+        if kind == "image/svg+xml" and not same:  # compared as text: what differs may not be seen
+            text = f"<details><summary>The same as text</summary>{text_diff(old, new)}</details>"
+        return f'<h4>{html.escape(name)}</h4><div class="pair">{pair}</div>{text}'
     if old == new:
         return (
             f"<details><summary>{html.escape(name)}: the same</summary>"
@@ -336,7 +342,7 @@ def notebook_part(root: Path, notebook: Path, cells: dict[int, dict]) -> str:
     only_differs = {facts["kind"] for facts in cells.values()} == {"differs"}
     for number in sorted(cells):
         facts = cells[number]
-        if facts["kind"] == "after" or (facts["kind"] == "setup" and parts):
+        if facts["kind"] == "after":
             after += 1
         else:
             parts.append(cell_part(number, found[number], facts, advice(facts, given, only_differs)))
