@@ -50,8 +50,8 @@ def a_changed_notebook():
             cell("print('as it was')", printed("as it was\n")),
             new_markdown_cell("## Numbers\n\n```\n# no heading\n```\n\n### Of a loss"),
             cell(
-                "for step in range(20):\n    print('step', step)\nprint('loss 1.25')",
-                printed(lines + "loss 1.50\n"),
+                "for step in range(20):\n    print('step', step)\nprint('loss 1.25 <b>nats</b>')",
+                printed(lines + "loss 1.50 <b>nats</b>\n"),
             ),
             new_markdown_cell("## Pictures"),
             cell(DRAW.format(data=png("maroon")), new_output("execute_result", shown, execution_count=1)),
@@ -128,9 +128,10 @@ def test_texts_stand_side_by_side_and_what_differs_is_marked(open_page):
     assert number.locator("ins").all_inner_texts() == ["1.25"]
     old, new = (number.locator(f"pre.{which}").bounding_box() for which in ("old", "new"))
     assert old["y"] == new["y"] and old["x"] + old["width"] <= new["x"]
+    assert number.inner_text().count("<b>nats</b>") == 2  # what a cell prints is text
     assert "step 19" in number.inner_text() and "step 3\n" not in number.inner_text()
     assert "left out" in number.inner_text()
-    assert "<b>gone</b>" in sections(page)[4]  # what a cell prints is text
+    assert "<b>gone</b>" in sections(page)[4]
     assert not number.locator("details").get_attribute("open")
     number.locator("summary").click()
     assert "for step in range(20)" in number.inner_text()
@@ -166,6 +167,8 @@ def test_the_command_that_accepts_names_the_notebook(open_page, html):
 def test_it_reads_well_everywhere(open_page, axe, theme, width):
     page = open_page(NAME, theme=theme, width=width)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0]")
+    assert (int(paper) < 64) == (theme == "dark")
     assert not axe(page)
     folder = os.environ.get("SCREENSHOTS")
     if folder:
