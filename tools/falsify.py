@@ -40,11 +40,11 @@ import nbformat
 ROOT = Path(__file__).resolve().parent.parent
 NOT_COPIED = {ROOT / name for name in ".venv .git node_modules build runs book/_build data/cache".split()}
 READING_TESTS = "book quizzes references roadmap chapter_is_source"
-TESTS = "{python} -m pytest -q -p no:cacheprovider " + " ".join(
+TESTS = "{python} -m pytest -q --color=no -p no:cacheprovider " + " ".join(
     f"tests/test_{name}.py" for name in READING_TESTS.split()
 )
 NBVAL = (
-    "{python} -m pytest -q -p no:cacheprovider --nbval --nbval-current-env "
+    "{python} -m pytest -q --color=no -p no:cacheprovider --nbval --nbval-current-env "
     "--nbval-sanitize-with tests/nbval_sanitize.cfg {notebook}"
 )
 
