@@ -11,6 +11,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
+from fontTools.misc.timeTools import epoch_diff
+from fontTools.ttLib import TTFont
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -79,6 +81,16 @@ def test_the_same_pages_give_the_same_zip(html, packed, tmp_path):
     with zipfile.ZipFile(packed) as made:
         names = made.namelist()
         assert names == sorted(names) and {entry.date_time for entry in made.infolist()} == {zip_book.DATE}
+
+
+def test_no_font_holds_the_time_of_the_build(html, unpacked):
+    """Nothing else differed between two builds."""
+    built = (html / "index.html").stat().st_mtime
+    fonts = list((unpacked / "_static" / "vendor" / "fontawesome").rglob("*.woff"))
+    assert fonts
+    for font in fonts:
+        changed = TTFont(font)["head"].modified + epoch_diff  # a font counts from 1904
+        assert changed < built - 86_400, f"{font.name}: saved with the time of the build"
 
 
 def test_it_is_read_like_the_book(open_page, unpacked):
