@@ -121,6 +121,10 @@ serve: book ## build, then serve the pages on this machine (PORT=8000)
 pdf: book ## build, then print the whole book to book/_build/wavenet-book.pdf (needs Chromium)
 	@$(PY) tools/pdf.py
 
+.PHONY: zip
+zip: book ## build, then pack the HTML into one ZIP for readers who have no Python
+	@$(PY) tools/zip_book.py
+
 .PHONY: linkcheck
 linkcheck: .venv/.project .venv/.vendor ## ask every address that the book links to (needs the network)
 	@$(PY) -c 'from jupyter_book.cli.main import main; main()' build book --builder linkcheck
@@ -171,6 +175,7 @@ nbval: .venv/.project ## notebooks only (NB="path ..." for some, OMP_NUM_THREADS
 	if [ -z "$$notebooks" ]; then echo "No notebooks under book/."; exit 0; fi; \
 	$(RUN_NOTEBOOKS) $(PY) -m pytest --nbval --nbval-current-env \
 		--nbval-sanitize-with tests/nbval_sanitize.cfg \
+		-p tools.nbval_report --nbval-report build/nbval-report.html \
 		-n $(WORKERS) --dist loadfile --no-loadscope-reorder $(NBVAL_FLAGS) $(or $(NB),book)
 
 .PHONY: lint
