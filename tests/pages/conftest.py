@@ -65,7 +65,8 @@ def open_page(browser, html):
 
     ``open_page("wavenet/01_x.html", theme="dark", width=360)`` opens it from file:// with no
     network. ``folder`` names another built book, and a ``rel`` that begins with http:// is
-    opened as it stands. ``scripts=False`` switches JavaScript off, ``touch=True`` makes it a phone. The page carries its ``noise``.
+    opened as it stands. ``scripts=False`` switches JavaScript off, ``touch=True`` makes it a phone.
+    The page carries its ``noise``.
     When the test ends, it fails if any page that it opened asked for something outside, missed a
     file, wrote to the console or raised an error.
     """
