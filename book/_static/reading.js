@@ -48,11 +48,14 @@
     return path.startsWith(base) ? decodeURIComponent(path.slice(base.length)).replace(/\.html$/, "") : "";
   }
 
+  const ownText = (link) =>
+    [...link.childNodes].filter((node) => !node.classList?.contains("reading-mark"))
+      .map((node) => node.textContent).join("").trim();
   // The numbered entries of the contents are the chapters, part by part.
   const chapters = () =>
     [...document.querySelectorAll(".bd-sidebar-primary .toctree-l1 > a")]
       .filter((link) => /^\d+\.\s/.test(link.textContent.trim()))
-      .map((link) => ({ link, page: pageOf(link.href), title: link.textContent.trim() }));
+      .map((link) => ({ link, page: pageOf(link.href), title: ownText(link) }));
 
   const SAYS = { read: "read to the end", opened: "opened" };
   const stateOf = (progress, page) =>
@@ -182,6 +185,7 @@
     if (!works()) return;
     follow();
     show();
+    addEventListener("load", show); // what the window before stored may have come late
     addEventListener("storage", (event) => event.key === KEY && show()); // another window
     addEventListener("pageshow", (event) => event.persisted && show()); // back to a page that was kept
   });

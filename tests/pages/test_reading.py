@@ -77,7 +77,10 @@ def test_the_start_page_says_where_to_go_on(go):
     box.get_by_role("link").click()
     page.wait_for_url("**/02_pytorchified_layers.html")
     go("index")
-    assert "1 of 11 chapters to the end, and opened 1 more. Go on with 2." in box.inner_text()
+    assert (
+        "1 of 11 chapters to the end, and opened 1 more. Go on with 2. Layers like PyTorch’s."
+        in box.inner_text()
+    )
 
 
 def test_one_button_clears_it(go):
