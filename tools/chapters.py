@@ -26,7 +26,7 @@ class Chapter(NamedTuple):
 
 def chapters(toc: Path = BOOK / "_toc.yml") -> dict[str, Chapter]:
     """{page: chapter} of all numbered parts, in the book's order."""
-    parts = yaml.safe_load(toc.read_text(encoding="utf-8"))["parts"]
+    parts = yaml.safe_load(toc.read_text(encoding="utf-8")).get("parts", [])
     return {
         entry["file"]: Chapter(entry["file"], part["caption"].partition(" · ")[0].lower(), number)
         for part in parts

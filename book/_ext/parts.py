@@ -6,13 +6,9 @@ chapters have its number: "Part one, 5".
 """
 
 import re
-import sys
-from pathlib import Path
+from html import escape
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
-from chapters import chapters  # noqa: E402
-
-TITLE = re.compile(r'<h1><span class="section-number">\d+\. ?</span>')
+TITLE = re.compile(r'<h1><span class="section-number">(\d+)\. ?</span>')
 
 
 def number_figures_by_page(app, env):
@@ -24,13 +20,21 @@ def number_figures_by_page(app, env):
     return []
 
 
+def part_of(app, pagename) -> str:
+    """The part of a numbered chapter, by the first words of its caption: "Part one · WaveNet"."""
+    site = app.config.external_site_map
+    for part in site[app.config.root_doc].subtrees:
+        if part.caption and part.numbered and pagename in part.files():
+            return part.caption.partition(" · ")[0]
+    return ""
+
+
 def name_the_part(app, pagename, templatename, context, doctree):
     """Write the part before the number in a chapter's title."""
-    chapter = chapters(Path(app.srcdir) / "_toc.yml").get(pagename)
-    if chapter and "body" in context:
-        says = f"{chapter.part.capitalize()}, {chapter.number} "
-        title = f'<h1><span class="section-number part-number">{says}</span>'
-        context["body"] = TITLE.sub(lambda _: title, context["body"], count=1)
+    part = part_of(app, pagename)
+    if part and "body" in context:
+        title = rf'<h1><span class="section-number part-number">{escape(part)}, \1 </span>'
+        context["body"] = TITLE.sub(title, context["body"], count=1)
 
 
 def setup(app):
