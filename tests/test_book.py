@@ -192,7 +192,7 @@ def test_a_chapter_is_read_in_an_hour(path):
 @every_lesson
 def test_the_minutes_to_read_are_the_computed_ones(path):
     says = reading.stated(reading.reading_minutes(read(path), path.parent))
-    assert reading.STATED.findall(read(path).cells[0].source) == [says], "run make normalise"
+    assert reading.STATED.findall(text(path)) == [says], "run make normalise"
 
 
 @every_notebook

@@ -15,8 +15,8 @@ would set up anew.) `--check-outputs` is for a command that reads nothing of a n
 and their outputs, as nbval does: it is asked about outputs only. Without either, the tests that read
 notebooks and nbval are asked.
 
-Figures that nobody measured are counted, and not changed: EXCLUDED says which and why; `--except FILE`
-adds lines of the form `pattern -> reason`; `--all` takes the exceptions away. Ends with 0 when every
+Figures that nobody measured are counted, and not changed: EXCLUDED in tools/told.py says which and why;
+`--except FILE` adds lines of the form `pattern -> reason`; `--all` takes the exceptions away. Ends with 0 when every
 change was noticed, else 1.
 """
 
@@ -36,6 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+from told import EXCLUDED, NUMBER, SWAPS, VERBAL, WORDS
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_COPIED = {ROOT / name for name in ".venv .git node_modules build runs book/_build data/cache".split()}
@@ -48,41 +49,7 @@ NBVAL = (
     "--nbval-sanitize-with tests/nbval_sanitize.cfg {notebook}"
 )
 
-# ---- what a figure is -------------------------------------------------------------------
-
-NUMBER = re.compile(r"(?<![\w.,-])\d{1,3}(?:,\d{3})+(?![\w,])|(?<![\w.])\d+(?:\.\d+)?(?!\w|\.\d)")
-WORDS = (
-    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen twenty"
-).split()
-BOTH_WAYS = (
-    "half/twice halves/doubles larger/smaller largest/smallest higher/lower highest/lowest better/worse "
-    "best/worst faster/slower fastest/slowest longer/shorter longest/shortest rises/falls rise/fall "
-    "increases/decreases grows/shrinks improves/worsens third/quarter thousandths/hundredths "
-    "hundred/thousand"
-).split() + ["more than/less than"]
-ONE_WAY = "fewer/more most/few bigger/smaller greater/smaller".split() + ["ahead of/behind"]
-SWAPS = dict(pair.split("/") for pair in BOTH_WAYS + ONE_WAY)
-SWAPS |= {old: new for new, old in (pair.split("/") for pair in BOTH_WAYS)}
-VERBAL = re.compile(rf"\b(?:{'|'.join([*WORDS, *sorted(SWAPS, key=len, reverse=True)])})\b", re.IGNORECASE)
-
-# Figures that nobody measured: a pattern over the text, and why what it covers is left alone.
-EXCLUDED = [
-    (r"(?ms)^(`{3,}|~{3,}).*?^\1", "typed in code"),
-    (r"\{[\w:-]+\}`[^`]*`", "a role: a term or a reference, which the build holds"),
-    (r"`[^`\n]+`", "typed in code"),
-    (r"(?m)^:[\w-]+:.*$|^:{3,}.*$", "a directive's name, label or option"),
-    (r"\]\([^)]*\)|https?://\S+", "the target of a link"),
-    (r"\$\$[^$]+\$\$|\$[^$\n]+\$", "a formula: the parameters of a definition"),
-    (r"\b(?:1[89]|20)\d\d\b", "a year"),
-    (r"(?i)\b(?:chapters?|sections?|exercises?) [\d.]+(?:(?:,| and| to|, and) \d+)*", "a reference"),
-    (r"(?i)\bparts? (?:one|two)\b", "a reference"),
-    (r"(?i)\bdimensions? \d(?:(?:,| and) \d)*", "the name of a dimension"),
-    (r"\*(?:Easy|Medium|Hard) · \d+ minutes\*", "an estimate for who does the exercise"),
-    (r"(?i)\bone\b", "a pronoun more often than a number"),
-    (r"(?i)\b(?:at most|at least|most often)\b", "not a comparison of two things"),
-    (r"(?i)\bthe third\b", "an order, not a share"),
-]
+# ---- where figures stand ----------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -23,25 +23,49 @@ HELD = re.compile(
     r"^held: (\w+) is told as (.*?)(?:, (?:within|between) [-\d. and]+(?:e-?\d+)?)?$", re.MULTILINE
 )
 
-# What is no figure: code, what a link or a role points to, the minutes that tools/notebooks.py states.
-BESIDE = re.compile(
-    r"(?P<fence>`{3,}).*?(?P=fence)"
-    r"|`+[^`]+`+"
-    r"|\[[^\]]*[Cc]hapters?[^\]]*\]\([^)]*\)|\]\([^)]*\)|\{(?:cite|numref|ref|doc|eq)[:\w]*\}|^:label:.*$|^:::.*$"
-    r"|\*(?:Easy|Medium|Hard) · \d+ minutes\*"
-    r"|\*\*Takes\*\* about [^.]*\. The cells run in [^.]*\."
-    r"|\bchapters? \d+|\bdimensions? \d|\bsection [\d.]+|(?<![\w.,])[01](?![\w.,]\w)|\b[A-Za-z]\w*\d\w*|<[^>]+>",
-    re.DOTALL | re.MULTILINE,
-)
-NUMBERS = "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|hundred|thousand|million"
-FIGURE = re.compile(
-    r"\d[\d,]*(?:\.\d+)?"
-    rf"|\b(?:{NUMBERS})\s+times\b|\b(?:{NUMBERS})\s+of\s+(?:the\s+)?(?:{NUMBERS})\b"
-    r"|\b(?:half|halves|halved|twice|thirds|a third|quarters?|doubled|tripled)\b"
-    r"|\b(?:\w+\s+)?(?:thousandths?|hundredths?|tenths?)\b"
-    r"|\b(?:largest|smallest|highest|lowest|best|worst|fewest|most of|least noisy)\b"
-    r"|\b(?:larger|smaller|higher|lower|better|worse|fewer|more|less) than\b",
-    re.IGNORECASE,
+# ---- what a figure is -------------------------------------------------------------------
+
+NUMBER = re.compile(r"(?<![\w.,-])\d{1,3}(?:,\d{3})+(?![\w,])|(?<![\w.])\d+(?:\.\d+)?(?!\w|\.\d)")
+WORDS = (
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen twenty"
+).split()
+BOTH_WAYS = (
+    "half/twice halves/doubles larger/smaller largest/smallest higher/lower highest/lowest better/worse "
+    "best/worst faster/slower fastest/slowest longer/shorter longest/shortest rises/falls rise/fall "
+    "increases/decreases grows/shrinks improves/worsens third/quarter thousandths/hundredths "
+    "hundred/thousand"
+).split() + ["more than/less than"]
+ONE_WAY = "fewer/more most/few bigger/smaller greater/smaller".split() + ["ahead of/behind"]
+SWAPS = dict(pair.split("/") for pair in BOTH_WAYS + ONE_WAY)
+SWAPS |= {old: new for new, old in (pair.split("/") for pair in BOTH_WAYS)}
+VERBAL = re.compile(rf"\b(?:{'|'.join([*WORDS, *sorted(SWAPS, key=len, reverse=True)])})\b", re.IGNORECASE)
+
+# Figures that nobody measured: a pattern over the text, and why what it covers is left alone.
+EXCLUDED = [
+    (rf"(?s)<!--{GIVEN}-->.*?<!--/-->", "marked as given: a rule, a year, an example"),
+    (r"(?ms)^(`{3,}|~{3,}).*?^\1", "typed in code"),
+    (r"\{[\w:-]+\}`[^`]*`", "a role: a term or a reference, which the build holds"),
+    (r"`[^`\n]+`", "typed in code"),
+    (r"(?m)^:[\w-]+:.*$|^:{3,}.*$", "a directive's name, label or option"),
+    (r"\]\([^)]*\)|https?://\S+", "the target of a link"),
+    (r"\$\$[^$]+\$\$|\$[^$\n]+\$", "a formula: the parameters of a definition"),
+    (r"\b(?:1[89]|20)\d\d\b", "a year"),
+    (r"(?i)\b(?:chapters?|sections?|exercises?) [\d.]+(?:(?:,| and| to|, and) \d+)*", "a reference"),
+    (r"(?i)\bparts? (?:one|two)\b", "a reference"),
+    (r"(?i)\bdimensions? \d(?:(?:,| and) \d)*", "the name of a dimension"),
+    (r"\*(?:Easy|Medium|Hard) · \d+ minutes\*", "an estimate for who does the exercise"),
+    (r"(?i)\bone\b", "a pronoun more often than a number"),
+    (r"(?i)\b(?:at most|at least|most often)\b", "not a comparison of two things"),
+    (r"(?i)\bthe third\b", "an order, not a share"),
+    (r"\b[A-Za-z]\w*\d\w*", "part of a name"),
+    (r"<!--/?\w*-->", "the mark beside a figure"),
+]
+
+
+# What other tests hold: the numbers of chapters in links, and the minutes at the top.
+HELD_ELSEWHERE = re.compile(
+    r"\[(?:[^\]]*[Cc]hapters? )?\d+\]\([^)]*\)|\*\*Takes\*\* about [^.]*\.(?: The cells run in [^.]*\.)?"
 )
 
 
@@ -128,12 +152,14 @@ def fill(nb, path: Path | None = None) -> None:
 
 def unmarked(text: str) -> list[str]:
     """The figures of a text that stand between no marks, each with what is around it."""
-    blank = lambda match: " " * len(match[0])  # noqa: E731  # places stay
-    rest = BESIDE.sub(blank, MARK.sub(blank, text))
+    beside = [MARK, HELD_ELSEWHERE, *(re.compile(pattern) for pattern, _ in EXCLUDED)]
+    spans = [match.span() for pattern in beside for match in pattern.finditer(text)]
+    figures = sorted([*NUMBER.finditer(text), *VERBAL.finditer(text)], key=lambda match: match.start())
     found = []
-    for match in FIGURE.finditer(rest):
-        around = text[max(0, match.start() - 25) : match.end() + 25].replace("\n", " ")
-        found.append(f"{match[0]!r} in …{around}…")
+    for match in figures:
+        if not any(start <= match.start() and match.end() <= end for start, end in spans):
+            around = text[max(0, match.start() - 25) : match.end() + 25].replace("\n", " ")
+            found.append(f"{match[0]!r} in …{around}…")
     return found
 
 
