@@ -118,17 +118,16 @@ def held(folder):
 def test_a_finished_run_is_said_again_and_nothing_is_written(names, finished, tmp_path, monkeypatch):
     folder, what = tmp_path / "run", small(names, seeds=(0, 1))
     shutil.copytree(finished, folder)
-    before, heard, said = held(folder), [], []
+    before, heard = held(folder), []
     monkeypatch.setattr(running, "train", None)
     monkeypatch.setattr(tasks, "mean_loss", None)
     monkeypatch.setattr(running, "provenance", None)
     results = run(
-        what, folder, compile=False, evaluate_every=EVERY, say=said.append, splits=("train", "val"),
+        what, folder, compile=False, evaluate_every=EVERY, splits=("train", "val"),
         report=lambda *told: heard.append(told),
     )  # fmt: skip
     assert held(folder) == before and results == json.loads(before["results.json"][0])
     assert set(results["mean"]) == {"train", "val", "test"}
-    assert len(said) == 3 and not any("test" in line for line in said) and "±" in said[-1]
     assert [step for step, _ in heard] == [20, 40, 60]
     assert heard[-1][1] == pytest.approx(results["mean"]["val"])
 
@@ -206,17 +205,6 @@ def test_a_step_too_far_at_the_very_end_is_no_result(names, tmp_path, monkeypatc
     with pytest.raises(ValueError, match=f"seeds? .*1 diverged: .* from about step {STEPS} on"):
         run(small(names, seeds=(0, 1)), tmp_path / "run", compile=False)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
-
-
-def test_nothing_is_said_before_all_is_written(names, tmp_path):
-    folder, said = tmp_path / "run", []
-
-    def say(line):
-        assert (folder / "results.json").exists() and (folder / "model-1.safetensors").exists()
-        said.append(line)
-
-    run(small(names, seeds=(0, 1)), folder, compile=False, say=say)
-    assert len(said) == 3
 
 
 def test_what_was_looked_at_is_the_loss_of_that_moment(names, finished, tmp_path):

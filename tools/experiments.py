@@ -26,8 +26,9 @@ from common.evaluate import spread
 from common.pages.results import stored_results
 from common.runs import Run, run
 from common.runs.files import read_json, replace_files
+from common.runs.folder import differences, looks
 from common.runs.provenance import ROOT
-from common.runs.running import differences
+from common.runs.running import settings
 from common.runs.tasks import digest
 from common.train import Config
 
@@ -101,7 +102,8 @@ def finished(job: Job) -> bool:
     if not (job.folder / "results.json").exists():
         return False
     results, data = read_json(job.folder / "results.json"), job.run.load(torch.device("cpu"))
-    if changed := differences(results, job.run, data, job.evaluate_every):
+    looked = looks(job.evaluate_every, job.run.config.steps)
+    if changed := differences(results, settings(job.run, data), looked):
         raise ValueError(
             f"{job.folder} holds a run that differs from the plan in {', '.join(changed)}; move it away, "
             "and it is trained again"

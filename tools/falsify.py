@@ -16,8 +16,8 @@ and their outputs, as nbval does: it is asked about outputs only. Without either
 notebooks and nbval are asked.
 
 Figures that nobody measured are counted, and not changed: EXCLUDED in tools/told.py says which and why;
-`--except FILE` adds lines of the form `pattern -> reason`; `--all` takes the exceptions away. Ends with 0 when every
-change was noticed, else 1.
+`--except FILE` adds lines of the form `pattern -> reason`; `--all` takes the exceptions away. Ends with 0
+when every change was noticed, else 1.
 """
 
 import argparse

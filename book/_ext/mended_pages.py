@@ -11,7 +11,6 @@ from bs4 import BeautifulSoup, NavigableString
 from offline_pages import quiet_script
 from PIL import Image
 
-
 MARK = re.compile(r"<!--(\w+)-->(.*?)<!--/-->", re.DOTALL)  # as tools/told.py has it
 
 

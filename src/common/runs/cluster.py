@@ -27,6 +27,7 @@ from filelock import Timeout
 from ..train import first_line
 from .checkpoints import adopt
 from .files import write_json
+from .folder import looks
 from .running import Impossible
 from .space import Choices, decoded, read_space
 from .sweep import (
@@ -44,7 +45,6 @@ from .sweep import (
     publish,
     published,
 )
-from .training import looks
 
 os.environ |= {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere

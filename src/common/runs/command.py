@@ -251,10 +251,22 @@ def run_of(options: argparse.Namespace) -> Run:
 
 
 def _train(options, say) -> None:
-    run(
-        run_of(options), options.out, device=find_device(options.device), compile=not options.no_compile,
-        evaluate_every=options.evaluate_every, say=say, splits=SPLITS[:2] if options.no_test else SPLITS,
+    device, splits = find_device(options.device), SPLITS[:2] if options.no_test else SPLITS
+    results = run(
+        run_of(options), options.out, device=device, compile=not options.no_compile,
+        evaluate_every=options.evaluate_every, splits=splits,
     )  # fmt: skip
+    for one in results["runs"]:
+        say(_line(f"seed {one['seed']}", one["parameters"], {split: f"{one[split]:.4f}" for split in splits}))
+    summary = {split: f"{results['mean'][split]:.3f}" for split in splits}
+    if results["sd"]:
+        summary = {split: f"{mean} ± {results['sd'][split]:.3f}" for split, mean in summary.items()}
+    say(_line("mean ± sd", results["runs"][0]["parameters"], summary))
+
+
+def _line(label: str, parameters: float, losses: dict[str, Any]) -> str:
+    said = "  ".join(f"{split} {value}" for split, value in losses.items())
+    return f"{label:>9}  {parameters:,} parameters  {said}"
 
 
 def _sweep(options, say) -> None:

@@ -5,7 +5,7 @@ the validation loss in the course of the training), a ``model-SEED.safetensors``
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,26 @@ def refuse_other(folder: Path, asked: dict[str, Any], alone: bool = True) -> Non
         )
 
 
+def looks(evaluate_every: int, steps: int) -> list[int]:
+    """The steps at which a training is evaluated: every so many (0: none), and after the last one."""
+    return [*range(evaluate_every, steps, evaluate_every), steps] if evaluate_every else []
+
+
+def differences(results: dict[str, Any], asked: dict[str, Any], looked: Sequence[int]) -> list[str]:
+    """In which settings finished results are those of another run, or were looked at at other steps."""
+    same_looks = results.get("curve", {}).get("steps", []) == list(looked)
+    return sorted(key for key in asked if results.get(key) != asked[key]) + ["curve"] * (not same_looks)
+
+
 @contextlib.contextmanager
-def claimed(folder: Path, asked: dict[str, Any]) -> Iterator[None]:
+def claimed(
+    folder: Path, asked: dict[str, Any], looked: Sequence[int] = ()
+) -> Iterator[dict[str, Any] | None]:
     """Write the settings into a folder for the time of a training; ValueError where it holds another run, or
     where another command is at work in it.
 
-    A lock says so; the system takes it back from a process that dies.
+    looked: the steps of the looks at the validation loss. Gives the results where the run was finished
+    before. A lock says that a command is at work; the system takes it back from a process that dies.
     """
     with contextlib.suppress(FileExistsError, NotADirectoryError):  # `refuse_other` says so
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,10 +81,15 @@ def claimed(folder: Path, asked: dict[str, Any]) -> Iterator[None]:
         except (OSError, NotImplementedError):  # no locks here
             pass
         refuse_other(folder, asked, alone)
-        config = folder / "config.json"
+        config, results = folder / "config.json", folder / "results.json"
         if not config.exists() or read_json(config) != asked:
             write_json(config, asked)
-        yield
+        found = read_json(results) if results.exists() else None
+        if found and (changed := differences(found, asked, looked)):
+            raise ValueError(
+                f"{results}: the results of a run that differs in {', '.join(changed)}; choose another --out"
+            )
+        yield found
     finally:
         if alone:  # removed while it is held: afterwards it might be another's
             with contextlib.suppress(OSError):
@@ -81,10 +100,14 @@ def claimed(folder: Path, asked: dict[str, Any]) -> Iterator[None]:
 def save_results(
     folder: Path, results: dict[str, Any], history: dict[str, Tensor], models: dict[int, Module]
 ) -> None:
-    """What a finished run leaves behind; the results last, which say that all the rest is there."""
-    for seed, model in models.items():
+    """What a finished run leaves behind; the results last, which say that all the rest is there.
+
+    history: empty where that, and the models, are there already.
+    """
+    for seed, model in models.items() if history else ():
         save_tensors(folder / f"model-{seed}.safetensors", model.state_dict())
-    save_tensors(folder / "history.safetensors", history)
+    if history:
+        save_tensors(folder / "history.safetensors", history)
     write_json(folder / "results.json", results)
 
 

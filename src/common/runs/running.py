@@ -21,13 +21,13 @@ from ..data.names import path_in_use
 from ..evaluate import spread
 from ..models import count_parameters, longest_name, predictions, tagged
 from ..nn import Dropout, Module, evaluating
-from ..train import Config, first_line, seeded
-from .files import plain, read_json, write_json
-from .folder import claimed, load_model, save_results, teachers_of_folder
+from ..train import Config, first_line
+from .files import plain, read_json
+from .folder import claimed, load_model, looks, save_results, teachers_of_folder
 from .provenance import provenance
 from .sizes import build_model, checked_sizes
 from .tasks import SPLITS, TASKS, TaskData, digest
-from .training import Diverged, EvaluationCallback, check_steps, diverged_models, looks, train
+from .training import Diverged, EvaluationCallback, check_steps, diverged_models, train
 
 RECIPES = tagged("trainable")
 
@@ -144,13 +144,6 @@ def settings(what: Run, data: TaskData) -> dict[str, Any]:
     }
 
 
-def differences(results: dict[str, Any], what: Run, data: TaskData, evaluate_every: int) -> list[str]:
-    """In which settings finished results are those of another run, or were looked at at other steps."""
-    asked = settings(what, data)
-    same_looks = results.get("curve", {}).get("steps", []) == looks(evaluate_every, what.config.steps)
-    return sorted(key for key in asked if results.get(key) != asked[key]) + ["curve"] * (not same_looks)
-
-
 # ---- teachers --------------------------------------------------------------------
 
 
@@ -209,7 +202,6 @@ def run(
     evaluate_every: int = 0,
     report: Callable[[int, float], None] | None = None,
     splits: Sequence[str] = SPLITS,
-    say: Callable[[str], None] = lambda line: None,
     checkpoint_every: int = 10_000,
 ) -> dict[str, Any]:
     """Train a run into its folder, or go on where it was interrupted; returns what ``results.json`` holds.
@@ -224,9 +216,9 @@ def run(
     compile, workers: as in `training.train`.
 
     ValueError where the folder holds another run, or one that was looked at at other steps, and where
-    another command is at work in it; OSError with the file's name where a disk is full.
-    Impossible, a ValueError, for a run that cannot be trained, before it claims the folder. Nothing is said
-    before all is written. A run that diverged leaves no results: the same command finds so again.
+    another command is at work in it; OSError with the file's name where a disk is full. Impossible, a
+    ValueError, for a run that cannot be trained, before it claims the folder. A run that diverged leaves no
+    results: the same command finds so again.
     """
     folder, device = Path(folder), torch.device(device)
     if unknown := [split for split in splits if split not in SPLITS]:
@@ -235,9 +227,8 @@ def run(
     data = what.load(device)
     asked = settings(what, data)
     try:
-        models, generators = seeded(
-            lambda generator: what.build(len(data.vocabulary), generator).to(device), what.seeds
-        )
+        generators = [torch.Generator().manual_seed(seed) for seed in what.seeds]
+        models = [what.build(len(data.vocabulary), generator).to(device) for generator in generators]
         _check_fit(what, data, models[0])
     except ValueError as error:
         raise Impossible(error) from None
@@ -249,81 +240,48 @@ def run(
             lambda models: [data.metric(model, "val") for model in models],
             lambda step, values: report(step, statistics.fmean(values)) if report else None,
         )
-    with claimed(folder, asked):
-        if (folder / "results.json").exists():
-            results = _finished(what, folder, data, evaluate_every, splits)
+    with claimed(folder, asked, looks(evaluate_every, what.config.steps)) as results:
+        missing = [split for split in splits if not results or split not in results["mean"]]
+        history: dict[str, Tensor] = {}
+        if results:  # finished before
             if evaluation:
                 for told in zip(results["curve"]["steps"], results["curve"]["val"], strict=True):
                     evaluation.report(*told)
-            _say(results["runs"], splits, say)
-            return results
-        began = time.perf_counter()
-        try:
-            losses = train(
+            if missing:
+                models = [load_model(folder, seed).to(device) for seed in what.seeds]
+        else:
+            began = time.perf_counter()
+            history["losses"] = train(
                 models, examples, generators, what.config, compile=compile, workers=workers,
                 evaluation=evaluation, finite=report is None, checkpoint=folder / "checkpoint.pt",
-                checkpoint_every=checkpoint_every, progress=what.model,
+                checkpoint_every=checkpoint_every, progress=what.model, labels=what.seeds,
             )  # fmt: skip
-        except Diverged as error:
-            raise Diverged(error.step, error.models, what.seeds) from None
-        seconds = time.perf_counter() - began
-        runs = [
-            {"seed": seed, "parameters": count_parameters(model)}
-            | {split: data.metric(model, split) for split in splits}
-            for seed, model in zip(what.seeds, models, strict=True)
-        ]
-        results = asked | _summary(runs)
-        results["provenance"] = provenance(device) | {"seconds_of_last_start": round(seconds, 1)}
-        history = {"losses": losses}
-        if evaluation:
-            results["curve"] = {"steps": evaluation.steps, "val": evaluation.values}
-            history |= {
-                "val_steps": torch.tensor(evaluation.steps), "val": torch.tensor(evaluation.values).T,
-            }  # fmt: skip
-        diverged = diverged_models(models, [[one[split] for split in splits] for one in runs])
-        if diverged and report is None:
-            raise Diverged(what.config.steps, diverged, what.seeds)
-        if diverged:
-            return results  # who was told decides; in the folder it would look finished
-        save_results(folder, results, history, dict(zip(what.seeds, models, strict=True)))
-    _say(runs, splits, say)
+            seconds = round(time.perf_counter() - began, 1)
+            runs = [
+                {"seed": seed, "parameters": count_parameters(model)}
+                for seed, model in zip(what.seeds, models, strict=True)
+            ]
+            results = asked | {"runs": runs, "mean": {}, "sd": None}
+            results["provenance"] = provenance(device) | {"seconds_of_last_start": seconds}
+            if evaluation:
+                results["curve"] = {"steps": evaluation.steps, "val": evaluation.values}
+                history["val_steps"] = torch.tensor(evaluation.steps)
+                history["val"] = torch.tensor(evaluation.values).T
+        if missing:
+            for one, model in zip(results["runs"], models, strict=True):
+                one |= {split: data.metric(model, split) for split in missing}
+            spreads = {
+                s: spread(one[s] for one in results["runs"]) for s in SPLITS if s in results["runs"][0]
+            }
+            results["mean"] = {split: value.mean for split, value in spreads.items()}
+            results["sd"] = {s: value.sd for s, value in spreads.items()} if len(what.seeds) > 1 else None
+            losses = [[one[split] for split in missing] for one in results["runs"]]
+            if diverged := diverged_models(models, losses):
+                if report is None:
+                    raise Diverged(what.config.steps, diverged, what.seeds)
+                return results  # who was told decides; in the folder it would look finished
+            save_results(folder, results, history, dict(zip(what.seeds, models, strict=True)))
     return results
-
-
-def _finished(
-    what: Run, folder: Path, data: TaskData, evaluate_every: int, splits: Sequence[str]
-) -> dict[str, Any]:
-    """What a folder holds, with the losses on these splits. ValueError for the results of another run."""
-    path = folder / "results.json"
-    results = read_json(path)
-    if changed := differences(results, what, data, evaluate_every):
-        raise ValueError(
-            f"{path}: the results of a run that differs in {', '.join(changed)}; choose another --out"
-        )
-    missing = [split for split in splits if split not in results["mean"]]
-    if missing:
-        device = data.splits["train"][0].device
-        for one in results["runs"]:
-            model = load_model(folder, one["seed"]).to(device)
-            one |= {split: data.metric(model, split) for split in missing}
-        results |= _summary(results["runs"])
-        write_json(path, results)
-    return results
-
-
-def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """What was measured of each seed, and its mean and spread over them."""
-    spreads = {split: spread(one[split] for one in runs) for split in SPLITS if split in runs[0]}
-    sd = {split: value.sd for split, value in spreads.items()} if len(runs) > 1 else None
-    return {"runs": runs, "mean": {split: value.mean for split, value in spreads.items()}, "sd": sd}
-
-
-def _say(runs: list[dict[str, Any]], splits: Sequence[str], say: Callable[[str], None]) -> None:
-    """A line a seed, and one of their mean."""
-    for one in runs:
-        say(_line(f"seed {one['seed']}", one["parameters"], {split: f"{one[split]:.4f}" for split in splits}))
-    summary = {split: spread(one[split] for one in runs) for split in splits}
-    say(_line("mean ± sd", runs[0]["parameters"], summary))
 
 
 def _check_fit(what: Run, data: TaskData, model: Module) -> None:
@@ -350,8 +308,3 @@ def _check_fit(what: Run, data: TaskData, model: Module) -> None:
     except (ValueError, RuntimeError, MemoryError) as error:
         cannot = f"batch_size {what.config.batch_size} cannot be trained"
         raise ValueError(f"{cannot}: {first_line(error)}") from None
-
-
-def _line(label: str, parameters: float, losses: dict[str, Any]) -> str:
-    said = "  ".join(f"{split} {value}" for split, value in losses.items())
-    return f"{label:>9}  {parameters:,} parameters  {said}"

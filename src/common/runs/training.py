@@ -16,6 +16,7 @@ from ..fast import make_loop
 from ..nn import Module
 from ..train import Config, Examples
 from . import checkpoints
+from .folder import looks
 
 CHUNK = 1_000  # steps between two looks at the clock, the bar and the checkpoint
 
@@ -42,12 +43,12 @@ def diverged_models(models: Sequence[Module], losses: Sequence[Sequence[float]])
     return [i for i, whole in enumerate(finite) if not whole]
 
 
-def _hold_finite(losses: Tensor, first: int) -> None:
+def _hold_finite(losses: Tensor, first: int, labels: Sequence | None) -> None:
     """Diverged where there is NaN or infinity in losses (S, steps), the first of which is number `first`."""
     wrong = ~losses.isfinite()
     if wrong.any():
         step = first + int(wrong.any(0).nonzero()[0])
-        raise Diverged(step, wrong.any(1).nonzero().flatten().tolist())
+        raise Diverged(step, wrong.any(1).nonzero().flatten().tolist(), labels)
 
 
 @dataclass
@@ -88,11 +89,6 @@ def check_steps(name: str, steps: Any) -> None:
         raise ValueError(f"expected {name} of at least 1 step, got {steps!r}")
 
 
-def looks(evaluate_every: int, steps: int) -> list[int]:
-    """The steps at which a training is evaluated: every so many (0: none), and after the last one."""
-    return [*range(evaluate_every, steps, evaluate_every), steps] if evaluate_every else []
-
-
 def train(
     models: Sequence[Module],
     examples: Examples | tuple[Tensor, Tensor],
@@ -106,6 +102,7 @@ def train(
     progress: str = "training",
     evaluation: EvaluationCallback | None = None,
     finite: bool = False,
+    labels: Sequence | None = None,
 ) -> Tensor:
     """Train S models that differ in their seeds; changes them in place, in evaluation mode at the end.
 
@@ -120,7 +117,7 @@ def train(
     evaluation: what to measure in the course of the training, and whom to tell. A checkpoint that was
         evaluated at other steps is refused.
     finite: end with Diverged, a ValueError, within CHUNK steps of a loss that is NaN or infinite. The
-        checkpoint stays the last one before that.
+        checkpoint stays the last one before that. labels: what it calls the models, such as their seeds.
 
     ValueError where these do not fit together, or where the checkpoint belongs to another model,
     configuration or data. RuntimeError where a worker's process dies; the checkpoint stays. Introduced in
@@ -145,20 +142,20 @@ def train(
                 )
             done, losses = _resume(content, loop, generators, evaluation)
             if finite:
-                _hold_finite(losses[0], 1)
+                _hold_finite(losses[0], 1, labels)
         with _bar(steps, done, progress) as bar:
             while done < steps:
                 start, done = done, min(done + CHUNK, steps, evaluation.due(done) if evaluation else steps)
                 losses.append(loop.steps(start, done))
                 if finite:
-                    _hold_finite(losses[-1], start + 1)
+                    _hold_finite(losses[-1], start + 1, labels)
                 bar.update(done - start)
                 bar.set_postfix(loss=f"{losses[-1].mean():.3f}", refresh=False)
                 look = evaluation if evaluation and done in (evaluation.due(start), steps) else None
                 if look:
                     look.evaluate(done, loop.put_into(map(copy.deepcopy, models), done))
                     if finite:
-                        _hold_finite(torch.tensor(look.values[-1])[:, None], done)
+                        _hold_finite(torch.tensor(look.values[-1])[:, None], done, labels)
                 if path is not None and (
                     done // checkpoint_every > start // checkpoint_every or done == steps
                 ):
