@@ -31,7 +31,7 @@ WIDTHS = """(face) => {
 def test_the_faces_are_there_from_a_file(open_page):
     page = open_page(CHAPTER)
     for face in FACES:
-        assert page.evaluate("f => document.fonts.check(`18px \"${f}\"`)", face)
+        assert page.evaluate('f => document.fonts.check(`18px "${f}"`)', face)
         loaded = "f => [...document.fonts].some((x) => x.family.includes(f) && x.status === 'loaded')"
         assert page.evaluate(loaded, face), f"{face} was not loaded"
         with_face, without, other = page.evaluate(WIDTHS, face)
