@@ -13,9 +13,10 @@ import pytest
 import torch
 from small_runs import NAMES, built, data, largest_difference, needs_compiler
 
-from common.fast import PlainLoop, StackedLoop, WorkerDied, draw_batches, loop
+from common.fast import PlainLoop, StackedLoop, WorkerDied, draw_batches, loop, make_loop
 from common.fast.loop import ending, shares
 from common.models import MODELS, tagged
+from common.nn import Embedding, Flatten, Linear, Sequential
 from common.runs import EvaluationCallback, command, run, train, training
 from common.train import Config, plain_steps, seeded
 
@@ -295,3 +296,31 @@ def test_a_run_over_two_processes_resumes_in_one(tmp_path):
     assert torch.equal(losses[:, :20], saved["losses"])
     assert torch.allclose(losses, expected, atol=1e-8, rtol=0)
     assert all(largest_difference(a, b) < 1e-8 for a, b in zip(models, expected_models, strict=True))
+
+
+def test_a_layer_that_counts_in_python_is_trained_uncompiled():
+    """A graph would hold the count of its first step for ever, and nobody would hear of it."""
+
+    class Warming(Linear):
+        calls = 0
+
+        def __init__(self, *sizes, generator):
+            super().__init__(*sizes, generator=generator)
+            self.calls = 0
+
+        def __call__(self, x):
+            self.calls += 1
+            return super().__call__(x) * min(1.0, self.calls / 10)
+
+    def build(generator):
+        parts = [Embedding(27, 4, generator=generator), Flatten(), Warming(12, 27, generator=generator)]
+        return Sequential(parts)
+
+    examples, config = data(3), Config(steps=12)
+    (plain,), (g,) = seeded(build, [0])
+    expected = plain_steps(plain, *examples, g, config, 0, 12)
+    models, generators = seeded(build, [0])
+    said = "uncompiled, .* steps that change tensors alone, got a change of 2.calls"
+    with pytest.warns(RuntimeWarning, match=said):
+        trained = make_loop(models, examples, generators, [config])
+    assert torch.equal(trained.steps(0, 12)[0], expected)

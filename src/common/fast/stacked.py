@@ -97,8 +97,26 @@ class Stacked:
     # ---- the step --------------------------------------------------------------------
 
     def graph(self, tensors: Sequence[Tensor]) -> torch.fx.GraphModule:
-        """The step (*tensors, contexts, targets, batch (S, B), lr (S,)) -> (*tensors, losses (S,))."""
-        return make_fx(self._step)(*self.arguments(tensors))
+        """The step (*tensors, contexts, targets, batch (S, B), lr (S,)) -> (*tensors, losses (S,)).
+
+        ValueError for a module whose step changes something else than tensors, such as a count of its calls:
+        a graph would keep it as it is.
+        """
+        before = self._beside_tensors()
+        graph = make_fx(self._step)(*self.arguments(tensors))
+        after = self._beside_tensors().items()
+        if changed := ", ".join(name for name, value in after if before.get(name) != value):
+            raise ValueError(f"expected steps that change tensors alone, got a change of {changed}")
+        return graph
+
+    def _beside_tensors(self) -> dict[str, str]:
+        """What the modules hold beside tensors and other modules, in words."""
+        return {
+            f"{path}.{name}".lstrip("."): repr(value)
+            for path, module in self.template.named_modules()
+            for name, value in vars(module).items()
+            if isinstance(value, bool | int | float | str | list | dict | tuple | None)
+        }
 
     def arguments(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Arguments of a step with the right shapes."""
