@@ -16,6 +16,7 @@ function render({ model, el }) {
   const { root: heard, say } = voice();
   const keep = keeper(model);
   let hovered = null, width = 0, lines = new Map();
+  let byKeys = false; // then a pointer that rests where a line comes to lie does not count
 
   const best = slider("Keep the best",
     { min: 2, max: runs.length, value: model.get("best") || runs.length, show: (n) => `${n} of ${runs.length}` },
@@ -23,7 +24,7 @@ function render({ model, el }) {
   const only = choice("Only runs with", filters, model.get("only"), (value) => keep("only", value));
   const pin = node("button", { type: "button", onclick: () => toggle(looked()) }, "Pin");
   const unpin = node("button", { type: "button", onclick: () => keep("pinned", []) }, "Unpin all");
-  const drawing = node("div", { class: "wn-drawing" });
+  const drawing = node("div", { class: "wn-drawing", onpointermove: (event) => (byKeys &&= !(event.movementX || event.movementY)) });
   const curves = node("div", { class: "wn-drawing" });
   const counted = node("p", { class: "wn-note" });
   const detail = node("p", { class: "wn-explanation" });
@@ -217,11 +218,13 @@ function render({ model, el }) {
   }
 
   function hover(run) {
-    hovered = run;
+    hovered = byKeys ? null : run;
     paint();
   }
 
   function move(event) {
+    byKeys = true;
+    hovered = null;
     const among = shown();
     const here = among.indexOf(looked());
     const there = {

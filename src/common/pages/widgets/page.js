@@ -42,7 +42,7 @@ function frame(kind, { title, attempt, legend, answer, controls, more = [] }) {
   const shown = node("div", { class: "wn-answer" }, ...answer);
   const root = node("div", { class: `wn wn-${kind}`, role: "group", "aria-label": title },
     node("p", { class: "wn-heading" }, title),
-    node("p", { class: "wn-try" }, node("b", {}, "Try: "), attempt),
+    node("p", { class: "wn-try" }, node("strong", {}, "Try: "), attempt),
     node("ul", { class: "wn-legend" }, ...legend.map(([shape, colour, words]) => node("li", { class: `wn-${shape} wn-${colour}` }, words))),
     shown,
     node("div", { class: "wn-controls" }, ...controls.filter(Boolean)),
@@ -139,7 +139,7 @@ function onWidth(element, draw) {
 function characterBars(characters, label, picked) {
   const buttons = [...characters].map((character, i) =>
     node("button", { type: "button", class: "wn-bar", tabindex: i ? -1 : 0, onclick: () => picked(i) },
-      node("span", { class: "wn-track" }, node("span", { class: "wn-fill" }), node("span", { class: "wn-ghost" }), node("span", { class: "wn-percent", "aria-hidden": "true" })),
+      node("span", { class: "wn-track" }, node("span", { class: "wn-fill" }), node("span", { class: "wn-ghost" })),
       node("span", { class: "wn-letter" }, character)));
   const root = node("div", { class: "wn-bars", role: "group", "aria-label": label }, ...buttons);
   root.style.setProperty("--wn-columns", buttons.length);
@@ -163,11 +163,10 @@ function characterBars(characters, label, picked) {
         const name = characters[i] === "." ? "end of the name" : characters[i];
         button.firstChild.firstChild.style.height = `${100 * probabilities[i]}%`;
         const cut = before && !probabilities[i];
-        button.firstChild.children[1].style.height = cut ? `${100 * before[i]}%` : 0;
+        button.firstChild.lastChild.style.height = cut ? `${100 * before[i]}%` : 0;
         const says = percent(probabilities[i]) + (cut ? `, cut off, was ${percent(before[i])}` : "");
-        const label = button.firstChild.lastChild;
-        label.textContent = labelled.includes(i) ? percent(probabilities[i]) : "";
-        label.style.bottom = `${100 * probabilities[i]}%`;
+        button.firstChild.dataset.percent = labelled.includes(i) ? percent(probabilities[i]) : "";
+        button.firstChild.style.setProperty("--wn-high", `${100 * probabilities[i]}%`);
         button.setAttribute("aria-label", `${characters[i]}, ${name === characters[i] ? "" : `${name}, `}${says}`);
         button.title = `${name}: ${says}`;
         button.classList.toggle("wn-out", probabilities[i] === 0);

@@ -268,7 +268,7 @@ function render({ model, el }) {
     title: "What comes next? A trained model guesses the next letter of a name",
     attempt: attempt(),
     legend: [["square", "blue", "chance of each letter to come next; a full bar is 100%; the dot ends the name"],
-      ["square", "accent", "under what a model sees: how much each letter counts"],
+      ["square", "accent", "under what a model sees: how much each letter counts; a full bar is half of all"],
       ["square", "soft", "cut off by your settings"]],
     answer: [panels, problem],
     controls: [prefixField.root, temperature.root, topK.root, topP.root,

@@ -100,8 +100,7 @@ function render({ model, el }) {
       const scale = l ? 1 : 2.5;
       const title = `${l ? `level ${l}` : "embedding"}: ${shape(values[at[l]])}`;
       // edges pass below the title, not through it
-      parts.push(svg("rect", { x: 0, y: y - 1, width: 6.8 * title.length, height: 16, class: "wn-plate" }),
-        svg("text", { x: 0, y: y + 11, class: "wn-small" }, title));
+      parts.push(svg("text", { x: 0, y: y + 11, class: "wn-small wn-halo" }, title));
       y += 20;
       const row = [];
       for (let i = 0; i < many; i++) {
@@ -160,9 +159,9 @@ function render({ model, el }) {
       : "press Play, and watch pairs become fours, and fours the whole. Then change the last letter: only nodes above it change.",
     legend: [["square", "red", "a number above zero"], ["square", "blue", "below zero; the paler, the closer to zero"],
       ["square", "green", "a letter's share in the prediction; a full bar is 100%"]],
-    answer: [explanation, top, drawing, influenceNote, problem],
-    controls: [line.root, level.root, stages.length > 1 && which.root, node("div", { class: "wn-buttons" }, play)],
-    more: [heard],
+    answer: [explanation, top, drawing, problem],
+    controls: [node("div", { class: "wn-buttons" }, play), level.root, line.root, stages.length > 1 && which.root],
+    more: [influenceNote, heard],
   });
   // For the console and the tests: influence of every character on log p(chosen), and the logits.
   root.wavenet = {
