@@ -210,7 +210,8 @@ def refresh_front_ends(nb) -> None:
             later = {
                 trait_name: trait.default_value
                 for trait_name, trait in front.class_traits(sync=True).items()
-                if not trait_name.startswith("_") and isinstance(trait.default_value, bool | int | float | str)
+                if not trait_name.startswith("_")
+                and isinstance(trait.default_value, bool | int | float | str)
             }
             model["state"] = later | model["state"] | {"_esm": front._esm, "_css": front._css}
     for cell in nb.cells if sentences else []:

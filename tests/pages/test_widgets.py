@@ -198,7 +198,8 @@ def test_a_long_prefix_goes_on(open_live, letters):
         playground.get_by_label("Model", exact=True).select_option(model)
         playground.get_by_role("button", name="Write 20 names").click()
         written = [
-            text.split()[0] for text in playground.locator(".wn-written").first.locator("li").all_inner_texts()
+            text.split()[0]
+            for text in playground.locator(".wn-written").first.locator("li").all_inner_texts()
         ]
         assert all(name.startswith(begun) for name in written) and any(
             len(name) > len(begun) for name in written
@@ -246,7 +247,9 @@ def test_models_are_chosen_and_compared(open_live):
     playground.get_by_label("Beside it").select_option("")
     assert playground.locator(".wn-panel").count() == 1
     playground.get_by_label("Model", exact=True).select_option("flat")
-    assert playground.locator(".wn-panel .wn-title").all_inner_texts() == ["8 characters, flat\n22,097 parameters"]
+    assert playground.locator(".wn-panel .wn-title").all_inner_texts() == [
+        "8 characters, flat\n22,097 parameters"
+    ]
 
 
 def test_winners_see_the_name_and_no_padding(open_live, axe):
@@ -471,6 +474,10 @@ WIDGETS = {
 TOO_SMALL = """(root) => [...root.querySelectorAll("*")].filter((one) =>
   [...one.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim()) &&
   parseFloat(getComputedStyle(one).fontSize) < 12).map((one) => one.outerHTML.slice(0, 100))"""
+MARKED = """(li) => {
+  const style = getComputedStyle(li, "::before");
+  return style.width !== "0px" || style.borderLeftWidth !== "0px";
+}"""
 TOUCHES = """(root) => [...root.querySelectorAll(".wn-control:not(.wn-tickbox)")].filter((one) => {
   const [label, field] = [one.querySelector("span"), one.querySelector("input, select")];
   return field.offsetParent && field.getBoundingClientRect().top < label.getBoundingClientRect().bottom + 3;
@@ -478,9 +485,13 @@ TOUCHES = """(root) => [...root.querySelectorAll(".wn-control:not(.wn-tickbox)")
 
 
 def test_the_list_of_widgets_is_whole(html):
-    views = {path.relative_to(html).as_posix(): path.read_text(encoding="utf-8") for path in html.rglob("*.html")}
+    views = {
+        path.relative_to(html).as_posix(): path.read_text(encoding="utf-8") for path in html.rglob("*.html")
+    }
     shown = {rel: len(re.findall(VIEW + "<noscript><p[^>]*>" + NEEDS, text)) for rel, text in views.items()}
-    assert {rel: many for rel, many in shown.items() if many} == {rel: len(all_) for rel, all_ in WIDGETS.items()}
+    assert {rel: many for rel, many in shown.items() if many} == {
+        rel: len(all_) for rel, all_ in WIDGETS.items()
+    }
 
 
 @pytest.mark.parametrize("rel", WIDGETS)
@@ -497,19 +508,32 @@ def test_a_widget_says_what_it_shows_what_to_try_and_what_its_colours_mean(open_
         legend = frame.locator("> .wn-legend > li")
         assert legend.count() >= 2
         for mark in legend.all():  # its mark has a colour
-            colour = "(li) => { const s = getComputedStyle(li, '::before'); return s.width !== '0px' || s.borderLeftWidth !== '0px'; }"
-            assert mark.inner_text().strip() and mark.evaluate(colour)
+            assert mark.inner_text().strip() and mark.evaluate(MARKED)
         # on a phone: the answer, then the controls; both fit the screen
-        answer, controls = frame.locator("> .wn-answer").bounding_box(), frame.locator("> .wn-controls").bounding_box()
+        answer, controls = (
+            frame.locator("> .wn-answer").bounding_box(),
+            frame.locator("> .wn-controls").bounding_box(),
+        )
         assert answer["y"] + answer["height"] <= controls["y"]
         first = frame.locator("> .wn-controls :is(input, select)").first.bounding_box()
-        assert first["y"] + first["height"] - answer["y"] < 844 - 60, "what changes is in sight while the first moves"
+        assert first["y"] + first["height"] - answer["y"] < 844 - 60, (
+            "what changes is in sight while the first moves"
+        )
         assert frame.evaluate(TOO_SMALL) == [] and frame.evaluate(TOUCHES) == []
         assert frame.evaluate("(root) => getComputedStyle(root).fontVariantNumeric") == "tabular-nums"
     assert axe(page) == []
 
 
-@pytest.mark.parametrize("rel", [PLAYGROUND, "wavenet/05_batchnorm_fix.html", "wavenet/08_wavenet_blocks.html", "wavenet/10_experiments.html", CONVOLUTION])
+@pytest.mark.parametrize(
+    "rel",
+    [
+        PLAYGROUND,
+        "wavenet/05_batchnorm_fix.html",
+        "wavenet/08_wavenet_blocks.html",
+        "wavenet/10_experiments.html",
+        CONVOLUTION,
+    ],
+)
 def test_a_slider_stays_under_the_finger(open_live, rel):
     page = open_live(rel, width=390, height=844)
     for slider in page.locator(".wn-controls > .wn-control > input[type=range]").all():
@@ -525,7 +549,9 @@ def test_a_slider_stays_under_the_finger(open_live, rel):
 
 def axis(picture) -> list[str]:
     """Every number at an axis and where it stands."""
-    ask = "all => all.map((text) => `${text.textContent} ${text.getAttribute('x')} ${text.getAttribute('y')}`)"
+    ask = (
+        "all => all.map((text) => `${text.textContent} ${text.getAttribute('x')} ${text.getAttribute('y')}`)"
+    )
     return picture.locator("text.wn-small").evaluate_all(ask)
 
 
@@ -542,7 +568,9 @@ def test_a_certain_letter_is_taller_than_a_likely_one(open_live):
     assert max(bars(panel)) == 100 > 2 * max(before)
     full = panel.locator(".wn-fill").nth(bars(panel).index(100))
     heights = full.evaluate("(bar) => [bar.offsetHeight, bar.parentNode.offsetHeight]")
-    page.wait_for_function("(bar) => bar.offsetHeight > 0.98 * bar.parentNode.offsetHeight", arg=full.element_handle())
+    page.wait_for_function(
+        "(bar) => bar.offsetHeight > 0.98 * bar.parentNode.offsetHeight", arg=full.element_handle()
+    )
     assert heights[1] > 80
     assert panel.locator(".wn-track").evaluate_all(PERCENT) == ["100%"]
 
@@ -553,7 +581,9 @@ def test_bug_and_repair_stand_on_one_axis(open_live):
     ticks = lambda: [text for text in axis(widget) if re.match(r"-?[0-9.]+ [0-9]", text)]  # noqa: E731
 
     def spread():
-        ys = widget.locator(".wn-tick").evaluate_all("all => all.map((one) => Number(one.getAttribute('y1')))")
+        ys = widget.locator(".wn-tick").evaluate_all(
+            "all => all.map((one) => Number(one.getAttribute('y1')))"
+        )
         return max(ys) - min(ys)
 
     before, bug = ticks(), spread()
@@ -595,7 +625,9 @@ def test_the_field_grows_on_axes_that_stay(open_live):
     for stacks in ("1", "3"):
         widget.get_by_label("Stacks", exact=True).fill(stacks)
         inputs, bars_ = widget.locator(".wn-field-input"), widget.locator(".wn-influence")
-        found.append((inputs.evaluate_all(apart), inputs.count(), bars_.evaluate_all(tallest), axis(widget)[:4]))
+        found.append(
+            (inputs.evaluate_all(apart), inputs.count(), bars_.evaluate_all(tallest), axis(widget)[:4])
+        )
     (near, few, low, ticks), (far, many, high, later) = found
     assert (near, ticks) == (far, later) and many > 2 * few and high > low + 5
 
@@ -609,10 +641,15 @@ def test_the_search_keeps_its_axes(open_live):
     assert axis(explorer) == before
 
 
+ON_THE_LINE = """(one) => {
+  const { x, y } = one.getPointAtLength(3).matrixTransform(one.getScreenCTM());
+  return [x, y];
+}"""
+
+
 def test_a_run_keeps_one_colour_and_no_bracket(open_live):
     page = open_live(EXPERIMENTS)
     explorer = page.locator(".wn-explorer")
-    first, second = explorer.locator("[role='option'][aria-selected='true']").all()[:2]
     ranked = stored_trials()
     stroke = "(one) => getComputedStyle(one.querySelector('.wn-line') ?? one).stroke"
     best = explorer.get_by_role("option", name=re.compile(f"^Run {ranked[0]['number']},"))
@@ -627,12 +664,12 @@ def test_a_run_keeps_one_colour_and_no_bracket(open_live):
     assert other.evaluate(stroke) == colour
     assert explorer.locator(".wn-curve").evaluate_all(curves) == [colour]
     line = best.locator(".wn-hit")
-    at = line.evaluate("(one) => { const p = one.getPointAtLength(3).matrixTransform(one.getScreenCTM()); return [p.x, p.y]; }")
     line.scroll_into_view_if_needed()
-    at = line.evaluate("(one) => { const p = one.getPointAtLength(3).matrixTransform(one.getScreenCTM()); return [p.x, p.y]; }")
-    page.mouse.click(*at)
+    page.mouse.click(*line.evaluate(ON_THE_LINE))
     assert page.evaluate("document.activeElement.getAttribute('role')") == "option"
-    drawn = page.evaluate("(() => { const s = getComputedStyle(document.activeElement); return s.outlineStyle; })()")
+    drawn = page.evaluate(
+        "(() => { const s = getComputedStyle(document.activeElement); return s.outlineStyle; })()"
+    )
     assert drawn == "none"
 
 
@@ -653,7 +690,10 @@ def test_names_of_old_settings_are_marked(open_live, axe):
         field = playground.get_by_label(label)
         was = field.input_value()
         field.fill(value)
-        assert "These names are old. They were written with: temperature 1.00, beginning with “mar”." in stale.inner_text()
+        assert (
+            "These names are old. They were written with: temperature 1.00, beginning with “mar”."
+            in stale.inner_text()
+        )
         assert old.locator("li").count() == 40 and playground.locator(".wn-written").first.is_visible()
         field.fill(was)  # as before: theirs again
     playground.get_by_label("Temperature").fill("0.5")
@@ -663,7 +703,9 @@ def test_names_of_old_settings_are_marked(open_live, axe):
     playground.get_by_label("Temperature").fill("1")
     assert "written with: temperature 0.50, beginning" in stale.inner_text()
     playground.get_by_label("Model", exact=True).select_option("flat")
-    assert stale.inner_text() == "" and playground.locator(".wn-names li").count() == 0, "another model: none yet"
+    assert stale.inner_text() == "" and playground.locator(".wn-names li").count() == 0, (
+        "another model: none yet"
+    )
 
 
 # ---- quick enough ----------------------------------------------------------------------------------
@@ -715,7 +757,7 @@ def test_the_tree_is_fused_level_by_level(open_live):
     nodes = tree.locator(".wn-node")
     assert nodes.count() == 8 + 4 + 2 + 1
     assert tree.locator(".wn-node.wn-off").count() == 7
-    tree.get_by_label("Fuse up to level").focus()
+    tree.get_by_label("Level", exact=True).focus()
     for off, shape in ((3, "(1, 4, 68)"), (1, "(1, 2, 68)"), (0, "(1, 68)"), (0, "(1, 27)")):
         page.keyboard.press("ArrowRight")
         assert tree.locator(".wn-node.wn-off").count() == off
@@ -748,7 +790,7 @@ def test_the_tree_plays(open_live):
     page.clock.install()
     tree.get_by_role("button", name="Play").click()
     page.clock.run_for(10_000)
-    assert tree.get_by_label("Fuse up to level").get_attribute("aria-valuetext") == "prediction"
+    assert tree.get_by_label("Level", exact=True).get_attribute("aria-valuetext") == "prediction"
 
 
 def test_the_pages_convolution_is_pytorchs(open_live):

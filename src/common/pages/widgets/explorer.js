@@ -258,7 +258,7 @@ function render({ model, el }) {
   const { root } = frame("explorer", {
     title: "The runs of a search: what was chosen, and what came of it",
     attempt: "move “Keep the best” to 5. What do the best runs have in common? Then press a line to pin its run.",
-    legend: [["stroke", "blue", "a run, through its choices to its loss: dark for the best tenth"], ["stroke", "ink", "the run that you look at"],
+    legend: [["stroke", "blue", "a run, through its choices to its loss; strong blue: the best tenth"], ["stroke", "ink", "the run that you look at"],
       ["swatches", "ink", "pinned, a colour each"]],
     answer: [drawing, detail, curves],
     controls: [best.root, only.root, node("div", { class: "wn-buttons" }, pin, unpin)],

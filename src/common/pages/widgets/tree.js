@@ -14,7 +14,7 @@ function render({ model, el }) {
   const line = textField("A name so far", model.get("text"), (typed) => keep("text", typed));
   const text = line.input;
   const problem = node("p", { class: "wn-problem", role: "alert" });
-  const level = slider("Fuse up to level",
+  const level = slider("Level",
     { min: 0, max: levels + 1, value: model.get("level"), show: (l) => (l > levels ? "prediction" : `${l}`) },
     (l) => keep("level", l));
   const play = node("button", { type: "button", onclick: playThrough }, "Play");
@@ -155,7 +155,7 @@ function render({ model, el }) {
   const { root, resettle } = frame("tree", {
     title: "A tree reads the last letters of a name, pair by pair",
     attempt: model.get("level") > levels
-      ? "press another letter's bar at the top. The green bars below the name then say which letters speak for or against it."
+      ? "press another letter's bar at the top. The green bars below the name then say which letters it depends on."
       : "press Play, and watch pairs become fours, and fours the whole. Then change the last letter: only nodes above it change.",
     legend: [["square", "red", "a number above zero"], ["square", "blue", "below zero; the paler, the closer to zero"],
       ["square", "green", "a letter's share in the prediction; a full bar is 100%"]],
