@@ -710,23 +710,24 @@ def test_names_of_old_settings_are_marked(open_live, axe):
 
 # ---- quick enough ----------------------------------------------------------------------------------
 
-STEPS = """(label) => {
+LAST_STEP = """(label) => {
   const input = document.querySelector(`.wn-batchnorm input[aria-label=${label}]`);
-  return [...Array(6).keys()].map((i) => {
+  const to = (position) => {
     const began = performance.now();
-    input.value = Number(input.min) + i;
+    input.value = position;
     input.dispatchEvent(new Event("input"));
     document.body.offsetHeight; // lay out
     return performance.now() - began;
-  });
+  };
+  return Math.min(...Array.from({ length: 5 }, () => (to(input.max - 1), to(input.max))));
 }"""
 
 
-@pytest.mark.parametrize("label", ["Batch", "Channel"])
-def test_batchnorms_sliders_answer_at_once(open_live, label):
+def test_batchnorms_sliders_answer_at_once(open_live):
+    """The slowest step, and its quickest time, for others use the machine too. It took 250 or more."""
     page = open_live("wavenet/05_batchnorm_fix.html")
-    page.evaluate(STEPS, label)  # once to warm up
-    assert statistics.median(page.evaluate(STEPS, label)) < 100  # milliseconds; it took 600
+    assert page.evaluate(LAST_STEP, "Batch") < 100  # milliseconds
+    assert page.evaluate(LAST_STEP, "Channel") < 100
 
 
 # ---- the other widgets -------------------------------------------------------------------------
