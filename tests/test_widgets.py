@@ -1,9 +1,11 @@
 import json
 import re
 import struct
+import sys
 from pathlib import Path
 
 import anywidget
+import nbformat
 import pytest
 import torch
 
@@ -11,6 +13,9 @@ from common import models
 from common.data import Vocabulary
 from common.nn import Module, Sequential
 from common.pages import widgets
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
+from notebooks import WIDGET_STATE, WIDGET_VIEW, refresh_front_ends  # noqa: E402
 
 VOCABULARY = Vocabulary("abcdefghijklmnopqrstuvwxyz")
 
@@ -226,3 +231,30 @@ def test_front_ends_never_make_html_of_text(kind):
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", source)
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|\bimport\b|fetch\(", source)
     assert source.rstrip().endswith("export default { render };")
+
+
+@pytest.mark.parametrize("kind", FRONTS)
+def test_a_widget_that_has_not_run_says_what_will_appear(kind):
+    said = kind.sentence()
+    assert re.fullmatch(r"Run this cell to see [^<>]{20,}\.", said) and len(said) < 110, "longer ones are cut"
+    assert kind.shows != widgets.Front.shows
+
+
+def test_the_sentence_is_what_a_notebook_stores():
+    data, _ = widgets.valley()._repr_mimebundle_()
+    assert data["text/plain"] == widgets.Valley.sentence() == repr(widgets.valley())
+
+
+def test_stored_views_get_todays_sentence():
+    def output():
+        view = {WIDGET_VIEW: {"model_id": "a"}, "text/plain": "<common.pages.widgets.Valley object at 0x7f>"}
+        return nbformat.v4.new_output("execute_result", view)
+
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("valley()", outputs=[output()])])
+    state = {"_anywidget_id": "common.pages.widgets.Valley", "rate": 0.5}
+    nb.metadata["widgets"] = {WIDGET_STATE: {"state": {"a": {"state": state}}}}
+    refresh_front_ends(nb)
+    assert nb.cells[0].outputs[0].data["text/plain"] == widgets.Valley.sentence()
+    other = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[output()])])
+    refresh_front_ends(other)  # a widget of someone else
+    assert "0x7f" in other.cells[0].outputs[0].data["text/plain"]

@@ -47,6 +47,7 @@ CELL_TIMEOUT = 2400  # seconds
 
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 TIMINGS = ("execution", "ExecuteTime", "papermill")
 # What nbformat (8 hex digits) and JupyterLab (a UUID) invent, and what this tool gives.
 MACHINE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8}|cell-\d+")
@@ -195,21 +196,30 @@ def normalise_random_names(nb) -> None:
 def refresh_front_ends(nb) -> None:
     """Stored widgets run today's JavaScript and style: a change there needs no new execution.
 
-    A trait that a widget has got since it was stored stands at its default.
+    A trait that a widget has got since it was stored stands at its default. The plain text of its views is
+    the sentence that it has today.
     """
     state = nb.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
-    for model in state.values():
+    sentences = {}
+    for name, model in state.items():
         module, _, kind = model["state"].get("_anywidget_id", "").rpartition(".")
         if module == "common.pages.widgets":
             from common.pages import widgets  # here, for it loads PyTorch
 
             front = getattr(widgets, kind)
+            sentences[name] = front.sentence()
             later = {
-                name: trait.default_value
-                for name, trait in front.class_traits(sync=True).items()
-                if not name.startswith("_") and isinstance(trait.default_value, bool | int | float | str)
+                trait_name: trait.default_value
+                for trait_name, trait in front.class_traits(sync=True).items()
+                if not trait_name.startswith("_")
+                and isinstance(trait.default_value, bool | int | float | str)
             }
             model["state"] = later | model["state"] | {"_esm": front._esm, "_css": front._css}
+    for cell in nb.cells if sentences else []:
+        for output in cell.get("outputs", []):
+            view = output.get("data", {}).get(WIDGET_VIEW, {})
+            if view.get("model_id") in sentences:
+                output.data["text/plain"] = sentences[view["model_id"]]
 
 
 # ---- the first cell: what a notebook needs where the book is not installed --------------

@@ -127,7 +127,7 @@ def test_the_pages_gradients_are_pytorchs(open_live, name):
 
 
 def bars(panel) -> list[float]:
-    """Heights of the 27 bars in percent of the tallest, once they have stopped moving."""
+    """Heights of the 27 bars in percent, once they have stopped moving."""
     return panel.locator(".wn-fill").evaluate_all("all => all.map((bar) => parseFloat(bar.style.height))")
 
 
@@ -140,9 +140,8 @@ def test_typing_and_pressing_a_bar_change_the_distribution(open_live):
     model, context = pretrained("mlp"), torch.tensor([VOCABULARY.encode(".qu")])
     with evaluating(model):
         p = torch.softmax(model(context)[0], 0)
-    heights = torch.tensor(bars(first))  # in percent of the tallest bar of both charts
-    torch.testing.assert_close(heights / heights.max(), p / p.max(), atol=2e-4, rtol=0)
-    assert max(bars(first) + bars(second)) == 100
+    heights = torch.tensor(bars(first), dtype=p.dtype)
+    torch.testing.assert_close(heights, 100 * p, atol=2e-3, rtol=0)
     assert "sees .qu" in first.inner_text() and "sees ......qu" in second.inner_text()
     before = bars(second)
     second.get_by_role("button", name=re.compile("^e, ")).click()
@@ -158,7 +157,7 @@ def test_sliders_change_the_chart(open_live):
     page.keyboard.press("Home")
     assert temperature.get_attribute("aria-valuetext") == "0.10"
     cold = bars(panel)
-    assert sorted(cold)[-2] < sorted(before)[-2]
+    assert max(cold) > max(before) and sorted(cold)[-5] < sorted(before)[-5]
     page.keyboard.press("End")
     assert sorted(bars(panel))[-5] > sorted(before)[-5]
     page.locator(".wn-playground").get_by_label("Keep the likeliest").focus()
@@ -173,7 +172,7 @@ def test_names_are_written_marked_and_announced(open_live, axe):
     playground.get_by_label("A name begins with").fill("mar")
     playground.get_by_role("button", name="Write 20 names").click()
     known = set(SPLITS.train)
-    for panel in playground.locator(".wn-panel").all():
+    for panel in playground.locator(".wn-written").all():
         written = panel.locator("li").all()
         assert len(written) == 20
         for item in written:
@@ -199,7 +198,8 @@ def test_a_long_prefix_goes_on(open_live, letters):
         playground.get_by_label("Model", exact=True).select_option(model)
         playground.get_by_role("button", name="Write 20 names").click()
         written = [
-            text.split()[0] for text in playground.locator(".wn-panel").first.locator("li").all_inner_texts()
+            text.split()[0]
+            for text in playground.locator(".wn-written").first.locator("li").all_inner_texts()
         ]
         assert all(name.startswith(begun) for name in written) and any(
             len(name) > len(begun) for name in written
@@ -216,7 +216,7 @@ def test_names_that_are_cut_are_counted_in_the_page(open_live):
     counted = 0
     for _ in range(30):  # the flat chart of temperature 2 ends a name of 40 letters now and then
         playground.get_by_role("button", name="Write 100 names").click()
-        panel = playground.locator(".wn-panel").first
+        panel = playground.locator(".wn-written").first
         longest = [
             len(text.split()[0]) == 40 for text in panel.locator("li").all_inner_texts() if text.strip()
         ]
@@ -247,7 +247,9 @@ def test_models_are_chosen_and_compared(open_live):
     playground.get_by_label("Beside it").select_option("")
     assert playground.locator(".wn-panel").count() == 1
     playground.get_by_label("Model", exact=True).select_option("flat")
-    assert playground.locator(".wn-title").all_inner_texts() == ["8 characters, flat\n22,097 parameters"]
+    assert playground.locator(".wn-panel .wn-title").all_inner_texts() == [
+        "8 characters, flat\n22,097 parameters"
+    ]
 
 
 def test_winners_see_the_name_and_no_padding(open_live, axe):
@@ -273,7 +275,7 @@ def test_winners_see_the_name_and_no_padding(open_live, axe):
                 "all => all.map((one) => Number(one.style.getPropertyValue('--wn-share')))"
             )
             torch.testing.assert_close(
-                torch.tensor(shares, dtype=p.dtype), moves / moves.max(), atol=2e-3, rtol=0
+                torch.tensor(shares, dtype=p.dtype), moves / moves.sum(), atol=2e-3, rtol=0
             )
             place = int(moves.argmax())
             said = f"depends most on “{seen[place]}”, place {place + 1} of {len(seen)}."
@@ -284,7 +286,7 @@ def test_winners_see_the_name_and_no_padding(open_live, axe):
 def all_write_new_names(playground, pattern):
     """Each panel writes 100 names of a pattern, none of the list; returns how many panels."""
     playground.get_by_role("button", name="Write 100 names").click()
-    panels, known = playground.locator(".wn-panel").all(), set(SPLITS.train)
+    panels, known = playground.locator(".wn-written").all(), set(SPLITS.train)
     for panel in panels:
         written = [item.split()[0] for item in panel.locator("li").all_inner_texts()]
         assert len(written) == 100 and len(set(written)) > 20
@@ -416,8 +418,8 @@ def test_what_cannot_be_met_is_said(open_live):
     assert problem.get_attribute("role") == "alert"
     assert max(bars(playground.locator(".wn-panel").first)) == 0
     playground.get_by_role("button", name="Write 20 names").click()
-    assert playground.locator("li").count() == 0
-    assert "none can meet the constraints" in playground.locator(".wn-panel").first.inner_text()
+    assert playground.locator(".wn-names li").count() == 0
+    assert "none can meet the constraints" in playground.locator(".wn-written").first.inner_text()
     constrained(page, alphabet="", pattern="<b>a?")
     assert "“<” is left out" in problem.inner_text() and playground.locator("b").count() == 0
     assert playground.get_by_label("Pattern").get_attribute("aria-invalid") == "true"
@@ -452,6 +454,282 @@ def test_a_pattern_is_gone_through_letter_by_letter(open_live):
             assert prefix.input_value() == text
 
 
+# ---- what all widgets have ---------------------------------------------------------------------
+
+WIDGETS = {
+    PLAYGROUND: ["playground", "tree"],
+    "wavenet/01_three_char_mlp.html": ["losses", "playground"],
+    "wavenet/02_pytorchified_layers.html": ["losses"],
+    "wavenet/03_eight_char_context.html": ["playground"],
+    "wavenet/04_flatten_consecutive.html": ["tree"],
+    "wavenet/05_batchnorm_fix.html": ["batchnorm"],
+    "wavenet/06_scaling_up.html": ["playground", "tree"],
+    CONVOLUTION: ["convolution"],
+    "wavenet/08_wavenet_blocks.html": ["receptive"],
+    "wavenet/09_sampling.html": ["playground"],
+    "wavenet/10_experiments.html": ["valley", "explorer"],
+    "wavenet/11_beating_1993.html": ["playground"],
+}
+# Everything in a widget that is smaller than 12 pixels, and every label that touches its field.
+TOO_SMALL = """(root) => [...root.querySelectorAll("*")].filter((one) =>
+  [...one.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim()) &&
+  parseFloat(getComputedStyle(one).fontSize) < 12).map((one) => one.outerHTML.slice(0, 100))"""
+MARKED = """(li) => {
+  const style = getComputedStyle(li, "::before");
+  return style.width !== "0px" || style.borderLeftWidth !== "0px";
+}"""
+TOUCHES = """(root) => [...root.querySelectorAll(".wn-control:not(.wn-tickbox)")].filter((one) => {
+  const [label, field] = [one.querySelector("span"), one.querySelector("input, select")];
+  return field.offsetParent && field.getBoundingClientRect().top < label.getBoundingClientRect().bottom + 3;
+}).map((one) => one.textContent)"""
+
+
+def test_the_list_of_widgets_is_whole(html):
+    views = {
+        path.relative_to(html).as_posix(): path.read_text(encoding="utf-8") for path in html.rglob("*.html")
+    }
+    shown = {rel: len(re.findall(VIEW + "<noscript><p[^>]*>" + NEEDS, text)) for rel, text in views.items()}
+    assert {rel: many for rel, many in shown.items() if many} == {
+        rel: len(all_) for rel, all_ in WIDGETS.items()
+    }
+
+
+@pytest.mark.parametrize("rel", WIDGETS)
+def test_a_widget_says_what_it_shows_what_to_try_and_what_its_colours_mean(open_live, axe, rel):
+    page = open_live(rel, width=390, height=844, touch=True)
+    frames = page.locator(".live-widget > .wn").all()
+    assert [frame.get_attribute("class") for frame in frames] == [f"wn wn-{kind}" for kind in WIDGETS[rel]]
+    for frame in frames:
+        title = frame.locator("> .wn-heading").inner_text()
+        assert frame.get_attribute("aria-label") == title and len(title) > 20
+        attempt = frame.locator("> .wn-try").inner_text()
+        assert attempt.startswith("Try: ") and attempt.endswith(".") and len(attempt) > 40
+        assert "undefined" not in attempt and "“”" not in attempt
+        legend = frame.locator("> .wn-legend > li")
+        assert legend.count() >= 2
+        for mark in legend.all():  # its mark has a colour
+            assert mark.inner_text().strip() and mark.evaluate(MARKED)
+        # on a phone: the answer, then the controls; both fit the screen
+        answer, controls = (
+            frame.locator("> .wn-answer").bounding_box(),
+            frame.locator("> .wn-controls").bounding_box(),
+        )
+        assert answer["y"] + answer["height"] <= controls["y"]
+        first = frame.locator("> .wn-controls :is(input, select)").first.bounding_box()
+        assert first["y"] + first["height"] - answer["y"] < 844 - 60, (
+            "what changes is in sight while the first moves"
+        )
+        assert frame.evaluate(TOO_SMALL) == [] and frame.evaluate(TOUCHES) == []
+        assert frame.evaluate("(root) => getComputedStyle(root).fontVariantNumeric") == "tabular-nums"
+    assert axe(page) == []
+
+
+@pytest.mark.parametrize(
+    "rel",
+    [
+        PLAYGROUND,
+        "wavenet/05_batchnorm_fix.html",
+        "wavenet/08_wavenet_blocks.html",
+        "wavenet/10_experiments.html",
+        CONVOLUTION,
+    ],
+)
+def test_a_slider_stays_under_the_finger(open_live, rel):
+    page = open_live(rel, width=390, height=844)
+    for slider in page.locator(".wn-controls > .wn-control > input[type=range]").all():
+        slider.focus()
+        where = slider.evaluate("(input) => input.getBoundingClientRect().top + scrollY")
+        for key in ("Home", "PageUp", "End", "ArrowLeft"):
+            page.keyboard.press(key)
+            assert abs(slider.evaluate("(input) => input.getBoundingClientRect().top + scrollY") - where) < 1
+
+
+# ---- axes that stay ----------------------------------------------------------------------------
+
+
+def axis(picture) -> list[str]:
+    """Every number at an axis and where it stands."""
+    ask = (
+        "all => all.map((text) => `${text.textContent} ${text.getAttribute('x')} ${text.getAttribute('y')}`)"
+    )
+    return picture.locator("text.wn-small").evaluate_all(ask)
+
+
+PERCENT = "all => all.map((one) => one.dataset.percent).filter(Boolean)"
+
+
+def test_a_certain_letter_is_taller_than_a_likely_one(open_live):
+    page = open_live(PLAYGROUND)
+    panel = page.locator(".wn-playground .wn-panel").first
+    before = bars(panel)
+    said = panel.locator(".wn-track").evaluate_all(PERCENT)
+    assert said and f"{max(before):.0f}%" in said
+    page.locator(".wn-playground").get_by_label("Keep the likeliest").fill("1")
+    assert max(bars(panel)) == 100 > 2 * max(before)
+    full = panel.locator(".wn-fill").nth(bars(panel).index(100))
+    heights = full.evaluate("(bar) => [bar.offsetHeight, bar.parentNode.offsetHeight]")
+    page.wait_for_function(
+        "(bar) => bar.offsetHeight > 0.98 * bar.parentNode.offsetHeight", arg=full.element_handle()
+    )
+    assert heights[1] > 80
+    assert panel.locator(".wn-track").evaluate_all(PERCENT) == ["100%"]
+
+
+def test_bug_and_repair_stand_on_one_axis(open_live):
+    page = open_live("wavenet/05_batchnorm_fix.html")
+    widget = page.locator(".wn-batchnorm")
+    ticks = lambda: [text for text in axis(widget) if re.match(r"-?[0-9.]+ [0-9]", text)]  # noqa: E731
+
+    def spread():
+        ys = widget.locator(".wn-tick").evaluate_all(
+            "all => all.map((one) => Number(one.getAttribute('y1')))"
+        )
+        return max(ys) - min(ys)
+
+    before, bug = ticks(), spread()
+    assert len(before) >= 3
+    widget.get_by_label("dimensions 0 and 1").check()
+    repair = spread()
+    assert ticks() == before and repair < 0.6 * bug
+    widget.get_by_label("Batch", exact=True).fill("2")
+    assert ticks() == before and spread() > 1.8 * repair
+    rows = widget.locator("rect:is(.wn-above, .wn-below)")
+    xs = rows.evaluate_all("all => [...new Set(all.map((one) => one.getAttribute('x')))]")
+    ys = rows.evaluate_all("all => [...new Set(all.map((one) => one.getAttribute('y')))]")
+    assert (len(xs), len(ys)) == (4, 4), "a column a pair, a row an example: 4 of them in this batch"
+
+
+def test_one_batch_and_twenty_thousand_stand_on_one_axis(open_live):
+    page = open_live("wavenet/01_three_char_mlp.html")
+    widget = page.locator(".wn-losses")
+    slider = widget.get_by_label("Average over")
+
+    def height():
+        points = widget.locator("svg > svg > .wn-band").first.get_attribute("points").split()
+        ys = [float(point.split(",")[1]) for point in points][len(points) // 20 : -len(points) // 20]
+        return max(ys) - min(ys)
+
+    slider.fill("0")
+    one, single = axis(widget), height()
+    slider.fill("13")
+    assert slider.get_attribute("aria-valuetext") == "20,000 batches"
+    assert axis(widget) == one and height() < 0.2 * single
+
+
+def test_the_field_grows_on_axes_that_stay(open_live):
+    page = open_live(BLOCKS)
+    widget = page.locator(".wn-receptive")
+    apart = "all => Number(all[1].getAttribute('cx')) - Number(all[0].getAttribute('cx'))"
+    tallest = "all => Math.max(...all.map((one) => Number(one.getAttribute('height'))))"
+    found = []
+    for stacks in ("1", "3"):
+        widget.get_by_label("Stacks", exact=True).fill(stacks)
+        inputs, bars_ = widget.locator(".wn-field-input"), widget.locator(".wn-influence")
+        found.append(
+            (inputs.evaluate_all(apart), inputs.count(), bars_.evaluate_all(tallest), axis(widget)[:4])
+        )
+    (near, few, low, ticks), (far, many, high, later) = found
+    assert (near, ticks) == (far, later) and many > 2 * few and high > low + 5
+
+
+def test_the_search_keeps_its_axes(open_live):
+    page = open_live(EXPERIMENTS)
+    explorer = page.locator(".wn-explorer")
+    before = axis(explorer)
+    explorer.get_by_label("Keep the best").fill("2")
+    explorer.get_by_role("button", name="Unpin all").click()
+    assert axis(explorer) == before
+
+
+ON_THE_LINE = """(one) => {
+  const { x, y } = one.getPointAtLength(3).matrixTransform(one.getScreenCTM());
+  return [x, y];
+}"""
+
+
+def test_a_run_keeps_one_colour_and_no_bracket(open_live):
+    page = open_live(EXPERIMENTS)
+    explorer = page.locator(".wn-explorer")
+    ranked = stored_trials()
+    stroke = "(one) => getComputedStyle(one.querySelector('.wn-line') ?? one).stroke"
+    best = explorer.get_by_role("option", name=re.compile(f"^Run {ranked[0]['number']},"))
+    other = explorer.get_by_role("option", name=re.compile(f"^Run {ranked[-8]['number']},"))
+    other.focus()  # looked at, and pinned: its own colour in both pictures
+    colour = other.evaluate(stroke)
+    curves = "all => all.map((one) => getComputedStyle(one).stroke)"
+    assert colour in explorer.locator(".wn-curve").evaluate_all(curves)
+    assert explorer.locator("svg > svg > .wn-looked").count() == 0, "no second line in another colour"
+    best.focus()
+    page.keyboard.press("Enter")  # the first is unpinned: the second keeps its colour
+    assert other.evaluate(stroke) == colour
+    assert explorer.locator(".wn-curve").evaluate_all(curves) == [colour]
+    line = best.locator(".wn-hit")
+    line.scroll_into_view_if_needed()
+    page.mouse.click(*line.evaluate(ON_THE_LINE))
+    assert page.evaluate("document.activeElement.getAttribute('role')") == "option"
+    drawn = page.evaluate(
+        "(() => { const s = getComputedStyle(document.activeElement); return s.outlineStyle; })()"
+    )
+    assert drawn == "none"
+
+
+# ---- names of old settings -----------------------------------------------------------------------
+
+
+def test_names_of_old_settings_are_marked(open_live, axe):
+    page = open_live(PLAYGROUND)
+    playground = constrained(page, prefix="mar")
+    stale, old = playground.locator(".wn-stale"), playground.locator(".wn-old")
+    changes = {
+        "Temperature": "0.5", "A name begins with": "mari", "Pattern": "m*a", "Only these letters": "mariel",
+        "Keep the likeliest": "5", "Nucleus": "0.5", "Shortest": "4", "Longest": "9",
+    }  # fmt: skip
+    playground.get_by_role("button", name="Write 20 names").click()
+    for label, value in changes.items():
+        assert stale.inner_text() == "" and old.count() == 0
+        field = playground.get_by_label(label)
+        was = field.input_value()
+        field.fill(value)
+        assert (
+            "These names are old. They were written with: temperature 1.00, beginning with “mar”."
+            in stale.inner_text()
+        )
+        assert old.locator("li").count() == 40 and playground.locator(".wn-written").first.is_visible()
+        field.fill(was)  # as before: theirs again
+    playground.get_by_label("Temperature").fill("0.5")
+    assert axe(page) == []
+    playground.get_by_role("button", name="Write 20 names").click()
+    assert stale.inner_text() == "" and old.count() == 0
+    playground.get_by_label("Temperature").fill("1")
+    assert "written with: temperature 0.50, beginning" in stale.inner_text()
+    playground.get_by_label("Model", exact=True).select_option("flat")
+    assert stale.inner_text() == "" and playground.locator(".wn-names li").count() == 0, (
+        "another model: none yet"
+    )
+
+
+# ---- quick enough ----------------------------------------------------------------------------------
+
+LAST_STEP = """(label) => {
+  const input = document.querySelector(`.wn-batchnorm input[aria-label=${label}]`);
+  const to = (position) => {
+    const began = performance.now();
+    input.value = position;
+    input.dispatchEvent(new Event("input"));
+    document.body.offsetHeight; // lay out
+    return performance.now() - began;
+  };
+  return Math.min(...Array.from({ length: 5 }, () => (to(input.max - 1), to(input.max))));
+}"""
+
+
+def test_batchnorms_sliders_answer_at_once(open_live):
+    """The slowest step, and its quickest time, for others use the machine too. It took 250 or more."""
+    page = open_live("wavenet/05_batchnorm_fix.html")
+    assert page.evaluate(LAST_STEP, "Batch") < 100  # milliseconds
+    assert page.evaluate(LAST_STEP, "Channel") < 100
+
+
 # ---- the other widgets -------------------------------------------------------------------------
 
 
@@ -480,7 +758,7 @@ def test_the_tree_is_fused_level_by_level(open_live):
     nodes = tree.locator(".wn-node")
     assert nodes.count() == 8 + 4 + 2 + 1
     assert tree.locator(".wn-node.wn-off").count() == 7
-    tree.get_by_label("Fuse up to level").focus()
+    tree.get_by_label("Level", exact=True).focus()
     for off, shape in ((3, "(1, 4, 68)"), (1, "(1, 2, 68)"), (0, "(1, 68)"), (0, "(1, 27)")):
         page.keyboard.press("ArrowRight")
         assert tree.locator(".wn-node.wn-off").count() == off
@@ -513,7 +791,7 @@ def test_the_tree_plays(open_live):
     page.clock.install()
     tree.get_by_role("button", name="Play").click()
     page.clock.run_for(10_000)
-    assert tree.get_by_label("Fuse up to level").get_attribute("aria-valuetext") == "prediction"
+    assert tree.get_by_label("Level", exact=True).get_attribute("aria-valuetext") == "prediction"
 
 
 def test_the_pages_convolution_is_pytorchs(open_live):
@@ -649,7 +927,7 @@ def test_an_output_is_clicked_and_its_field_is_drawn(open_live, axe):
     assert widget.locator(".wn-influence").count() == 15, "a bar of paths for each input"
     before = float(widget.locator(".wn-field-output").get_attribute("cx"))
     box = picture.bounding_box()
-    columns = 15 + 8  # the field, and some more
+    columns = round(box["width"] / float(widget.locator(".wn-field-input").last.get_attribute("cx")) * 63.5)
     picture.click(position={"x": box["width"] * (columns - 3.5) / columns, "y": 20})
     slider = widget.get_by_label("Output, places from the end")
     assert slider.get_attribute("aria-valuetext") == "3"
@@ -691,7 +969,7 @@ def test_batchnorms_axes_change_the_noise(open_live):
     [pooled] = noise()
     assert widget.locator(".wn-group").count() == 1
     assert pooled < 0.75 * statistics.fmean(each**2 for each in separate) ** 0.5
-    widget.get_by_label("Batch", exact=False).first.focus()
+    widget.get_by_label("Batch", exact=True).focus()
     page.keyboard.press("End")
     assert noise()[0] < 0.7 * pooled and "128 × 4 = 512" in widget.inner_text()
     picture = widget.locator("svg").first
@@ -707,13 +985,13 @@ def test_smoothing_a_loss_curve(open_live):
     slider = widget.get_by_label("Average over")
     slider.focus()
     page.keyboard.press("Home")
-    single, curve = scatter(), widget.locator(".wn-curve").get_attribute("points")
+    single, curve = scatter(), widget.locator(".wn-curve").first.get_attribute("points")
     assert 0.15 < single < 0.3
     for _ in range(6):
         page.keyboard.press("ArrowRight")
     assert slider.get_attribute("aria-valuetext") == "100 batches"
     assert scatter() == pytest.approx(single / 10, rel=0.35)
-    assert widget.locator(".wn-curve").get_attribute("points") != curve
+    assert widget.locator(".wn-curve").first.get_attribute("points") != curve
 
 
 EXPERIMENTS = "wavenet/10_experiments.html"
@@ -893,7 +1171,7 @@ def test_the_same_front_end_runs_in_jupyterlab(browser, lab):
         page.get_by_label("A name begins with").fill("anna")
         assert "sees nna" in panel.locator(".wn-note").first.inner_text()
         page.locator(".wn-playground").get_by_role("button", name="Write 20 names").click()
-        assert panel.locator("li").count() == 20
+        assert page.locator(".wn-written").first.locator("li").count() == 20
     finally:
         page.close()
 
@@ -904,7 +1182,7 @@ def test_the_same_front_end_runs_in_jupyterlab(browser, lab):
 def test_the_winners_stand_side_by_side_in_their_chapter(open_live, axe):
     page = open_live("wavenet/11_beating_1993.html")
     playground = page.locator(".wn-playground")
-    titles = [title.split("\n")[0] for title in playground.locator(".wn-title").all_inner_texts()]
+    titles = [title.split("\n")[0] for title in playground.locator(".wn-panel .wn-title").all_inner_texts()]
     assert titles == [recipe.title for recipe in WINNERS.values()]
     playground.get_by_label("A name begins with").fill("mar")
     context = torch.tensor([VOCABULARY.encode(".mar")])

@@ -41,10 +41,27 @@ def _source(*names: str) -> str:
     return "\n".join((HERE / f"{name}.js").read_text(encoding="utf-8") for name in names)
 
 
-class Widget(anywidget.AnyWidget):
-    """What all of them share: the style, and models as numbers."""
+class Front(anywidget.AnyWidget):
+    """What all of them share: the style, and a sentence where nothing can be drawn yet.
+
+    The sentence is what a notebook stores as the widget's plain text. It is the same in every run, so
+    nbval compares it; JupyterLab shows it before the cell has run.
+    """
 
     _css = (HERE / "widgets.css").read_text(encoding="utf-8")
+    shows = "a widget"
+
+    @classmethod
+    def sentence(cls) -> str:
+        return f"Run this cell to see {cls.shows}."
+
+    def __repr__(self) -> str:
+        return self.sentence()
+
+
+class Widget(Front):
+    """One that computes: models as numbers."""
+
     stages = traitlets.List().tag(sync=True)
     weights = traitlets.Bytes().tag(sync=True)
     characters = traitlets.Unicode().tag(sync=True)
@@ -53,6 +70,7 @@ class Widget(anywidget.AnyWidget):
 
 class Playground(Widget):
     _esm = _source("page", "model", "constraints", "playground")
+    shows = "a playground: type how a name begins, and trained models go on"
     names = traitlets.Unicode().tag(sync=True)
     prefix = traitlets.Unicode().tag(sync=True)
     temperature = traitlets.Float(1.0).tag(sync=True)
@@ -70,19 +88,21 @@ class Playground(Widget):
 
 class Tree(Widget):
     _esm = _source("page", "model", "tree")
+    shows = "a tree that reads a name, to be fused level by level"
     text = traitlets.Unicode().tag(sync=True)
     level = traitlets.Int().tag(sync=True)
 
 
 class Convolution(Widget):
     _esm = _source("page", "model", "convolution")
+    shows = "a convolution that reads a name, letter by letter"
     text = traitlets.Unicode().tag(sync=True)
     step = traitlets.Int().tag(sync=True)
 
 
-class ReceptiveField(anywidget.AnyWidget):
+class ReceptiveField(Front):
     _esm = _source("page", "field")
-    _css = Widget._css
+    shows = "the receptive field of a stack of convolutions, to be drawn anew by sliders"
     vocabulary = traitlets.Int(27).tag(sync=True)
     kernel_size = traitlets.Int(2).tag(sync=True)
     layers = traitlets.Int(3).tag(sync=True)
@@ -95,15 +115,16 @@ class ReceptiveField(anywidget.AnyWidget):
 
 class BatchNormAxes(Widget):
     _esm = _source("page", "model", "batchnorm")
+    shows = "a batch, and the means that BatchNorm takes of it with either choice of axes"
     contexts = traitlets.Bytes().tag(sync=True)
     axes = traitlets.Unicode("B").tag(sync=True)
     batch_size = traitlets.Int(32).tag(sync=True)
     channel = traitlets.Int(0).tag(sync=True)
 
 
-class LossCurves(anywidget.AnyWidget):
+class LossCurves(Front):
     _esm = _source("page", "curves")
-    _css = Widget._css
+    shows = "training losses, with a slider for the length of their average"
     losses = traitlets.Bytes().tag(sync=True)
     range = traitlets.List().tag(sync=True)
     labels = traitlets.List().tag(sync=True)
@@ -111,9 +132,9 @@ class LossCurves(anywidget.AnyWidget):
     window = traitlets.Int(1_000).tag(sync=True)
 
 
-class Valley(anywidget.AnyWidget):
+class Valley(Front):
     _esm = _source("page", "valley")
-    _css = Widget._css
+    shows = "a valley, and the path of an optimiser through it"
     kind = traitlets.Unicode("sgd").tag(sync=True)
     rate = traitlets.Float(0.02).tag(sync=True)
     steep = traitlets.Int(30).tag(sync=True)
@@ -121,9 +142,9 @@ class Valley(anywidget.AnyWidget):
     steps = traitlets.Int(40).tag(sync=True)
 
 
-class RunExplorer(anywidget.AnyWidget):
+class RunExplorer(Front):
     _esm = _source("page", "explorer")
-    _css = Widget._css
+    shows = "the runs of a search, to compare and pin"
     runs = traitlets.List().tag(sync=True)
     axes = traitlets.List().tag(sync=True)
     unit = traitlets.Unicode().tag(sync=True)

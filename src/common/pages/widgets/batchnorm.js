@@ -1,6 +1,7 @@
 // BatchNorm's statistics from real activations: which numbers enter a mean, and how noisy it is.
 
 const BATCHES = 200; // how many past batches the noise is read from
+const SMALLEST = 4; // examples in a batch; the axis of the means is made for its noise
 
 function render({ model, el }) {
   const [stage] = readStages(model.get("stages"), model.get("weights"));
@@ -8,43 +9,51 @@ function render({ model, el }) {
   const contexts = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const T = stage.blockSize;
   const examples = contexts.length / T;
+  // Every example goes through the layers once. After that a batch is a list of examples.
+  const { data, shape: [, P, C] } = forward(stage, Int32Array.from(contexts)).at(-1);
   const draw = random(model.get("seed"));
   const { root: heard, say } = voice();
   const keep = keeper(model);
 
-  // The activations of `size` random examples: { data, shape: (B, P, C) }.
-  function batch(size) {
-    const chosen = new Int32Array(size * T);
-    for (let b = 0; b < size; b++) {
-      const from = Math.floor(draw() * examples) * T;
-      chosen.set(contexts.subarray(from, from + T), b * T);
-    }
-    return forward(stage, chosen).at(-1);
-  }
-
-  const mean = (numbers) => numbers.reduce((a, b) => a + b, 0) / numbers.length;
+  const batch = (size) => Array.from({ length: size }, () => Math.floor(draw() * examples));
+  const mean = (numbers) => {
+    let sum = 0;
+    for (const x of numbers) sum += x;
+    return sum / numbers.length;
+  };
   const deviation = (numbers) => {
     const m = mean(numbers);
     return Math.sqrt(mean(numbers.map((x) => (x - m) ** 2)));
   };
-  const [, P, C] = batch(1).shape;
-  const column = ({ data, shape: [B] }, p, c) => Array.from({ length: B }, (_, b) => data[(b * P + p) * C + c]);
+  const column = (chosen, p, c) => Float64Array.from(chosen, (example) => data[(example * P + p) * C + c]);
+  const joined = (columns) => {
+    const all = new Float64Array(columns.length * columns[0].length);
+    columns.forEach((one, i) => all.set(one, i * one.length));
+    return all;
+  };
   const pooled = () => model.get("axes") === "B, T";
   // The groups of numbers that share a mean: one a place, or all of them together.
-  const groupsOf = (x, c) => {
-    const places = Array.from({ length: P }, (_, p) => column(x, p, c));
-    return pooled() ? [places.flat()] : places;
+  const groupsOf = (chosen, c) => {
+    const places = Array.from({ length: P }, (_, p) => column(chosen, p, c));
+    return pooled() ? [joined(places)] : places;
   };
 
-  let current, past, width = 0;
+  // The ends of the axis for a channel's means: the same for bug and repair, and for every size of batch.
+  function endsOf(c) {
+    const everyone = Array.from({ length: examples }, (_, i) => i);
+    const places = Array.from({ length: P }, (_, p) => column(everyone, p, c));
+    const room = places.map((numbers) => (3 * deviation(numbers)) / Math.sqrt(SMALLEST));
+    return [Math.min(...places.map((numbers, p) => mean(numbers) - room[p])), Math.max(...places.map((numbers, p) => mean(numbers) + room[p]))];
+  }
+
+  let current, past, ends, width = 0;
   const axes = radios("Average over", [["B", "dimension 0 alone: B (the bug)"], ["B, T", "dimensions 0 and 1: B and T (the repair)"]],
     model.get("axes"), (value) => keep("axes", value));
-  const size = slider("Batch", { min: 2, max: 7, value: Math.log2(model.get("batch_size")), show: (e) => `${2 ** e} examples` },
+  const size = slider("Batch", { min: Math.log2(SMALLEST), max: 7, value: Math.log2(model.get("batch_size")), show: (e) => `${2 ** e} examples` },
     (e) => keep("batch_size", 2 ** e));
   const channel = slider("Channel", { min: 0, max: C - 1, value: model.get("channel") }, (c) => keep("channel", c));
   const again = node("button", { type: "button", onclick: () => (redraw(), update()) }, "Draw another batch");
-  const grid = node("div", { class: "wn-drawing" });
-  const strip = node("div", { class: "wn-drawing" });
+  const drawing = node("div", { class: "wn-drawing" });
   const note = node("p", { class: "wn-note" });
 
   function redraw() {
@@ -58,69 +67,52 @@ function render({ model, el }) {
   function update() {
     const c = model.get("channel");
     const now = groupsOf(current, c);
-    const before = past.map((x) => groupsOf(x, c).map(mean)); // (BATCHES, groups)
+    const groups = past.map((chosen) => groupsOf(chosen, c));
+    const before = groups.map((each) => each.map(mean)); // (BATCHES, groups)
     const noise = now.map((_, g) => deviation(before.map((means) => means[g])));
     // one ruler for both choices of axes: all numbers of the channel, whatever their place
-    const ruler = deviation(past.flatMap((x) => groupsOf(x, c).flat())) || 1;
+    const ruler = deviation(joined(groups.map(joined))) || 1;
     const relative = noise.map((sd) => sd / ruler);
     const numbers = now[0].length;
     const B = model.get("batch_size");
-    const groups = pooled() ? `one mean a channel, each of ${B} × ${P} = ${numbers} numbers; state (${C},)`
+    const what = pooled() ? `one mean a channel, each of ${B} × ${P} = ${numbers} numbers; state (${C},)`
       : `${P} means a channel, each of ${numbers} numbers; state (1, ${P}, ${C})`;
-    note.textContent = `${groups}. From batch to batch the mean of channel ${c} scatters by ${relative.map((r) => r.toFixed(3)).join(", ")} standard deviations of the channel (1/√${numbers} = ${(numbers ** -0.5).toFixed(3)}).`;
+    note.textContent = `${what}. From batch to batch the mean of channel ${c} scatters by ${relative.map((r) => r.toFixed(3)).join(", ")} standard deviations of the channel (1/√${numbers} = ${(numbers ** -0.5).toFixed(3)}).`;
     say(note.textContent);
-    if (width) {
-      drawGrid(c, now);
-      drawStrip(before, now, noise);
-    }
+    if (width) paint(c, now, before, noise);
   }
 
-  function drawGrid(c, now) {
+  // Above, the batch: a row an example, a column a pair, as in the chapter's figures. Below each frame
+  // the means of what is in it.
+  function paint(c, now, before, noise) {
     const B = model.get("batch_size");
-    const left = 44;
-    const scale = 2.5 * deviation(groupsOf(current, c).flat()) || 1;
-    const wide = (width - left) / B;
-    const tall = 22;
-    const parts = [];
+    const left = 46, gap = 8, head = 20, tall = 128, top = head + tall + 16, low = top + 140, height = low + 22;
+    const wide = (width - left) / P - gap, x = (p) => left + p * (wide + gap) + gap / 2;
+    const scale = 2.5 * deviation(joined(groupsOf(current, c))) || 1;
+    const parts = [svg("text", { x: 14, y: head + tall / 2, transform: `rotate(-90 14 ${head + tall / 2})`, class: "wn-small wn-middle" }, `${B} examples`)];
     for (let p = 0; p < P; p++) {
-      const y = p * (tall + 6) + 2;
-      parts.push(svg("text", { x: 0, y: y + 15, class: "wn-small" }, `pair ${p + 1}`));
+      parts.push(svg("text", { x: x(p) + wide / 2, y: 13, class: "wn-small wn-middle" }, `pair ${p + 1}`));
       column(current, p, c).forEach((value, b) => parts.push(svg("rect", {
-        x: left + b * wide, y, width: Math.max(wide - 0.5, 0.5), height: tall,
+        x: x(p), y: head + (b * tall) / B, width: wide, height: Math.max(tall / B - 0.5, 0.5),
         class: value > 0 ? "wn-above" : "wn-below", "fill-opacity": Math.min(1, Math.abs(value) / scale).toFixed(2),
       })));
-      if (!pooled()) parts.push(svg("rect", { x: left - 2, y: y - 1, width: width - left + 2, height: tall + 2, class: `wn-group wn-colour-${p}` }));
     }
-    const height = P * (tall + 6) + 2;
-    if (pooled()) parts.push(svg("rect", { x: left - 2, y: 1, width: width - left + 2, height: height - 5, class: "wn-group wn-colour-4" }));
-    grid.replaceChildren(svg("svg", {
-      viewBox: `0 0 ${width} ${height}`, width, height, role: "img",
-      "aria-label": `channel ${c} of one batch: ${P} pairs by ${B} examples; ${pooled() ? "all share one mean" : "each pair has a mean of its own"}: ${now.map((g) => mean(g).toFixed(2)).join(", ")}`,
-    }, ...parts));
-  }
-
-  function drawStrip(before, now, noise) {
-    const left = 60;
-    const tall = 24;
-    const all = before.flat();
-    const low = Math.min(...all), high = Math.max(...all);
-    const x = (value) => left + 6 + ((value - low) / (high - low || 1)) * (width - left - 70);
-    const parts = now.flatMap((numbers, g) => {
-      const y = g * tall + tall / 2;
-      const colour = pooled() ? 4 : g;
-      return [
-        svg("text", { x: 0, y: y + 4, class: "wn-small" }, pooled() ? "all pairs" : `pair ${g + 1}`),
-        ...before.map((means) => svg("line", { x1: x(means[g]), x2: x(means[g]), y1: y - 7, y2: y + 7, class: `wn-tick wn-colour-${colour}` })),
-        svg("circle", { cx: x(Math.min(Math.max(mean(numbers), low), high)), cy: y, r: 5, class: "wn-now" }),
-        svg("text", { x: width, y: y + 4, class: "wn-small wn-end" }, `± ${noise[g].toFixed(3)}`),
-      ];
+    const [least, most] = (ends ??= endsOf(c));
+    const y = (value) => low - ((Math.min(Math.max(value, least), most) - least) / (most - least || 1)) * (low - top);
+    const unit = [0.1, 0.2, 0.5, 1, 2, 5].find((each) => (most - least) / each <= 6) || 10;
+    for (let tick = Math.ceil(least / unit); tick * unit <= most; tick++)
+      parts.push(svg("line", { x1: left, x2: width, y1: y(tick * unit), y2: y(tick * unit), class: "wn-gridline" }),
+        svg("text", { x: left - 5, y: y(tick * unit) + 4, class: "wn-small wn-end" }, (tick * unit).toFixed(1)));
+    now.forEach((numbers, g) => {
+      const from = x(g), to = pooled() ? x(P - 1) + wide : from + wide, colour = pooled() ? "wn-accent" : `wn-colour-${g}`;
+      parts.push(svg("rect", { x: from - 2, y: head - 2, width: to - from + 4, height: tall + 4, class: `wn-group ${colour}` }),
+        ...before.map((means) => svg("line", { x1: from, x2: to, y1: y(means[g]), y2: y(means[g]), class: `wn-tick ${colour}` })),
+        svg("circle", { cx: (from + to) / 2, cy: y(mean(numbers)), r: 5, class: "wn-now" }),
+        svg("text", { x: (from + to) / 2, y: low + 16, class: "wn-small wn-middle" }, `± ${noise[g].toFixed(3)}`));
     });
-    const height = now.length * tall + 18;
-    parts.push(svg("text", { x: left, y: height - 4, class: "wn-small" }, low.toFixed(2)),
-      svg("text", { x: width - 64, y: height - 4, class: "wn-small wn-end" }, high.toFixed(2)));
-    strip.replaceChildren(svg("svg", {
+    drawing.replaceChildren(svg("svg", {
       viewBox: `0 0 ${width} ${height}`, width, height, role: "img",
-      "aria-label": `means of ${BATCHES} batches from ${low.toFixed(2)} to ${high.toFixed(2)}; standard deviations ${noise.map((sd) => sd.toFixed(3)).join(", ")}`,
+      "aria-label": `channel ${c} of one batch: ${B} examples by ${P} pairs; ${pooled() ? "all share one mean" : "each pair has a mean of its own"}: ${now.map((g) => mean(g).toFixed(2)).join(", ")}. Means of ${BATCHES} batches on an axis from ${least.toFixed(1)} to ${most.toFixed(1)}: standard deviations ${noise.map((sd) => sd.toFixed(3)).join(", ")}`,
     }, ...parts));
   }
 
@@ -130,19 +122,23 @@ function render({ model, el }) {
       update();
     },
     batch_size: () => (size.place(Math.log2(model.get("batch_size"))), restart(), update()),
-    channel: () => (channel.place(model.get("channel")), update()),
+    channel: () => (channel.place(model.get("channel")), (ends = undefined), update()),
   });
 
-  el.append(node("div", { class: "wn wn-batchnorm" },
-    axes,
-    node("div", { class: "wn-controls" }, size.root, channel.root, node("div", { class: "wn-buttons" }, again)),
-    node("p", { class: "wn-caption" }, "one batch, one channel: a column an example, a row a pair; orange above zero, blue below; frames hold what is averaged together"),
-    grid,
-    node("p", { class: "wn-caption" }, `the means of ${BATCHES} batches, from the lowest to the highest, and (circle) of the batch above; at the right their standard deviation`),
-    strip, note, heard));
+  const { root } = frame("batchnorm", {
+    title: "Which numbers does BatchNorm average?",
+    attempt: "switch to the repair. Four frames become one, and the means of many batches draw closer together.",
+    legend: [["square", "red", "a number above zero"], ["square", "blue", "below zero"], ["box", "ink", "averaged together"],
+      ["stroke", "soft", `the means of ${BATCHES} batches, ± their standard deviation`], ["ring", "ink", "the mean of the batch above"]],
+    answer: [drawing],
+    controls: [axes, size.root, channel.root, node("div", { class: "wn-buttons" }, again)],
+    more: [note, heard],
+  });
+  el.append(root);
+  batch(1); // a number that was drawn here before: the batches are those of earlier editions
   restart();
   update();
-  const stopWatching = onWidth(grid, (now) => ((width = now), update()));
+  const stopWatching = onWidth(drawing, (now) => ((width = now), update()));
   return () => {
     stopWatching();
     unfollow();

@@ -31,9 +31,6 @@ function render({ model, el }) {
   const drawing = node("div", { class: "wn-drawing" });
   const strip = node("div", { class: "wn-drawing" });
   const detail = node("p", { class: "wn-note wn-explanation" });
-  const key = node("p", { class: "wn-key wn-lattice-key" },
-    ...[["new", "computed now"], ["found", "found, and used"], ["done", "computed before"], ["front", "before the name: always the same"]]
-      .map(([kind, words]) => node("span", { class: `wn-key-${kind}` }, words)));
 
   const children = (level, column) => (level ? [column - convolutions[level - 1].dilation, column] : []);
   function below(level, column, found = new Set()) {
@@ -206,12 +203,15 @@ function render({ model, el }) {
     },
   });
 
-  const root = node("div", { class: "wn wn-convolution" },
-    node("div", { class: "wn-controls" },
-      line.root,
-      step.root,
-      node("div", { class: "wn-buttons" }, next, play)),
-    problem, counters, explanation, key, drawing, detail, strip, heard);
+  const { root } = frame("convolution", {
+    title: "A convolution reads a name: each letter costs one column of nodes",
+    attempt: "press Next letter. Only the orange column is computed; the blue nodes were there and are used again.",
+    legend: [["ring", "red", "computed now"], ["ring", "blue", "found, and used"], ["ring", "soft", "computed before"],
+      ["dotted", "soft", "before the name: always the same"]],
+    answer: [counters, explanation, drawing, problem],
+    controls: [node("div", { class: "wn-buttons" }, next, play), step.root, line.root],
+    more: [detail, strip, heard],
+  });
   // For the console and the tests: the logits of whole names of one length, each with its dot in front.
   root.wavenet = { logits: (tokens, T) => Array.from(logits(stage, Int32Array.from(tokens), T).data) };
   el.append(root);

@@ -28,7 +28,6 @@ function render({ model, el }) {
     (i) => keep("window", lengths[i]));
   const drawing = node("div", { class: "wn-drawing" });
   const note = node("p", { class: "wn-note" });
-  const key = node("p", { class: "wn-key" }, ...labels.map((label, run) => node("span", { class: `wn-colour-${run}` }, label)));
 
   // For every column of pixels the lowest, mean and highest of the averages that fall into it.
   function columns(run, length, many) {
@@ -57,35 +56,22 @@ function render({ model, el }) {
     return Math.sqrt(means.reduce((sum, x) => sum + (x - m) ** 2, 0) / (means.length - 1));
   }
 
+  // The ends of an axis: what averages of this length reach once the first steps are over.
+  function endsOf(length) {
+    const settled = labels.flatMap((_, run) => columns(run, length, 400).slice(8));
+    const low = Math.min(...settled.map((c) => c.low)), high = Math.max(...settled.map((c) => c.high));
+    const pad = 0.05 * (high - low);
+    return [low - pad, high + pad];
+  }
+  // Two pictures, whose axes stay while the length changes: single losses fit the one, averages of a
+  // thousand the other, which is a close-up of the first.
+  const whole = endsOf(1);
+  const near = endsOf(lengths[nearest(1_000)]);
+
   function draw() {
     if (!width) return;
     const length = lengths[nearest(model.get("window"))];
-    const left = 40, bottom = 34, height = Math.min(300, 180 + width / 5);
-    const curves = labels.map((_, run) => columns(run, length, Math.max(10, Math.floor((width - left) / 1.5))));
-    const settled = curves.flatMap((curve) => curve.slice(Math.ceil(curve.length / 50)));
-    const low = Math.min(...settled.map((c) => c.low)), high = Math.max(...settled.map((c) => c.high));
-    const pad = 0.05 * (high - low);
-    const x = (step) => left + (step / steps) * (width - left - 6);
-    const y = (loss) => 8 + ((high + pad - loss) / (high - low + 2 * pad)) * (height - bottom - 8);
-    const parts = [];
-    const unit = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1].find((each) => (high - low) / each <= 6) || 1;
-    for (let tick = Math.ceil((low - pad) / unit) * unit; tick <= high + pad; tick += unit)
-      parts.push(svg("line", { x1: left, x2: width - 6, y1: y(tick), y2: y(tick), class: "wn-gridline" }),
-        svg("text", { x: left - 5, y: y(tick) + 4, class: "wn-small wn-end" }, tick.toFixed(unit < 0.01 ? 3 : unit < 0.1 ? 2 : 1)));
-    for (let tick = 0; tick <= steps; tick += steps / 4)
-      parts.push(svg("text", { x: x(tick), y: height - bottom + 16, class: `wn-small ${tick === steps ? "wn-end" : "wn-middle"}` }, `${tick / 1000}`));
-    parts.push(svg("text", { x: (left + width) / 2, y: height - 3, class: "wn-small wn-middle" }, "step (thousands)"));
-    parts.push(svg("text", { x: 0, y: 12, class: "wn-small" }, "nats"));
-    if (model.get("drop")) parts.push(svg("line", { x1: x(model.get("drop")), x2: x(model.get("drop")), y1: 8, y2: height - bottom, class: "wn-mark" }));
-    const drawn = [];
-    curves.forEach((curve, run) => {
-      const up = curve.map((c) => `${x(c.at).toFixed(1)},${y(c.high).toFixed(1)}`);
-      const down = curve.map((c) => `${x(c.at).toFixed(1)},${y(c.low).toFixed(1)}`).reverse();
-      drawn.push(svg("polygon", { points: [...up, ...down].join(" "), class: `wn-band wn-colour-${run}` }),
-        svg("polyline", { points: curve.map((c) => `${x(c.at).toFixed(1)},${y(c.mean).toFixed(1)}`).join(" "), class: `wn-curve wn-colour-${run}` }));
-    });
-    // what the first steps lose lies above the picture, and is cut off there
-    parts.push(svg("svg", { x: left, y: 8, width: width - left - 6, height: height - bottom - 8, viewBox: `${left} 8 ${width - left - 6} ${height - bottom - 8}` }, ...drawn));
+    const curves = labels.map((_, run) => columns(run, length, Math.max(10, Math.floor((width - 40) / 1.5))));
     const when = `in the last ${count(Math.floor(steps / 5))} steps${model.get("drop") ? " before the drop" : ""}`;
     const told = labels.map((label, run) => {
       const sd = scatter(run, length);
@@ -94,15 +80,52 @@ function render({ model, el }) {
     });
     note.textContent = `Means of ${count(length)} ${length === 1 ? "batch" : "batches"}; the band goes from the lowest to the highest in each column of pixels. ${told.join("; ")}.`;
     say(note.textContent);
-    drawing.replaceChildren(svg("svg", {
-      viewBox: `0 0 ${width} ${height}`, width, height, role: "img",
-      "aria-label": `training loss against steps, averaged over ${length} batches. ${told.join("; ")}`,
-    }, ...parts));
+    const height = Math.min(170, 110 + width / 10);
+    drawing.replaceChildren(
+      picture(curves, whole, height, `training loss against steps, averaged over ${length} batches. ${told.join("; ")}`, near),
+      picture(curves, near, height, `the same, closer: from ${near[0].toFixed(2)} to ${near[1].toFixed(2)} nats`));
+  }
+
+  // `marked`: the part of this axis that another picture shows.
+  function picture(curves, [low, high], height, label, marked) {
+    const left = 40, bottom = marked ? 12 : 36;
+    const x = (step) => left + (step / steps) * (width - left - 6);
+    const y = (loss) => 18 + ((high - loss) / (high - low)) * (height - bottom - 18);
+    const parts = marked ? [svg("rect", { x: left, width: width - left - 6, y: y(marked[1]), height: y(marked[0]) - y(marked[1]), class: "wn-marked" })] : [];
+    const unit = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1].find((each) => (high - low) / each <= 5) || 1;
+    for (let tick = Math.ceil(low / unit) * unit; tick <= high; tick += unit)
+      parts.push(svg("line", { x1: left, x2: width - 6, y1: y(tick), y2: y(tick), class: "wn-gridline" }),
+        svg("text", { x: left - 5, y: y(tick) + 4, class: "wn-small wn-end" }, tick.toFixed(unit < 0.01 ? 3 : unit < 0.1 ? 2 : 1)));
+    for (let tick = 0; tick <= steps && !marked; tick += steps / 4)
+      parts.push(svg("text", { x: x(tick), y: height - bottom + 16, class: `wn-small ${tick === steps ? "wn-end" : "wn-middle"}` }, `${tick / 1000}`));
+    if (!marked) parts.push(svg("text", { x: (left + width) / 2, y: height - 3, class: "wn-small wn-middle" }, "step (thousands)"));
+    parts.push(svg("text", { x: 0, y: 12, class: "wn-small" }, marked ? "nats; the shaded part is the picture below" : "nats, closer"));
+    if (model.get("drop")) parts.push(svg("line", { x1: x(model.get("drop")), x2: x(model.get("drop")), y1: 18, y2: height - bottom, class: "wn-mark" }));
+    const drawn = [];
+    curves.forEach((curve, run) => {
+      const up = curve.map((c) => `${x(c.at).toFixed(1)},${y(c.high).toFixed(1)}`);
+      const down = curve.map((c) => `${x(c.at).toFixed(1)},${y(c.low).toFixed(1)}`).reverse();
+      drawn.push(svg("polygon", { points: [...up, ...down].join(" "), class: `wn-band wn-colour-${run}` }),
+        svg("polyline", { points: curve.map((c) => `${x(c.at).toFixed(1)},${y(c.mean).toFixed(1)}`).join(" "), class: `wn-curve wn-colour-${run}` }));
+    });
+    // what lies outside the picture is cut off there
+    const inside = { x: left, y: 18, width: width - left - 6, height: height - bottom - 18 };
+    parts.push(svg("svg", { ...inside, viewBox: Object.values(inside).join(" ") }, ...drawn));
+    return svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label }, ...parts);
   }
 
   const unfollow = follow(model, { window: () => (smoothing.place(nearest(model.get("window"))), draw()) });
-  el.append(node("div", { class: "wn wn-losses" },
-    node("div", { class: "wn-controls" }, smoothing.root), ...(labels.length > 1 ? [key] : []), drawing, note, heard));
+  const drop = model.get("drop");
+  const { root } = frame("losses", {
+    title: "A training loss, averaged over few batches and over many",
+    attempt: `move the slider to the left, to 1 batch: the band fills the upper picture. Then to the right: it shrinks to a line${drop ? `, and in the lower picture the step at ${count(drop)} comes out` : ""}.`,
+    legend: [...labels.map((label, run) => ["stroke", `colour-${run}`, label]),
+      ["square", "faint", "band: from the lowest to the highest average"], drop && ["dashed", "soft", "the learning rate drops"]].filter(Boolean),
+    answer: [drawing],
+    controls: [smoothing.root],
+    more: [note, heard],
+  });
+  el.append(root);
   const stopWatching = onWidth(drawing, (now) => ((width = now), draw()));
   return () => {
     stopWatching();

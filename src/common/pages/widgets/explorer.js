@@ -1,7 +1,8 @@
 // The runs of a search: one line a run through all that was chosen for it, and its curve.
 //
 // Runs are numbered as the search made them and ordered by their loss. One of them is looked at;
-// up to four are pinned, keep a colour and stand in the table.
+// up to four are pinned, stand in the table, and keep one colour until they are unpinned. The axes are
+// made from all runs, and stay whichever of them are drawn.
 
 const MOST_PINNED = 4;
 
@@ -15,6 +16,7 @@ function render({ model, el }) {
   const { root: heard, say } = voice();
   const keep = keeper(model);
   let hovered = null, width = 0, lines = new Map();
+  let byKeys = false; // then a pointer that rests where a line comes to lie does not count
 
   const best = slider("Keep the best",
     { min: 2, max: runs.length, value: model.get("best") || runs.length, show: (n) => `${n} of ${runs.length}` },
@@ -22,7 +24,7 @@ function render({ model, el }) {
   const only = choice("Only runs with", filters, model.get("only"), (value) => keep("only", value));
   const pin = node("button", { type: "button", onclick: () => toggle(looked()) }, "Pin");
   const unpin = node("button", { type: "button", onclick: () => keep("pinned", []) }, "Unpin all");
-  const drawing = node("div", { class: "wn-drawing" });
+  const drawing = node("div", { class: "wn-drawing", onpointermove: (event) => (byKeys &&= !(event.movementX || event.movementY)) });
   const curves = node("div", { class: "wn-drawing" });
   const counted = node("p", { class: "wn-note" });
   const detail = node("p", { class: "wn-explanation" });
@@ -51,6 +53,14 @@ function render({ model, el }) {
     return Math.min(2, Math.floor(3 * shareOf(axis, valueOf(run, axis)))) === Number(wanted);
   }
   const shown = () => runs.filter((run) => passes(run, model.get("only"))).slice(0, model.get("best") || runs.length);
+  const colours = new Map(); // a pinned run's number -> its colour
+  function colourOf(run) {
+    const now = model.get("pinned");
+    for (const number of [...colours.keys()]) if (!now.includes(number)) colours.delete(number);
+    for (const number of now)
+      if (!colours.has(number)) colours.set(number, [...Array(MOST_PINNED).keys()].find((colour) => ![...colours.values()].includes(colour)));
+    return colours.get(run.number);
+  }
   const pinned = () => model.get("pinned").map((number) => numbered.get(number)).filter(Boolean);
   function looked() {
     const among = shown();
@@ -120,15 +130,17 @@ function render({ model, el }) {
     drawing.replaceChildren(svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height }, list, svg("g", { "aria-hidden": "true", class: "wn-through" }, ...scale)));
   }
 
+  const finals = runs.map((run) => run.val.at(-1)).sort((a, b) => a - b);
+  const lowest = Math.min(...runs.map((run) => Math.min(...run.val))) - 0.01;
+  const room = {
+    steps: Math.max(...runs.map((run) => run.steps.at(-1))),
+    low: lowest, high: Math.max(finals[Math.floor(0.9 * (finals.length - 1))] + 0.05, lowest + 0.3),
+  };
+
   function paintCurves() {
     if (!width) return;
     const left = 40, bottom = 34, height = Math.min(280, 170 + width / 6), among = shown(), kept = pinned(), now = hovered ?? looked();
-    const all = [...new Set([...among, ...kept, now].filter(Boolean))];
-    const steps = Math.max(...all.map((run) => run.steps.at(-1)));
-    const ends = all.map((run) => run.val.at(-1)).sort((a, b) => a - b);
-    const low = Math.min(...all.map((run) => Math.min(...run.val))) - 0.01;
-    const wanted = [...kept, now].filter(Boolean).map((run) => run.val.at(-1) + 0.05);
-    const high = Math.max(ends[Math.floor(0.75 * (ends.length - 1))] + 0.15, low + 0.3, ...wanted);
+    const { steps, low, high } = room;
     const unit = high - low > 1 ? 0.5 : 0.1;
     const x = (step) => left + (step / steps) * (width - left - 8);
     const y = (loss) => 8 + ((high - loss) / (high - low)) * (height - bottom - 8);
@@ -142,8 +154,8 @@ function render({ model, el }) {
       svg("text", { x: 0, y: 10, class: "wn-small" }, "nats"));
     const curve = (run, kind) => svg("polyline", { class: kind, points: run.val.map((loss, i) => `${x(run.steps[i]).toFixed(1)},${y(loss).toFixed(1)}`).join(" ") });
     const drawn = among.map((run) => curve(run, "wn-line wn-faint"));
-    kept.forEach((run, i) => drawn.push(curve(run, `wn-curve wn-colour-${i}`)));
-    if (now) drawn.push(curve(now, "wn-line wn-looked"));
+    for (const run of kept) drawn.push(curve(run, `wn-curve wn-colour-${colourOf(run)}${run === now ? " wn-thick" : ""}`));
+    if (now && !kept.includes(now)) drawn.push(curve(now, "wn-line wn-looked"));
     // what lies above the picture is cut off there
     parts.push(svg("svg", { x: left, y: 8, width: width - left - 8, height: height - bottom - 8, viewBox: `${left} 8 ${width - left - 8} ${height - bottom - 8}` }, ...drawn));
     const pins = kept.map((run) => `run ${run.number} ends at ${run.val.at(-1).toFixed(3)}`).join(", ");
@@ -157,7 +169,7 @@ function render({ model, el }) {
     const among = new Set(shown()), kept = pinned(), now = hovered ?? looked(), stop = looked();
     counted.textContent = `${among.size} of ${runs.length} runs are drawn.`;
     for (const [run, line] of lines) {
-      const colour = kept.indexOf(run);
+      const colour = kept.includes(run) ? colourOf(run) : -1;
       const there = among.has(run) || colour >= 0;
       const tier = run.rank <= runs.length / 10 ? "wn-tier-0" : run.rank <= runs.length / 3 ? "wn-tier-1" : "wn-tier-2";
       line.setAttribute("class", `wn-run ${tier}${colour >= 0 ? ` wn-pinned wn-colour-${colour}` : ""}${run === now ? " wn-looked" : ""}${there ? "" : " wn-gone"}`);
@@ -174,7 +186,8 @@ function render({ model, el }) {
     pin.textContent = stop && kept.includes(stop) ? `Unpin run ${stop.number}` : `Pin run ${stop ? stop.number : ""}`;
     pin.disabled = !stop;
     unpin.disabled = !kept.length;
-    detail.textContent = now ? `${name(now)}. ${sentence(told(now))}.` : "No run is left: choose fewer conditions.";
+    const above = now && now.val.at(-1) > room.high ? " Its curve ends above the picture." : "";
+    detail.textContent = now ? `${name(now)}. ${sentence(told(now))}.${above}` : "No run is left: choose fewer conditions.";
     paintCurves();
     paintTable(kept);
   }
@@ -189,7 +202,7 @@ function render({ model, el }) {
     const rows = [[unit, (run) => run.value.toFixed(3)], ...axes.map((axis) => [axis.label, (run) => shortly(valueOf(run, axis))])];
     table.replaceChildren(node("table", { class: "wn-table" },
       node("thead", {}, node("tr", {}, node("th", { scope: "col" }, "pinned"),
-        ...kept.map((run, i) => node("th", { scope: "col", class: `wn-head wn-colour-${i}` }, `run ${run.number}`)))),
+        ...kept.map((run) => node("th", { scope: "col", class: `wn-head wn-colour-${colourOf(run)}` }, `run ${run.number}`)))),
       node("tbody", {}, ...rows.map(([label, show]) => {
         const shownValues = kept.map(show);
         const differ = new Set(shownValues).size > 1;
@@ -205,11 +218,13 @@ function render({ model, el }) {
   }
 
   function hover(run) {
-    hovered = run;
+    hovered = byKeys ? null : run;
     paint();
   }
 
   function move(event) {
+    byKeys = true;
+    hovered = null;
     const among = shown();
     const here = among.indexOf(looked());
     const there = {
@@ -240,9 +255,16 @@ function render({ model, el }) {
     },
   });
 
-  el.append(node("div", { class: "wn wn-explorer" },
-    node("div", { class: "wn-controls" }, best.root, only.root, node("div", { class: "wn-buttons" }, pin, unpin)),
-    counted, drawing, detail, curves, table, heard));
+  const { root } = frame("explorer", {
+    title: "The runs of a search: what was chosen, and what came of it",
+    attempt: "move “Keep the best” to 5. What do the best runs have in common? Then press a line to pin its run.",
+    legend: [["stroke", "blue", "a run, through its choices to its loss; strong blue: the best tenth"], ["stroke", "ink", "the run that you look at"],
+      ["swatches", "ink", "pinned, a colour each"]],
+    answer: [drawing, detail, curves],
+    controls: [best.root, only.root, node("div", { class: "wn-buttons" }, pin, unpin)],
+    more: [counted, table, heard],
+  });
+  el.append(root);
   paint();
   const stopWatching = onWidth(drawing, (now) => ((width = now), build(), paint()));
   return () => {

@@ -4,6 +4,7 @@
 // 1 + z^d + ... + z^((K - 1) d), a residual connection adds 1, layers multiply, and skips add up.
 
 const GROWTHS = [["doubling", "1, 2, 4, ... in each stack"], ["one", "1 everywhere"]];
+const DECADES = 10; // the bars' axis ends at 10^10 paths: no setting has more to one input
 const BLOCKS = [["tanh", "a tanh"], ["gate", "a gate"], ["residual", "a gate, residual"], ["skip", "a gate, residual, skip"]];
 
 function dilationsOf({ layers, stacks, growth }) {
@@ -75,14 +76,16 @@ function render({ model, el }) {
     explanation.textContent = `Paths: ${where}. At 16,000 samples a second the field is ${(field / 16).toFixed(field < 160 ? 1 : 0)} milliseconds of sound.`;
     if (!width) return;
 
-    const columns = Math.min(field + 8, Math.max(24, Math.floor(width / 8)), 96);
+    const columns = Math.max(24, Math.min(64, Math.floor(width / 10))); // whatever the field: it is seen to grow
     sliders.back.input.max = columns - 1;
     const back = Math.min(model.get("back"), columns - 1), output = columns - 1 - back;
     sliders.back.place(back);
-    const depth = dilations.length, apart = width / columns;
-    const tall = Math.max(16, Math.min(44, 220 / depth)), r = Math.min(5, apart * 0.36, tall * 0.22);
-    const x = (column) => (column + 0.5) * apart, y = (level) => 22 + (depth - level) * tall;
-    const bars = 46, floor = y(0) + r + 20 + bars, height = floor + 16;
+    const depth = dilations.length, apart = width / columns, space = 225;
+    const tall = Math.min(45, space / depth), r = Math.min(5, apart * 0.36, tall * 0.22);
+    const x = (column) => (column + 0.5) * apart, y = (level) => 28 + space - level * tall;
+    const bars = 86, floor = y(0) + r + 26 + bars, height = floor + 18;
+    // A logarithmic axis that does not move: one path is one step high, ten are two.
+    const high = (n) => (bars * (1 + Math.log10(n))) / (1 + DECADES);
 
     // What each level must know: level `depth` is the output, level 0 the inputs.
     const lit = [new Set([output])];
@@ -109,13 +112,16 @@ function render({ model, el }) {
     }
     const hidden = Math.max(0, field - 1 - output);
     const rects = paths.slice(0, output + 1).map((n, d) => svg("rect", {
-      x: x(output - d) - apart * 0.36, width: apart * 0.72, y: floor - (bars * n) / most, height: (bars * n) / most, class: "wn-influence",
+      x: x(output - d) - apart * 0.36, width: apart * 0.72, y: floor - high(n), height: high(n), class: "wn-influence",
     }));
+    const scale = [[1, "1 path"], [1e3, "1,000"], [1e6, "1 million"], [1e9, "1 billion"]].flatMap(([n, words]) => [
+      svg("line", { x1: 0, x2: width, y1: floor - high(n), y2: floor - high(n), class: "wn-gridline" }),
+      svg("text", { x: 0, y: floor - high(n) - 3, class: "wn-small wn-halo" }, words)]);
     const label = `${depth} layers over ${columns} inputs; the output ${back} places from the end sees ${count(field)} inputs${hidden ? `, ${count(hidden)} of them before the left edge` : ""}`;
     const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label, onclick: click },
-      svg("path", { d: lines.join(""), class: "wn-field-line" }), svg("path", { d: dots.join(""), class: "wn-field-dots", "stroke-width": Math.max(1.5, r * 0.9) }), ...nodes, ...rects,
-      svg("text", { x: 0, y: 12, class: "wn-small" }, "outputs: click one"),
-      svg("text", { x: 0, y: floor + 13, class: "wn-small" }, `paths to each input${hidden ? `; ${count(hidden)} more inputs left of these` : ""}`));
+      svg("path", { d: lines.join(""), class: "wn-field-line" }), svg("path", { d: dots.join(""), class: "wn-field-dots", "stroke-width": Math.max(1.5, r * 0.9) }), ...nodes, ...scale, ...rects,
+      svg("text", { x: 0, y: Math.max(12, y(depth) - r - 8), class: "wn-small" }, "outputs: click one"),
+      svg("text", { x: 0, y: floor + 14, class: "wn-small" }, `paths to each input${hidden ? `; ${count(hidden)} more inputs left of these` : ""}`));
     drawing.replaceChildren(picture);
 
     function click(event) {
@@ -134,9 +140,15 @@ function render({ model, el }) {
 
   const followed = [...Object.keys(sliders), ...Object.keys(choices)];
   const unfollow = follow(model, Object.fromEntries(followed.map((trait) => [trait, changed])));
-  const root = node("div", { class: "wn wn-receptive" },
-    node("div", { class: "wn-controls" }, ...[sliders.kernel_size, sliders.layers, sliders.stacks, choices.growth, choices.block, sliders.channels, sliders.back].map((control) => control.root)),
-    counters, explanation, drawing, heard);
+  const { root } = frame("receptive", {
+    title: "The receptive field: how far back one output sees",
+    attempt: "move Stacks up by one. The field grows by a few inputs; the paths to each of them become many times as many.",
+    legend: [["ring", "red", "an output"], ["ring", "blue", "what it needs on the way"], ["ring", "green", "the inputs that it sees"],
+      ["square", "green", "paths to that input; each line is a thousand times the one below"]],
+    answer: [counters, drawing],
+    controls: [sliders.stacks, sliders.layers, sliders.kernel_size, sliders.channels, choices.growth, choices.block, sliders.back].map((control) => control.root),
+    more: [explanation, heard],
+  });
   // For the console and the tests: what the widget says now, in numbers.
   root.wavenet = { now };
   el.append(root);

@@ -33,6 +33,33 @@ function follow(model, followers) {
   return () => Object.keys(followers).forEach((name) => model.off(`change:${name}`, followers[name]));
 }
 
+// The frame of every widget: what it shows, one thing to try, what its colours mean; then the answer,
+// and the controls below it, so that a phone shows both while a control is moved.
+// `legend`: [shape, colour, words], as the style sheet has them: wn-square, wn-stroke, wn-ring, wn-dotted,
+// in wn-red and the like. The answer keeps the height of its tallest, or the control would run away from
+// the finger that moves it; `resettle` lets it shrink, where what it shows is chosen anew.
+function frame(kind, { title, attempt, legend, answer, controls, more = [] }) {
+  const shown = node("div", { class: "wn-answer" }, ...answer);
+  const root = node("div", { class: `wn wn-${kind}`, role: "group", "aria-label": title },
+    node("p", { class: "wn-heading" }, title),
+    node("p", { class: "wn-try" }, node("strong", {}, "Try: "), attempt),
+    node("ul", { class: "wn-legend" }, ...legend.map(([shape, colour, words]) => node("li", { class: `wn-${shape} wn-${colour}` }, words))),
+    shown,
+    node("div", { class: "wn-controls" }, ...controls.filter(Boolean)),
+    ...more);
+  let wide = 0, tall = 0;
+  const resettle = () => {
+    tall = 0;
+    shown.style.minHeight = "";
+  };
+  new ResizeObserver(() => {
+    if (shown.offsetWidth !== wide) resettle();
+    wide = shown.offsetWidth;
+    if (shown.offsetHeight > tall) shown.style.minHeight = `${(tall = shown.offsetHeight)}px`;
+  }).observe(shown);
+  return { root, resettle };
+}
+
 // A labelled line of text that wants no help with its spelling.
 function textField(text, value, changed, maxlength = 30) {
   const input = node("input", {
@@ -112,7 +139,8 @@ function onWidth(element, draw) {
 function characterBars(characters, label, picked) {
   const buttons = [...characters].map((character, i) =>
     node("button", { type: "button", class: "wn-bar", tabindex: i ? -1 : 0, onclick: () => picked(i) },
-      node("span", { class: "wn-track" }, node("span", { class: "wn-fill" }), node("span", { class: "wn-ghost" })), node("span", { class: "wn-letter" }, character)));
+      node("span", { class: "wn-track" }, node("span", { class: "wn-fill" }), node("span", { class: "wn-ghost" })),
+      node("span", { class: "wn-letter" }, character)));
   const root = node("div", { class: "wn-bars", role: "group", "aria-label": label }, ...buttons);
   root.style.setProperty("--wn-columns", buttons.length);
   root.addEventListener("keydown", (event) => {
@@ -126,15 +154,19 @@ function characterBars(characters, label, picked) {
   });
   return {
     root,
-    // `top` is the probability of a full bar: the same for charts that are to be compared.
-    // `before`: what the probabilities were before some were cut off, which are drawn in grey.
-    show(probabilities, { chosen = -1, top = Math.max(...probabilities), before } = {}) {
+    // A full bar is 100%, always: bars of two charts, and of two settings, can be compared. The highest
+    // say how high they are. `before`: what the probabilities were before some were cut off, in grey.
+    show(probabilities, { chosen = -1, before } = {}) {
+      const labelled = [];
+      for (const i of likeliest(probabilities)) if (labelled.every((other) => Math.abs(other - i) > 2)) labelled.push(i);
       buttons.forEach((button, i) => {
         const name = characters[i] === "." ? "end of the name" : characters[i];
-        button.firstChild.firstChild.style.height = `${(100 * probabilities[i]) / top}%`;
+        button.firstChild.firstChild.style.height = `${100 * probabilities[i]}%`;
         const cut = before && !probabilities[i];
-        button.firstChild.lastChild.style.height = cut ? `${(100 * before[i]) / top}%` : 0;
+        button.firstChild.lastChild.style.height = cut ? `${100 * before[i]}%` : 0;
         const says = percent(probabilities[i]) + (cut ? `, cut off, was ${percent(before[i])}` : "");
+        button.firstChild.dataset.percent = labelled.includes(i) ? percent(probabilities[i]) : "";
+        button.firstChild.style.setProperty("--wn-high", `${100 * probabilities[i]}%`);
         button.setAttribute("aria-label", `${characters[i]}, ${name === characters[i] ? "" : `${name}, `}${says}`);
         button.title = `${name}: ${says}`;
         button.classList.toggle("wn-out", probabilities[i] === 0);
@@ -144,8 +176,10 @@ function characterBars(characters, label, picked) {
   };
 }
 
-// The best few of a distribution in words.
-function favourites(characters, probabilities, few = 3) {
-  const order = [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]).slice(0, few).filter((i) => probabilities[i] > 0);
-  return order.map((i) => `${characters[i] === "." ? "the end" : characters[i]} ${percent(probabilities[i])}`).join(", ");
+// The best few of a distribution, and the same in words.
+const likeliest = (probabilities, few = 3) =>
+  [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]).slice(0, few).filter((i) => probabilities[i] > 0);
+
+function favourites(characters, probabilities) {
+  return likeliest(probabilities).map((i) => `${characters[i] === "." ? "the end" : characters[i]} ${percent(probabilities[i])}`).join(", ");
 }

@@ -45,7 +45,10 @@ function render({ model, el }) {
   const chosen = ["left", "right"].map((side, i) => choice(i ? "Beside it" : "Model",
     i ? [["", "no second model"], ...titles] : titles, model.get(side), (name) => keep(side, name)));
   const panels = node("div", { class: "wn-panels" });
-  let shown = [];
+  const written = node("div", { class: "wn-panels" });
+  const stale = node("p", { class: "wn-stale" });
+  let shown = [], framed;
+  let writtenWith = ""; // the settings of the names that stand there
 
   const letters = `${characters[1]} to ${characters.at(-1)}`;
   const unknown = new Map(); // a field's input -> what it holds that the models do not know
@@ -107,17 +110,17 @@ function render({ model, el }) {
   // The logits of what follows a name, from all values of a forward pass: those of the last place.
   const next = (values) => values.at(-1).data.subarray(-characters.length);
 
-  // What a stage sees, a bar under each letter: how far it moves what is likeliest now.
+  // What a stage sees, a bar under each letter: its share in what moves the likeliest character.
   function weighed(stage, values, p) {
     const context = [...values[0].data].map((i) => characters[i]);
     const chosen = p.indexOf(Math.max(...p));
     if (!p[chosen]) return { letters: node("code", {}, context.join("")), most: "" };
     const moves = influence(stage, values, chosen);
-    const largest = Math.max(...moves);
-    const place = moves.indexOf(largest);
+    const sum = moves.reduce((a, b) => a + b);
+    const place = moves.indexOf(Math.max(...moves));
     const letters = context.map((letter, t) => {
       const one = node("span", { class: "wn-weighed" }, letter);
-      one.style.setProperty("--wn-share", (moves[t] / largest || 0).toFixed(3));
+      one.style.setProperty("--wn-share", (moves[t] / sum || 0).toFixed(3));
       return one;
     });
     const most = `. The first depends most on “${context[place]}”, place ${place + 1} of ${context.length}.`;
@@ -130,20 +133,46 @@ function render({ model, el }) {
     });
     const sees = node("p", { class: "wn-note" });
     const cut = node("p", { class: "wn-note wn-cut" });
+    const title = node("p", { class: "wn-title" }, stage.title, node("span", {}, ` ${count(stage.parameters)} parameters`));
+    const root = node("section", { class: "wn-panel", "aria-label": stage.title }, title, sees, bars.root, cut);
     const summary = node("p", { class: "wn-note" });
     const names = node("ul", { class: "wn-names", "aria-label": `names by ${stage.title}` });
-    const title = node("p", { class: "wn-title" }, stage.title, node("span", {}, ` ${count(stage.parameters)} parameters`));
-    return { stage, bars, sees, cut, summary, names, root: node("section", { class: "wn-panel", "aria-label": stage.title }, title, sees, bars.root, cut, summary, names) };
+    const written = node("section", { class: "wn-written", "aria-label": `names by ${stage.title}`, hidden: true },
+      node("p", { class: "wn-title" }, stage.title), summary, names);
+    return { stage, bars, sees, cut, summary, names, root, written };
+  }
+
+  // What names are written with, in words: all that is not left at its default.
+  function settings() {
+    const get = (name) => model.get(name);
+    return [
+      `temperature ${get("temperature").toFixed(2)}`,
+      get("prefix") && `beginning with “${get("prefix")}”`,
+      get("top_k") && get("top_k") < characters.length && `top-k ${get("top_k")}`,
+      get("top_p") < 1 && `top-p ${Math.round(100 * get("top_p"))}%`,
+      get("pattern") && `pattern “${get("pattern")}”`,
+      get("alphabet") && `only the letters “${get("alphabet")}”`,
+      get("shortest") && `shortest ${get("shortest")}`,
+      get("longest") && `longest ${get("longest")}`,
+      get("only_new") && "only new names",
+    ].filter(Boolean).join(", ");
+  }
+
+  // Names that were written with other settings than those of now are not theirs, and say so.
+  function markOld() {
+    const old = Boolean(writtenWith) && writtenWith !== settings();
+    stale.textContent = old ? `These names are old. They were written with: ${writtenWith}. Press a button to write new ones.` : "";
+    written.classList.toggle("wn-old", old);
+    return old;
   }
 
   function update() {
     const { begun, machine } = start();
     const values = shown.map(({ stage }) => forward(stage, contextFor(stage, begun)));
     const expected = values.map((all) => distributions(next(all), machine));
-    const top = Math.max(...expected.flatMap(({ p, before }) => [...p, ...(before || [])])); // both charts on one scale
     const told = shown.map(({ stage, bars, sees, cut }, i) => {
       const { p, before } = expected[i];
-      bars.show(p, { top, before });
+      bars.show(p, { before });
       const text = favourites(characters, p) || "nothing";
       const { letters, most } = weighed(stage, values[i], p);
       sees.replaceChildren("sees ", letters, ` and expects ${text}${most}`);
@@ -152,6 +181,7 @@ function render({ model, el }) {
       cut.textContent = before ? `Cut off, in grey: ${share} of the probability.` : "";
       return `${stage.title}: ${text}${before ? `; ${share} cut off` : ""}`;
     });
+    if (markOld()) told.push("the names below were written with other settings");
     say(told.join("; "));
   }
 
@@ -160,11 +190,17 @@ function render({ model, el }) {
     chosen.forEach(({ select }, i) => (select.value = names[i]));
     shown = names.filter((name) => byName.has(name)).map((name) => panel(byName.get(name)));
     panels.replaceChildren(...shown.map(({ root }) => root));
+    written.replaceChildren(...shown.map((panel) => panel.written));
+    writtenWith = "";
+    framed?.resettle();
     update();
   }
 
   function generate(howMany) {
     const { begun, machine, maxLength } = start();
+    writtenWith = settings();
+    markOld();
+    for (const panel of shown) panel.written.hidden = false;
     if (machine && !machine.possible) {
       for (const { summary, names } of shown) {
         summary.textContent = "No name was written: none can meet the constraints.";
@@ -179,18 +215,18 @@ function render({ model, el }) {
     };
     const told = shown.map(({ stage, summary, names }) => {
       const drawn = sample(stage, begun, howMany, draw, options);
-      const written = drawn.map((name) => name.map((i) => characters[i]).join(""));
+      const texts = drawn.map((name) => name.map((i) => characters[i]).join(""));
       const cut = machine ? 0 : drawn.filter((name) => name.length === maxLength).length;
-      const fresh = written.filter((name) => !known.has(name));
+      const fresh = texts.filter((name) => !known.has(name));
       summary.textContent = `${fresh.length} of ${howMany} are new (●): not among the ${count(known.size)} names in the training set.`
         + (cut ? ` ${cut} had not ended after ${maxLength} letters and ${cut > 1 ? "are" : "is"} cut there.` : "");
-      names.replaceChildren(...written.map((name) => known.has(name)
+      names.replaceChildren(...texts.map((name) => known.has(name)
         ? node("li", {}, name)
         : node("li", { class: "wn-new" }, name, node("span", { class: "wn-hidden" }, " (new)"))));
-      return { stage, written, fresh };
+      return { stage, texts, fresh };
     });
-    keep("generated", told.map(({ written }) => written));
-    say(told.map(({ stage, written, fresh }) => `${howMany} names by ${stage.title}, ${fresh.length} new: ${written.slice(0, 20).join(", ")}`).join(". "));
+    keep("generated", told.map(({ texts }) => texts));
+    say(told.map(({ stage, texts, fresh }) => `${howMany} names by ${stage.title}, ${fresh.length} new: ${texts.slice(0, 20).join(", ")}`).join(". "));
   }
 
   function retype(name) {
@@ -215,17 +251,34 @@ function render({ model, el }) {
     right: choose,
   });
 
-  const root = node("div", { class: "wn wn-playground" },
-    node("div", { class: "wn-controls" },
-      prefixField.root,
-      temperature.root, topK.root, topP.root,
-      ...(stages.length > 1 ? chosen.map(({ root }) => root) : [])),
-    more,
-    problem,
-    node("div", { class: "wn-buttons" }, ...[20, 100].map((howMany) =>
-      node("button", { type: "button", onclick: () => generate(howMany) }, `Write ${howMany} names`))),
-    panels,
-    heard);
+  // One thing to try, from what stands there at first.
+  function attempt() {
+    const [first, second] = ["left", "right"].map((side) => byName.get(model.get(side)));
+    const typed = model.get("prefix"), pattern = model.get("pattern");
+    if (pattern && typed) return `take the last letter of “${typed}” away. The grey bars are letters that the pattern “${pattern}” forbids there.`;
+    const seen = first.blockSize;
+    if (!typed) return "type “emm”, and watch the bars change with every letter.";
+    if (seen && seen < typed.length && second && (second.blockSize ?? Infinity) > typed.length)
+      return `put a z before “${typed}”. The left bars stay as they are, for that model sees ${seen} letters; the right bars move.`;
+    if (seen && seen <= typed.length) return `put a z before “${typed}”. Nothing moves: the model sees the last ${seen} letters and no more.`;
+    return `press the tallest bar to add its letter to “${typed}”, again and again, until the dot is the tallest: the name has ended.`;
+  }
+
+  framed = frame("playground", {
+    title: "What comes next? A trained model guesses the next letter of a name",
+    attempt: attempt(),
+    legend: [["square", "blue", "chance of each letter to come next; a full bar is 100%; the dot ends the name"],
+      ["square", "accent", "under what a model sees: how much each letter counts; a full bar is half of all"],
+      ["square", "soft", "cut off by your settings"]],
+    answer: [panels, problem],
+    controls: [prefixField.root, temperature.root, topK.root, topP.root,
+      ...(stages.length > 1 ? chosen.map(({ root }) => root) : [])],
+    more: [more,
+      node("div", { class: "wn-buttons" }, ...[20, 100].map((howMany) =>
+        node("button", { type: "button", onclick: () => generate(howMany) }, `Write ${howMany} names`))),
+      stale, written, heard],
+  });
+  const { root } = framed;
   // For the console, and for the test that compares with PyTorch: contexts (B, T) in one flat list. A stage
   // of whole names takes one of them, dot in front, or several where T is given.
   root.wavenet = {

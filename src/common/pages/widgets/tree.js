@@ -14,12 +14,13 @@ function render({ model, el }) {
   const line = textField("A name so far", model.get("text"), (typed) => keep("text", typed));
   const text = line.input;
   const problem = node("p", { class: "wn-problem", role: "alert" });
-  const level = slider("Fuse up to level",
+  const level = slider("Level",
     { min: 0, max: levels + 1, value: model.get("level"), show: (l) => (l > levels ? "prediction" : `${l}`) },
     (l) => keep("level", l));
   const play = node("button", { type: "button", onclick: playThrough }, "Play");
   const which = choice("Model", stages.map(({ name, title }) => [name, title]), stage.name, (name) => {
     stage = stages.find((each) => each.name === name);
+    resettle();
     update();
   });
   const explanation = node("p", { class: "wn-note wn-explanation" });
@@ -55,7 +56,7 @@ function render({ model, el }) {
     influenceNote.classList.toggle("wn-off", here <= levels);
     const most = groups.shares.indexOf(Math.max(...groups.shares));
     const name = characters[asked] === "." ? "the end of the name" : `“${characters[asked]}”`;
-    influenceNote.textContent = `What ${name} (${percent(p[asked])}) depends on: the bars below the letters show how far the logarithm of its probability moves when a letter's vector moves a little. The longest belongs to “${groups.letters[most]}”, place ${most + 1}.`;
+    influenceNote.textContent = `What ${name} (${percent(p[asked])}) depends on: the bars below the letters show each letter's share in what moves the logarithm of its probability. The longest belongs to “${groups.letters[most]}”, place ${most + 1}.`;
     describe(here, p);
     draw();
   }
@@ -99,8 +100,7 @@ function render({ model, el }) {
       const scale = l ? 1 : 2.5;
       const title = `${l ? `level ${l}` : "embedding"}: ${shape(values[at[l]])}`;
       // edges pass below the title, not through it
-      parts.push(svg("rect", { x: 0, y: y - 1, width: 6.3 * title.length, height: 16, class: "wn-plate" }),
-        svg("text", { x: 0, y: y + 11, class: "wn-small" }, title));
+      parts.push(svg("text", { x: 0, y: y + 11, class: "wn-small wn-halo" }, title));
       y += 20;
       const row = [];
       for (let i = 0; i < many; i++) {
@@ -119,12 +119,12 @@ function render({ model, el }) {
       y += tall + (width < 480 ? 16 : 26);
     }
     y -= width < 480 ? 8 : 14;
-    const tallest = 34;
+    const tallest = 60; // 100%
     groups.letters.forEach((letter, t) => {
       const centre = ((t + 0.5) * width) / T;
       parts.push(svg("text", { x: centre, y: y + 16, class: "wn-leaf" }, letter));
       if (here > levels) {
-        const tall = (tallest * groups.shares[t]) / Math.max(...groups.shares);
+        const tall = tallest * groups.shares[t];
         parts.push(svg("rect", { x: centre - 9, y: y + 26, width: 18, height: Math.max(tall, 0.5), class: "wn-influence" }));
         parts.push(svg("text", { x: centre, y: y + 26 + tall + 13, class: "wn-small wn-middle" }, percent(groups.shares[t])));
       }
@@ -152,13 +152,17 @@ function render({ model, el }) {
     level: () => (level.place(model.get("level")), update()),
   });
 
-  const root = node("div", { class: "wn wn-tree" },
-    node("div", { class: "wn-controls" },
-      line.root,
-      level.root,
-      ...(stages.length > 1 ? [which.root] : []),
-      node("div", { class: "wn-buttons" }, play)),
-    problem, explanation, top, drawing, influenceNote, heard);
+  const { root, resettle } = frame("tree", {
+    title: "A tree reads the last letters of a name, pair by pair",
+    attempt: model.get("level") > levels
+      ? "press another letter's bar at the top. The green bars below the name then say which letters it depends on."
+      : "press Play, and watch pairs become fours, and fours the whole. Then change the last letter: only nodes above it change.",
+    legend: [["square", "red", "a number above zero"], ["square", "blue", "below zero; the paler, the closer to zero"],
+      ["square", "green", "a letter's share in the prediction; a full bar is 100%"]],
+    answer: [explanation, top, drawing, problem],
+    controls: [node("div", { class: "wn-buttons" }, play), level.root, line.root, stages.length > 1 && which.root],
+    more: [influenceNote, heard],
+  });
   // For the console and the tests: influence of every character on log p(chosen), and the logits.
   root.wavenet = {
     influence: (name, context, chosen) => {

@@ -79,8 +79,14 @@ function render({ model, el }) {
     unit: changed(() => (unit.select.value = String(model.get("unit")))),
     steps: changed(() => steps.place(model.get("steps"))),
   });
-  const root = node("div", { class: "wn wn-valley" },
-    node("div", { class: "wn-controls" }, kind.root, rate.root, steep.root, unit.root, steps.root), drawing, note, heard);
+  const { root } = frame("valley", {
+    title: "Down a long valley: the path of an optimiser, seen from above",
+    attempt: "choose SGD, then move the learning rate up, step by step. The zigzag grows, and at 0.1 it leaves the picture.",
+    legend: [["stroke", "blue", "the path, a dot a step"], ["stroke", "rim", "points of equal height"], ["star", "ink", "the lowest point"]],
+    answer: [drawing, note],
+    controls: [kind.root, rate.root, steps.root, steep.root, unit.root],
+    more: [heard],
+  });
   root.wavenet = { path }; // for the console and the tests
   el.append(root);
   const stopWatching = onWidth(drawing, (now) => ((width = now), draw()));
