@@ -13,7 +13,6 @@ book's own notebooks, whose code `make` runs anyway, so they are signed as trust
 import json
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -93,14 +92,15 @@ def trust() -> None:
         notary.sign(nbformat.read(path, as_version=4))
 
 
-def command(*options: str) -> list[str]:
-    """How JupyterLab is started on the book, once the extension is built."""
-    return [sys.executable, "-m", "jupyterlab", f"--LabApp.extra_labextensions_path={build()}", *options, str(BOOK)]
+def main(options: list[str]) -> None:
+    """Run JupyterLab until it is ended."""
+    try:
+        from jupyterlab.labapp import main as jupyterlab
+    except ImportError:
+        sys.exit("error: JupyterLab is not installed here: make setup")
+    trust()
+    jupyterlab([f"--LabApp.extra_labextensions_path={build()}", *options, str(BOOK)])
 
 
 if __name__ == "__main__":
-    trust()
-    try:
-        sys.exit(subprocess.call(command(*sys.argv[1:])))
-    except KeyboardInterrupt:  # how a server is ended
-        sys.exit(0)
+    main(sys.argv[1:])
