@@ -90,6 +90,7 @@ CELLS = """() => window.jupyterapp.shell.currentWidget.content.widgets.map((cell
   type: cell.model.type,
   source_hidden: Boolean(cell.inputHidden),
   outputs_hidden: Boolean(cell.outputHidden),
+  count: cell.model.sharedModel.execution_count,
   errors: (cell.model.sharedModel.outputs ?? []).filter((output) => output.output_type === "error")
     .map((output) => `${output.ename}: ${output.evalue}`),
 }))"""
@@ -201,7 +202,10 @@ def test_all_but_the_training_runs(opened, stored):
     opened.evaluate(RUN, wanted)
     opened.wait_for_timeout(1000)
     shot(opened, "run")
-    assert {cell["id"]: cell["errors"] for cell in opened.evaluate(CELLS) if cell["errors"]} == {}
+    cells = opened.evaluate(CELLS)
+    assert {cell["id"]: cell["errors"] for cell in cells if cell["errors"]} == {}
+    ran = [cell["count"] for cell in cells if cell["id"] in wanted]
+    assert ran == list(range(1, len(wanted) + 1))  # in a new kernel, one after the other
     assert opened.evaluate(COVERED) == []
     assert not opened.errors
 
