@@ -3,8 +3,8 @@
     python tools/lab.py [options of JupyterLab]
 
 JupyterLab draws MyST with the extension jupyterlab_myst. The extension of tools/lab adds what that one
-cannot know: the words for citations and numbered figures, the captions of figures, margin notes that
-take room, and that a notebook is not changed by being opened. It is put together under build/lab.
+cannot know: the words for citations, numbered figures and bare links, the captions of figures, margin
+notes that take room, and that a notebook is not changed by being opened. It is put together under build/lab.
 
 JupyterLab shows pictures (SVG) and marks (HTML) of a notebook only where it trusts it. These are the
 book's own notebooks, whose code `make` runs anyway, so they are signed as trusted, as `jupyter trust` does.
@@ -73,6 +73,14 @@ def citation_words(path: Path = BOOK / "references.bib") -> dict[str, dict[str, 
     return words
 
 
+def page_words() -> dict[str, dict[str, str]]:
+    """{file: the title of its page} of everything in the book, for links without a text of their own."""
+    texts = {path: path.read_text(encoding="utf-8") for path in notebooks.find_pages()}
+    texts |= {path: notebooks.read(path).cells[0].source for path in notebooks.find_notebooks()}
+    titles = {path: re.search(r"^# (.+)$", text, re.MULTILINE) for path, text in texts.items()}
+    return {path.name: {"text": title[1], "title": title[1]} for path, title in titles.items() if title}
+
+
 def build(out: Path = BUILT) -> Path:
     """Put the extension together; return the folder that JupyterLab is to look into."""
     static = out / "wavenet-book" / "static"
@@ -80,7 +88,7 @@ def build(out: Path = BUILT) -> Path:
     shutil.copy(SOURCE / "package.json", static.parent)
     for name in ("book.js", "book.css"):
         shutil.copy(SOURCE / name, static)
-    words = figure_words() | citation_words()
+    words = figure_words() | citation_words() | page_words()
     (static / "words.json").write_text(json.dumps(words, ensure_ascii=False), encoding="utf-8")
     return out
 

@@ -170,7 +170,10 @@ def normalise_folds(nb) -> None:
     """
     for cell in nb.cells:
         if cell.cell_type == "code":
-            hidden = {"source_hidden": reading.fold(cell) != "open", "outputs_hidden": reading.folds_output(cell)}
+            hidden = {
+                "source_hidden": reading.fold(cell) != "open",
+                "outputs_hidden": reading.folds_output(cell),
+            }
             others = {k: v for k, v in cell.metadata.get("jupyter", {}).items() if k not in hidden}
             cell.metadata["jupyter"] = others | {name: True for name, value in hidden.items() if value}
             if not cell.metadata["jupyter"]:

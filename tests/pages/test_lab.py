@@ -98,7 +98,8 @@ DIRTY = "() => window.jupyterapp.shell.currentWidget.context.model.dirty"
 # Margin notes that are cut, or on whose place something else lies.
 COVERED = """() => [...document.querySelectorAll(".jp-Notebook .myst-aside")].filter((note) => {
   const box = note.getBoundingClientRect();
-  const places = [4, box.height / 2, box.height - 4].map((down) => [box.left + box.width / 2, box.top + down]);
+  const middle = box.left + box.width / 2;
+  const places = [4, box.height / 2, box.height - 4].map((down) => [middle, box.top + down]);
   return box.height < 30 || note.scrollHeight > note.clientHeight + 1
     || note.parentElement.closest(".jp-Cell").getBoundingClientRect().bottom < box.bottom
     || places.some(([x, y]) => document.elementFromPoint(x, y)?.closest(".myst-aside") !== note);
@@ -152,12 +153,14 @@ def test_references_are_words(opened, stored):
     said = opened.locator(".jp-Notebook .book-reference").all_inner_texts()
     assert len(said) == count(stored, r"\{(?:cite|numref)\}`") > 0
     assert {"(Harris et al., 2020)", "(Student, 1908)", "Fig. 5.2"} <= set(said)
+    text = opened.locator(".jp-Notebook").inner_text()
+    assert ".ipynb" not in text and "In Scaling up we scale it up" in text
 
 
 def test_a_figure_has_its_number_and_caption(opened, stored):
     captions = opened.locator(".jp-Notebook .book-caption").all_inner_texts()
-    wanted = [c.metadata.mystnb.figure.caption for c in stored.cells if "figure" in c.metadata.get("mystnb", {})]
-    wanted = [re.sub("<!--.*?-->", "", caption) for caption in wanted]
+    figures = [c.metadata.get("mystnb", {}).get("figure") for c in stored.cells]
+    wanted = [re.sub("<!--.*?-->", "", figure.caption) for figure in figures if figure]
     assert captions == [f"Fig. 5.{number} {text}" for number, text in enumerate(wanted, start=1)]
     assert opened.locator(".jp-Notebook .jp-RenderedSVG :is(img, svg)").count() >= len(wanted)
 
@@ -225,7 +228,8 @@ def test_the_words_are_those_of_the_page(html):
     figures, cited = starter.figure_words(), starter.citation_words()
     for path in sorted((html / "wavenet").glob("*.html")):
         text = path.read_text(encoding="utf-8")
-        for name, number in re.findall(r'<figure[^>]* id="([^"]+)">.*?caption-number">([^<]+)<', text, re.DOTALL):
+        figure = r'<figure[^>]* id="([^"]+)">.*?caption-number">([^<]+)<'
+        for name, number in re.findall(figure, text, re.DOTALL):
             assert figures[name]["text"] == number.strip(), (path.name, name)
     page = re.sub(r"<[^>]+>", "", (html / f"{PAGE}.html").read_text(encoding="utf-8"))
     for key in ("harris2020array", "ioffe2015batch", "student1908probable"):

@@ -5,6 +5,8 @@
   const here = document.currentScript.src.replace(/[^/]*$/, "");
   // jupyterlab_myst draws a role whose target it does not know as its raw key, under one of these titles.
   const UNKNOWN = '[title="Citation Not Found"], [title="Cross Reference Not Found"]';
+  // A link without a text of its own is drawn as the file that it leads to.
+  const LINK = ".jp-Notebook .jp-MarkdownCell a[href]";
   let shared;
 
   /** One of JupyterLab's own modules, as other extensions get it. */
@@ -21,6 +23,12 @@
     unknown.querySelector("svg")?.remove();
     unknown.title = known.title;
     unknown.classList.add("book-reference");
+  }
+
+  /** Write the title of a page for the name of its file: "Scaling up" for "06_scaling_up.ipynb". */
+  function entitle(link, words) {
+    const known = /\.(ipynb|md)$/.test(link.textContent) && words[link.textContent.split("/").pop()];
+    if (known) link.lastChild.data = known.text;
   }
 
   /** Under a figure: its number and caption, which stand in the metadata of its cell. */
@@ -56,7 +64,10 @@
     document.head.append(style);
     const words = await (await fetch(`${here}words.json`)).json();
 
-    const look = () => document.querySelectorAll(UNKNOWN).forEach((unknown) => name(unknown, words));
+    const look = () => {
+      document.querySelectorAll(UNKNOWN).forEach((unknown) => name(unknown, words));
+      document.querySelectorAll(LINK).forEach((link) => entitle(link, words));
+    };
     new MutationObserver(look).observe(document.body, { childList: true, subtree: true });
 
     const opened = async (panel) => {
@@ -70,7 +81,8 @@
     tracker.widgetAdded.connect((_, panel) => opened(panel));
   }
 
-  window._JUPYTERLAB[NAME] = {
+  // Extensions are loaded side by side: the first one finds no such object.
+  (window._JUPYTERLAB ??= {})[NAME] = {
     init: (scope) => { shared = scope; },
     get: async () => {
       const { INotebookTracker } = await moduleOf("@jupyterlab/notebook");
