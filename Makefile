@@ -153,7 +153,7 @@ bench: .venv/.project ## measure the plain loop, the fast path and the floor (ha
 
 .PHONY: lab
 lab: .venv/.project ## open JupyterLab on the book
-	$(PY) -m jupyterlab book
+	@$(PY) tools/lab.py
 
 # ---- checks -------------------------------------------------------------------
 

@@ -736,6 +736,32 @@ def test_lines_that_were_printed_become_the_mark_of_today():
     assert tool.gather_checks([text, mark]) == [text, mark]
 
 
+@pytest.mark.parametrize(
+    ("given", "source", "output"),
+    [
+        ([], False, False),
+        (["hide-input"], True, False),
+        (["remove-input", "nbval-ignore-output"], True, False),
+        (["check"], True, False),
+        (["hide-cell"], True, True),
+        (["hide-output"], False, True),
+        (["remove-cell"], True, False),  # an error of the cell that fetches the book is seen
+    ],
+)
+def test_jupyterlab_folds_what_the_page_folds(given, source, output):
+    stale = {"source_hidden": True, "outputs_hidden": True, "of_another": 1}
+    cell = nbformat.v4.new_code_cell("x", metadata={"tags": given, "jupyter": stale})
+    tool.normalise_folds(nbformat.v4.new_notebook(cells=[cell]))
+    wanted = {"source_hidden": source, "outputs_hidden": output}
+    assert cell.metadata["jupyter"] == {"of_another": 1} | {name: True for name in wanted if wanted[name]}
+
+
+def test_a_cell_that_is_open_has_no_mark_for_jupyterlab():
+    cell = nbformat.v4.new_code_cell("x")
+    tool.normalise_folds(nbformat.v4.new_notebook(cells=[cell]))
+    assert "jupyter" not in cell.metadata
+
+
 @every_notebook
 def test_checks_are_folded_in_jupyterlab_too(path):
     for cell in code_cells(path):

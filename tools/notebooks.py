@@ -160,10 +160,25 @@ def normalise_checks(nb) -> None:
         if cell.cell_type == "code":
             if "check" not in tags and holds_only_checks(cell.source, measured):
                 cell.metadata["tags"] = tags = [*tags, "check"]
-            if "check" in tags:
-                cell.metadata.setdefault("jupyter", {})["source_hidden"] = True
             cell.outputs = gather_checks(cell.outputs)
         measured = "nbval-ignore-output" in tags
+
+
+def normalise_folds(nb) -> None:
+    """What a page folds or leaves out is folded in JupyterLab too, and nothing else is.
+
+    `reading.fold` reads the tags, which say what a page does with the source, the output or both.
+    """
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            hidden = {
+                "source_hidden": reading.fold(cell) != "open",
+                "outputs_hidden": reading.folds_output(cell),
+            }
+            others = {k: v for k, v in cell.metadata.get("jupyter", {}).items() if k not in hidden}
+            cell.metadata["jupyter"] = others | {name: True for name, value in hidden.items() if value}
+            if not cell.metadata["jupyter"]:
+                del cell.metadata["jupyter"]
 
 
 def normalise_random_names(nb) -> None:
@@ -343,6 +358,7 @@ def normalised_text(nb) -> str:
     normalise_ids(nb)
     normalise_metadata(nb)
     normalise_checks(nb)
+    normalise_folds(nb)
     normalise_random_names(nb)
     refresh_front_ends(nb)
     nb["nbformat"], nb["nbformat_minor"] = 4, 5

@@ -14,6 +14,7 @@ LONGEST = 60  # minutes
 # Tags, of which Jupyter Book knows all but the last; a check shows as a small mark with its code behind it.
 REMOVED = {"remove-cell", "remove-input"}
 FOLDED = {"hide-cell", "hide-input", "check"}
+OUTPUT_FOLDED = {"hide-cell", "hide-output", "remove-output"}
 PICTURES = ("image/png", "image/svg+xml", "application/vnd.jupyter.widget-view+json")
 
 OPTION = re.compile(r"^:[\w-]+:.*$|^\([\w-]+\)=$", re.MULTILINE)
@@ -30,6 +31,14 @@ def fold(cell) -> str:
     """How a page shows the source of a code cell: "open", "folded" behind a button, or "removed"."""
     tags = set(cell["metadata"].get("tags", []))
     return "removed" if tags & REMOVED else "folded" if tags & FOLDED else "open"
+
+
+def folds_output(cell) -> bool:
+    """Whether what a code cell shows is folded too.
+
+    That of a cell that the page removes is not: where there is any, in a notebook that runs, it is an error.
+    """
+    return bool(set(cell["metadata"].get("tags", [])) & OUTPUT_FOLDED)
 
 
 def lines(source: str) -> int:

@@ -1,0 +1,236 @@
+"""Chapter 5 in JupyterLab, as `make lab` starts it: opened in a real browser, run, and looked at."""
+
+import importlib.util
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import lab as starter
+import notebooks
+import pytest
+import reading
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = "wavenet/05_batchnorm_fix"
+SOURCE = ROOT / "book" / f"{PAGE}.ipynb"
+
+pytestmark = [
+    pytest.mark.xdist_group("lab"),  # one server for all
+    pytest.mark.skipif(
+        not all(map(importlib.util.find_spec, ("jupyterlab", "jupyterlab_myst"))),
+        reason="JupyterLab is not installed (the extra lab)",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """Where JupyterLab runs, with settings of its own: nobody's are read, and it saves nothing by itself."""
+    folder = tmp_path_factory.mktemp("lab")
+    settings = folder / "settings" / "@jupyterlab" / "docmanager-extension"
+    settings.mkdir(parents=True)
+    (settings / "plugin.jupyterlab-settings").write_text(json.dumps({"autosave": False}))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "JUPYTER_DATA_DIR": str(folder / "data"),
+        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+        "OMP_NUM_THREADS": "1",
+    }
+    options = [f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token="]
+    options += ["--no-browser", "--allow-root", "--LabApp.expose_app_in_browser=True"]
+    command = [sys.executable, str(ROOT / "tools" / "lab.py"), *options]
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"{url}/api", timeout=5).close()
+                break
+            except OSError:
+                assert server.poll() is None, (folder / "log").read_text()
+                time.sleep(0.2)
+        else:
+            pytest.fail(f"JupyterLab did not start: {(folder / 'log').read_text()}")
+        yield url
+    finally:
+        server.terminate()  # it ends its kernels
+        server.wait(30)
+
+
+# The notebook is drawn in a window so tall that JupyterLab draws all of it. It is drawn when every cell
+# of Markdown is, with the words for its references.
+DRAWN = """() => {
+  const panel = window.jupyterapp?.shell.currentWidget;
+  const cells = panel?.content?.widgets ?? [];
+  return cells.length > 1 && panel.sessionContext.session?.kernel?.status === "idle"
+    && cells.every((cell) => cell.model.type !== "markdown"
+      || cell.node.querySelector(".jp-MarkdownOutput, .myst") && cell.node.innerText.trim());
+}"""
+RUN = """async (wanted) => {
+  const panel = window.jupyterapp.shell.currentWidget;
+  for (const cell of panel.content.widgets.filter((cell) => wanted.includes(cell.model.id))) {
+    panel.content.activeCellIndex = panel.content.widgets.indexOf(cell);
+    await window.jupyterapp.commands.execute("notebook:run-cell");
+  }
+}"""
+CELLS = """() => window.jupyterapp.shell.currentWidget.content.widgets.map((cell) => ({
+  id: cell.model.id,
+  type: cell.model.type,
+  source_hidden: Boolean(cell.inputHidden),
+  outputs_hidden: Boolean(cell.outputHidden),
+  count: cell.model.sharedModel.execution_count,
+  errors: (cell.model.sharedModel.outputs ?? []).filter((output) => output.output_type === "error")
+    .map((output) => `${output.ename}: ${output.evalue}`),
+}))"""
+DIRTY = "() => window.jupyterapp.shell.currentWidget.context.model.dirty"
+# Margin notes that are cut, or on whose place something else lies.
+COVERED = """() => [...document.querySelectorAll(".jp-Notebook .myst-aside")].filter((note) => {
+  const box = note.getBoundingClientRect();
+  const middle = box.left + box.width / 2;
+  const places = [4, box.height / 2, box.height - 4].map((down) => [middle, box.top + down]);
+  return box.height < 30 || note.scrollHeight > note.clientHeight + 1
+    || note.parentElement.closest(".jp-Cell").getBoundingClientRect().bottom < box.bottom
+    || places.some(([x, y]) => document.elementFromPoint(x, y)?.closest(".myst-aside") !== note);
+}).map((note) => note.innerText)"""
+
+
+@pytest.fixture(scope="module")
+def stored():
+    return notebooks.read(SOURCE)
+
+
+@pytest.fixture(scope="module")
+def opened(browser, address):
+    """Chapter 5, opened; the tests below look at it in turn, and the last ones run it."""
+    context = browser.new_context(viewport={"width": 1400, "height": 14_000})
+    context.set_default_timeout(60_000)
+    page = context.new_page()
+    page.errors = []
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.goto(f"{address}/lab/tree/{PAGE}.ipynb?reset")
+    page.wait_for_function(DRAWN)
+    page.wait_for_selector(".book-caption")
+    page.wait_for_timeout(1500)  # what comes late would mark the notebook as changed
+    yield page
+    context.close()
+
+
+def shot(page, name: str) -> None:
+    """A picture for those who look: WAVENET_SHOTS names the folder."""
+    if folder := os.environ.get("WAVENET_SHOTS"):
+        page.screenshot(path=Path(folder) / f"lab-{name}.png")
+
+
+def count(stored, pattern: str) -> int:
+    return sum(len(re.findall(pattern, c.source)) for c in stored.cells if c.cell_type == "markdown")
+
+
+def test_a_notebook_is_not_changed_by_being_opened(opened):
+    assert not opened.evaluate(DIRTY)
+    assert not opened.errors
+
+
+def test_margin_notes_do_not_lie_on_text(opened, stored):
+    shot(opened, "light")
+    assert opened.locator(".jp-Notebook .myst-aside").count() == count(stored, r":::\{margin\}") > 0
+    assert opened.evaluate(COVERED) == []
+
+
+def test_references_are_words(opened, stored):
+    assert opened.locator('.jp-Notebook [title$="Not Found"]').count() == 0
+    said = opened.locator(".jp-Notebook .book-reference").all_inner_texts()
+    assert len(said) == count(stored, r"\{(?:cite|numref)\}`") > 0
+    assert {"(Harris et al., 2020)", "(Student, 1908)", "Fig. 5.2"} <= set(said)
+    text = opened.locator(".jp-Notebook").inner_text()
+    assert ".ipynb" not in text and "In Scaling up we scale it up" in text
+
+
+def test_a_figure_has_its_number_and_caption(opened, stored):
+    captions = opened.locator(".jp-Notebook .book-caption").all_inner_texts()
+    figures = [c.metadata.get("mystnb", {}).get("figure") for c in stored.cells]
+    wanted = [re.sub("<!--.*?-->", "", figure.caption) for figure in figures if figure]
+    assert captions == [f"Fig. 5.{number} {text}" for number, text in enumerate(wanted, start=1)]
+    assert opened.locator(".jp-Notebook .jp-RenderedSVG :is(img, svg)").count() >= len(wanted)
+
+
+def test_marks_around_figures_are_not_seen(opened):
+    text = opened.locator(".jp-Notebook").inner_text()
+    assert "<!--" not in text and "-->" not in text
+    assert "divided by 1.75" in text
+
+
+def test_what_the_page_folds_is_folded(opened, stored):
+    for cell, shown in zip(stored.cells, opened.evaluate(CELLS), strict=True):
+        if cell.cell_type == "code":
+            wanted = (reading.fold(cell) != "open", reading.folds_output(cell))
+            assert (shown["source_hidden"], shown["outputs_hidden"]) == wanted, cell.id
+
+
+def test_the_mark_of_checks_stays_where_a_notebook_is_not_trusted(opened):
+    mark = opened.locator(".jp-Notebook .jp-OutputArea details.checks").first
+    assert re.fullmatch(r"✓ \d+ checks?", mark.inner_text())
+    opened.evaluate(
+        "() => { for (const cell of window.jupyterapp.shell.currentWidget.content.widgets)"
+        " if (cell.model.type === 'code') cell.model.trusted = false; }"
+    )
+    opened.wait_for_timeout(500)
+    marks = opened.get_by_text(re.compile(r"^✓ \d+ checks?$"))
+    assert marks.count() > 5
+    marks.first.click()
+    assert "layers is told as three" in opened.locator(".jp-Notebook").inner_text()
+
+
+def test_all_but_the_training_runs(opened, stored):
+    code = [cell for cell in stored.cells if cell.cell_type == "code"]
+    tags = [set(cell.metadata.get("tags", [])) for cell in code]
+    # The training takes minutes, and the check after it looks at what it measured.
+    left = [
+        "nbval-ignore-output" in own or "check" in own and "nbval-ignore-output" in before
+        for own, before in zip(tags, [set(), *tags], strict=False)
+    ]
+    wanted = [cell.id for cell, without in zip(code, left, strict=True) if not without]
+    assert len(wanted) > len(code) - 4
+    opened.evaluate(RUN, wanted)
+    opened.wait_for_timeout(1000)
+    shot(opened, "run")
+    cells = opened.evaluate(CELLS)
+    assert {cell["id"]: cell["errors"] for cell in cells if cell["errors"]} == {}
+    ran = [cell["count"] for cell in cells if cell["id"] in wanted]
+    assert ran == list(range(1, len(wanted) + 1))  # in a new kernel, one after the other
+    assert opened.evaluate(COVERED) == []
+    assert not opened.errors
+
+
+def test_in_the_dark(opened):
+    opened.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
+    opened.wait_for_selector('[data-jp-theme-light="false"]', state="attached")
+    opened.wait_for_timeout(1000)
+    shot(opened, "dark")
+    light = "(line) => getComputedStyle(line).color.match(/[0-9.]+/g).slice(0, 3).every((part) => part > 160)"
+    for kind in (".book-caption", ".myst-aside", ".book-reference"):
+        assert opened.locator(f".jp-Notebook {kind}").first.evaluate(light), kind
+
+
+def test_the_words_are_those_of_the_page(html):
+    """Numbers of figures and labels of citations, as Sphinx wrote them."""
+    figures, cited = starter.figure_words(), starter.citation_words()
+    for path in sorted((html / "wavenet").glob("*.html")):
+        text = path.read_text(encoding="utf-8")
+        figure = r'<figure[^>]* id="([^"]+)">.*?caption-number">([^<]+)<'
+        for name, number in re.findall(figure, text, re.DOTALL):
+            assert figures[name]["text"] == number.strip(), (path.name, name)
+    page = re.sub(r"<[^>]+>", "", (html / f"{PAGE}.html").read_text(encoding="utf-8"))
+    for key in ("harris2020array", "ioffe2015batch", "student1908probable"):
+        assert f"[{cited[key]['text'].strip('()')}]" in page

@@ -1,0 +1,114 @@
+"""Open JupyterLab on the book, so that its notebooks read there as they do on the page.
+
+    python tools/lab.py [options of JupyterLab]
+
+JupyterLab draws MyST with the extension jupyterlab_myst. The extension of tools/lab adds what that one
+cannot know: the words for citations, numbered figures and bare links, the captions of figures, margin
+notes that take room, and that a notebook is not changed by being opened. It is put together under build/lab.
+
+JupyterLab shows pictures (SVG) and marks (HTML) of a notebook only where it trusts it. These are the
+book's own notebooks, whose code `make` runs anyway, so they are signed as trusted, as `jupyter trust` does.
+"""
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import chapters
+import nbformat
+import notebooks
+from nbformat.sign import NotebookNotary
+
+ROOT = Path(__file__).resolve().parent.parent
+BOOK = ROOT / "book"
+SOURCE = Path(__file__).resolve().parent / "lab"
+BUILT = ROOT / "build" / "lab"
+FIGURE = re.compile(r"^[`:]{3,}\{figure\}[^\n]*\n(?P<options>(?::[\w-]+:[^\n]*\n)*)", re.MULTILINE)
+NAME = re.compile(r"^:name: *(\S+)", re.MULTILINE)
+
+
+def figure_names(nb) -> list[str]:
+    """The names of a notebook's numbered figures, in order; empty for one without a name."""
+    names = []
+    for cell in nb.cells:
+        if cell.cell_type == "markdown":
+            found = (NAME.search(figure["options"]) for figure in FIGURE.finditer(cell.source))
+            names += [name[1] if name else "" for name in found]
+        elif figure := cell.metadata.get("mystnb", {}).get("figure"):
+            names.append(figure.get("name", "") if figure.get("caption") else "")
+    return names
+
+
+def figure_words() -> dict[str, dict[str, str]]:
+    """{name: its number and what it shows} of the figures in all chapters, as the page numbers them."""
+    words = {}
+    for page, chapter in chapters.chapters().items():
+        path = BOOK / f"{page}.ipynb"
+        names = figure_names(notebooks.read(path)) if path.is_file() else []
+        for number, name in enumerate(names, start=1):
+            text = f"Fig. {chapter.number}.{number}"
+            words[name] = {"text": text, "title": f"{text} of {chapter.part}"}
+    return words
+
+
+def people(persons) -> str:
+    """Authors as a citation names them."""
+    names = [" ".join(map(str, person.rich_prelast_names + person.rich_last_names)) for person in persons]
+    return f"{names[0]} et al." if len(names) > 2 else " and ".join(names)
+
+
+def citation_words(path: Path = BOOK / "references.bib") -> dict[str, dict[str, str]]:
+    """{key: authors and year, and the title} of everything that the book cites."""
+    from pybtex.database import parse_file
+    from pybtex.richtext import Text
+
+    words = {}
+    for key, entry in parse_file(str(path)).entries.items():
+        persons = entry.persons.get("author") or entry.persons.get("editor") or []
+        title = str(Text.from_latex(entry.fields.get("title", key)))
+        text = f"({people(persons) or title}, {entry.fields.get('year', 'no year')})"
+        words[key] = {"text": text, "title": title}
+    return words
+
+
+def page_words() -> dict[str, dict[str, str]]:
+    """{file: the title of its page} of everything in the book, for links without a text of their own."""
+    texts = {path: path.read_text(encoding="utf-8") for path in notebooks.find_pages()}
+    texts |= {path: notebooks.read(path).cells[0].source for path in notebooks.find_notebooks()}
+    titles = {path: re.search(r"^# (.+)$", text, re.MULTILINE) for path, text in texts.items()}
+    return {path.name: {"text": title[1], "title": title[1]} for path, title in titles.items() if title}
+
+
+def build(out: Path = BUILT) -> Path:
+    """Put the extension together; return the folder that JupyterLab is to look into."""
+    static = out / "wavenet-book" / "static"
+    static.mkdir(parents=True, exist_ok=True)
+    shutil.copy(SOURCE / "package.json", static.parent)
+    for name in ("book.js", "book.css"):
+        shutil.copy(SOURCE / name, static)
+    words = figure_words() | citation_words() | page_words()
+    (static / "words.json").write_text(json.dumps(words, ensure_ascii=False), encoding="utf-8")
+    return out
+
+
+def trust() -> None:
+    """Sign the book's notebooks, as `jupyter trust` does."""
+    notary = NotebookNotary()
+    for path in notebooks.find_notebooks():
+        notary.sign(nbformat.read(path, as_version=4))
+
+
+def main(options: list[str]) -> None:
+    """Run JupyterLab until it is ended."""
+    try:
+        from jupyterlab.labapp import main as jupyterlab
+    except ImportError:
+        sys.exit("error: JupyterLab is not installed here: make setup")
+    trust()
+    jupyterlab([f"--LabApp.extra_labextensions_path={build()}", *options, str(BOOK)])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
