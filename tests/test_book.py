@@ -667,7 +667,7 @@ def test_failed_write_leaves_the_file(tmp_path, monkeypatch):
     ],
 )
 def test_costs_are_stated_in_words(seconds, words):
-    assert tool.stated(seconds) == f"The cells run in {words}"
+    assert tool.stated(seconds) == f"The cells run in {words} on two CPU cores"
     assert tool.STATED.fullmatch(tool.stated(seconds))
 
 

@@ -393,16 +393,16 @@ def write(path: Path, text: str) -> None:
 # ---- what a notebook costs --------------------------------------------------------
 
 NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
-STATED = re.compile(r"The cells run in (?:about \w+ minutes?|under a minute)")
+STATED = re.compile(r"The cells run in (?:about \w+ minutes?|under a minute) on two CPU cores")
 
 
 def stated(seconds: float) -> str:
     """How a chapter tells its reader what it costs."""
     minutes = round(seconds / 60)
     if seconds < 45:
-        return "The cells run in under a minute"
+        return "The cells run in under a minute on two CPU cores"
     word = NUMBERS[max(minutes, 1)] if minutes < len(NUMBERS) else str(minutes)
-    return f"The cells run in about {word} minute{'s' * (minutes > 1)}"
+    return f"The cells run in about {word} minute{'s' * (minutes > 1)} on two CPU cores"
 
 
 def costs(path: Path = COSTS) -> dict:
