@@ -1,9 +1,10 @@
-"""How quickly the playground answers in the page, beside PyTorch on the same machine.
+"""How quickly the playground and the BatchNorm widget answer in the page, beside PyTorch on the same machine.
 
 Run after `make book`, in the virtual environment: .venv/bin/python benchmarks/pages.py
 It opens the built page in Chromium, types ten prefixes and has 100 names written, by every stage
-of the book and by the winners of chapter 11; PyTorch does the same through common.sampling. Medians of
-several rounds, taken in turn.
+of the book and by the winners of chapter 11; PyTorch does the same through common.sampling. Then it moves
+the BatchNorm widget's sliders to their ends; PyTorch computes the means of 200 batches of the largest size.
+Medians of several rounds, taken in turn.
 """
 
 import statistics
@@ -38,6 +39,19 @@ WRITE = """() => {
   [...document.querySelectorAll(".wn-playground .wn-buttons button")].at(-1).click();
   document.body.offsetHeight;
   return performance.now() - began;
+}"""
+
+MOVE = """(label) => {
+  const input = document.querySelector(`.wn-batchnorm input[aria-label=${label}]`);
+  const to = (position) => {
+    const began = performance.now();
+    input.value = position;
+    input.dispatchEvent(new Event("input"));
+    document.body.offsetHeight; // lay out
+    return performance.now() - began;
+  };
+  to(input.max - 1);
+  return to(input.max);
 }"""
 
 
@@ -84,5 +98,30 @@ def main() -> None:
     print(markdown_table(header, rows, "lrrrrrr"))
 
 
+def sliders() -> None:
+    """The steps of the BatchNorm widget of chapter 5."""
+    tree, g = pretrained("hierarchical"), torch.Generator().manual_seed(0)
+    contexts = torch.randint(0, 27, (200 * 128, 8), generator=g)
+    first_level = lambda: tree.linear1(tree.fuse1(tree.embedding(contexts))).view(200, 128, 4, -1).mean(1)  # noqa: E731
+    with browser.started() as chromium, evaluating(tree):
+        page = chromium.new_page()
+        page.goto((ROOT / "book" / "_build" / "html" / "wavenet" / "05_batchnorm_fix.html").as_uri())
+        page.locator(".wn-batchnorm").scroll_into_view_if_needed()
+        page.locator(".wn-batchnorm input[aria-label=Batch]").wait_for()
+        moves: dict[str, list[float]] = {"Batch": [], "Channel": [], "PyTorch": []}
+        for _ in range(ROUNDS):
+            for label in ("Batch", "Channel"):
+                moves[label].append(page.evaluate(MOVE, label))
+            moves["PyTorch"].append(clock(first_level))
+    middle = {label: statistics.median(found) for label, found in moves.items()}
+    rows = [
+        [f"BatchNorm widget, {label.lower()}", f"{middle[label]:.1f}", f"{middle['PyTorch']:.1f}",
+         f"{middle[label] / middle['PyTorch']:.2f}"]
+        for label in ("Batch", "Channel")
+    ]  # fmt: skip
+    print(markdown_table(["slider", "a step, ms", "PyTorch, ms", "ratio"], rows, "lrrr"))
+
+
 if __name__ == "__main__":
     main()
+    sliders()
