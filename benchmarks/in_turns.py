@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 WARM_UP = 50  # steps
+CHUNK = 1_000  # steps at most in a stretch, as in `runs.train`
 SEEDS, WORKERS = 8, 2  # models and processes where there are several
 PLAIN, LOOP, FAST = "plain steps", "loop, not compiled", "fast path"
 SHARED = f"fast path, {SEEDS} models over {WORKERS} processes"
@@ -98,7 +99,7 @@ def rate(run, seconds: float) -> float:
     began = time.perf_counter()
     while (passed := time.perf_counter() - began) < seconds:
         run(done, done + count)
-        done, count = done + count, min(count * 2, 500)
+        done, count = done + count, min(count * 2, CHUNK)
     return (done - WARM_UP) / passed
 
 

@@ -41,6 +41,7 @@ every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: pat
 @pytest.fixture(autouse=True)
 def the_books_list(monkeypatch):
     monkeypatch.delenv("NAMES", raising=False)
+    monkeypatch.setattr("common.pages.checks.get_ipython", lambda: None)  # as in a script
 
 
 # ---- the book --------------------------------------------------------------------

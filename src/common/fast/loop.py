@@ -88,6 +88,21 @@ def ending(code: int) -> str:
         return f"ended with code {code}; see its output above"
 
 
+@contextlib.contextmanager
+def _deaths_told() -> Iterator[None]:
+    """WorkerDied, with the reason in words, for whatever the library's pool raises."""
+    from loky.process_executor import BrokenProcessPool
+
+    try:
+        yield
+    except BrokenProcessPool as error:
+        codes = re.findall(r"\((-?\d+)\)", str(error))  # "... workers are {SIGKILL(-9)} ..."
+        how = ending(int(codes[0])) if codes else "ended early; see its output above"
+        raise WorkerDied(f"a training process {how}") from None
+    except Exception as error:
+        raise WorkerDied(f"a training process failed: {type(error).__name__}: {error}") from None
+
+
 class Pool:
     """Processes of one thread each, that hold the contexts and targets and run steps of groups.
 
@@ -108,22 +123,15 @@ class Pool:
         self.ready = self.executor.submit(os.getpid)  # the first task starts all processes
 
     def submit(self, package: Path, tensors: Sequence[Tensor], batches: Tensor, rates: Tensor) -> Future:
-        """`run_steps` of a compiled group, in some process; `answer` waits for it."""
+        """`run_steps` of a compiled group, in some process; `answer` waits for it. Both may raise WorkerDied."""
         arrays = [t.numpy() for t in (*tensors, batches, rates)]  # sent faster than tensors
-        return self.executor.submit(_work, package, arrays)
+        with _deaths_told():
+            return self.executor.submit(_work, package, arrays)
 
     def answer(self, future: Future) -> Any:
         """What a task gave. WorkerDied if a process ended or the task failed."""
-        from loky.process_executor import BrokenProcessPool
-
-        try:
+        with _deaths_told():
             return future.result()
-        except BrokenProcessPool as error:
-            codes = re.findall(r"\((-?\d+)\)", str(error))  # "... workers are {SIGKILL(-9)} ..."
-            how = ending(int(codes[0])) if codes else "ended early; see its output above"
-            raise WorkerDied(f"a training process {how}") from None
-        except Exception as error:
-            raise WorkerDied(f"a training process failed: {type(error).__name__}: {error}") from None
 
     def close(self) -> None:
         self.executor.shutdown(kill_workers=True)
