@@ -123,7 +123,7 @@ class Pool:
         self.ready = self.executor.submit(os.getpid)  # the first task starts all processes
 
     def submit(self, package: Path, tensors: Sequence[Tensor], batches: Tensor, rates: Tensor) -> Future:
-        """`run_steps` of a compiled group, in some process; `answer` waits for it. Both may raise WorkerDied."""
+        """`run_steps` of a compiled group, in some process; `answer` waits for it. Both raise WorkerDied."""
         arrays = [t.numpy() for t in (*tensors, batches, rates)]  # sent faster than tensors
         with _deaths_told():
             return self.executor.submit(_work, package, arrays)
