@@ -101,7 +101,7 @@ def test_it_is_read_like_the_book(open_page, unpacked):
     playground = page.locator(".wn-playground")
     playground.get_by_label("A name begins with").fill("mar")
     playground.get_by_role("button", name="Write 20 names").click()
-    playground.locator(".wn-panel li", has_text="mar").first.wait_for()
+    playground.locator(".wn-names li", has_text="mar").first.wait_for()
     page.goto((unpacked / "wavenet" / "05_batchnorm_fix.html").as_uri())
     load = "(image) => { image.loading = 'eager'; return image.decode().then(() => image.naturalWidth); }"
     widths = page.evaluate(f"Promise.all([...document.images].map({load}))")
