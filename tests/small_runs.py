@@ -5,13 +5,19 @@ import torch
 
 from common.data import SHIPPED_NAMES, Vocabulary, examples, load_names, windows
 from common.models import MODELS, Dilated
-from common.train import seeded
+from common.runs.running import Run
+from common.train import Config, seeded
 
 NAMES = load_names(SHIPPED_NAMES)[:2_000]
 VOCABULARY = Vocabulary("abcdefghijklmnopqrstuvwxyz")
 needs_compiler = pytest.mark.skipif(
     " " in torch.__file__, reason="PyTorch's compiler cannot link from a folder with a space in its name"
 )
+
+
+def small(names, **more):
+    """A run of 60 steps on a list of one's own."""
+    return Run("mlp", **{"config": Config(steps=60), "sizes": {"n_hidden": 16}, "data": names} | more)
 
 
 def data(block_size):

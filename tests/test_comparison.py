@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from small_runs import NAMES
+from small_runs import NAMES, small
 
 from common.runs import tasks
 from common.runs.comparison import compare, curves
@@ -21,10 +21,6 @@ def names(tmp_path_factory):
     path = tmp_path_factory.mktemp("list") / "short.txt"
     path.write_text("\n".join(NAMES[:300]) + "\n", encoding="utf-8")
     return path
-
-
-def small(names, **more):
-    return Run("mlp", **{"config": Config(steps=60), "sizes": {"n_hidden": 16}, "data": names} | more)
 
 
 @pytest.fixture(scope="module")

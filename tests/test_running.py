@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_runs import NAMES
+from small_runs import NAMES, small
 
 from common.data import IGNORE_INDEX
 from common.evaluate import mean_loss
@@ -26,10 +26,6 @@ def names(tmp_path_factory):
     path = tmp_path_factory.mktemp("list") / "short.txt"
     path.write_text("\n".join(NAMES[:300]) + "\n", encoding="utf-8")
     return path
-
-
-def small(names, **more):
-    return Run("mlp", **{"config": Config(steps=STEPS), "sizes": {"n_hidden": 16}, "data": names} | more)
 
 
 @pytest.fixture(scope="module")
