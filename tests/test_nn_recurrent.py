@@ -1,32 +1,265 @@
-"""torch's cells compute the equations of their documentation."""
+"""Recurrent cells and layers: PyTorch's own cases, torch.nn's layers on batches, the fused kernels."""
+
+import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
-from small_tensors import EXACT, by_equations, generator, lively, random
+from small_tensors import EXACT, assert_all_close, double, generator, gradients, lively, random
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.testing._internal.common_modules import module_db
 
-from common.nn import Recurrent, Sequential
+from common import nn
+from common.fast import fused
 
-
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-@pytest.mark.parametrize("T", [1, 6])
-def test_a_cell_computes_its_equations(cell, T):
-    ours = lively(Sequential([Recurrent(cell, 4, 5, generator=generator())]))
-    x, z = random(3, T, 4).requires_grad_(), random(3, T, 4).requires_grad_()
-    tensors = {
-        n.removeprefix("0."): t.detach().clone().requires_grad_() for n, t in ours.state_dict().items()
-    }
-    y, expected = ours(x), by_equations(cell, z, tensors)
-    torch.testing.assert_close(y, expected, **EXACT)
-    weighed = random(*y.shape, seed=9)
-    own = torch.autograd.grad((y * weighed).sum(), [x, *ours.parameters()])
-    other = torch.autograd.grad((expected * weighed).sum(), [z, *tensors.values()])
-    for a, b in zip(own, other, strict=True):
-        torch.testing.assert_close(a, b, **EXACT)
+KINDS = ("RNN", "LSTM", "GRU")
+LENGTHS = [7, 2, 5, 5]
+NAMES = [*KINDS, *(f"{kind}Cell" for kind in KINDS)]
 
 
-def test_a_borrowed_layer_refuses_tensors_of_other_shapes():
-    layer = Recurrent("gru", 4, 5)
-    wrong = dict(layer.state_dict()) | {"weight_hh_l0": torch.zeros(15, 4)}
-    with pytest.raises(ValueError, match=r"expected weight_hh_l0 of shape \(15, 5\), got \(15, 4\)"):
-        layer.load_state_dict(wrong)
-    assert layer.state_dict()["weight_hh_l0"].shape == (15, 5)
+def twins(name, *arguments, **options):
+    """torch's module and ours, in float64, with the same numbers in them."""
+    theirs = getattr(torch.nn, name)(*arguments, **options).double()
+    for i, p in enumerate(theirs.parameters()):
+        p.data = 0.5 * random(*p.shape, seed=i)
+    options.pop("batch_first", None)
+    if "nonlinearity" in options:
+        options["activation"] = getattr(torch, options.pop("nonlinearity"))
+    ours = double(getattr(nn, name)(*arguments, **options))
+    ours.load_state_dict(nn.from_torch(theirs.state_dict())).requires_grad_()
+    return theirs, ours
+
+
+def parts(state):
+    return list(state) if isinstance(state, tuple) else [state]
+
+
+def laid(tensors):
+    """torch's matrices under the names and in the order of ours."""
+    return [g.T if g.ndim == 2 else g for g in tensors]
+
+
+def assert_same(name, theirs, ours, called, expected, inputs, others):
+    """Outputs, and the gradients of inputs and parameters."""
+    assert_all_close(called, expected)
+    own = [gradients(y, inputs + ours.parameters()) for y in called[:1]]
+    given = torch.autograd.grad(
+        (expected[0] * random(*expected[0].shape, seed=99)).sum(), others + list(theirs.parameters())
+    )
+    n, names = len(inputs), [name for name, _ in ours.named_parameters()]
+    order = list(nn.from_torch(theirs.state_dict()))
+    theirs_by_name = dict(zip(order, laid(given[n:]), strict=True))
+    assert_all_close(own[0][:n], given[:n])
+    assert_all_close(own[0][n:], [theirs_by_name[name] for name in names])
+
+
+def cases():
+    for info in module_db:
+        name = info.name.removeprefix("nn.")
+        if name in NAMES:
+            made = info.module_inputs_func(
+                info, device="cpu", dtype=torch.float64, requires_grad=True, training=True
+            )
+            for number, case in enumerate(made):
+                options = case.constructor_input.kwargs
+                if not options.get("proj_size"):
+                    yield pytest.param(name, case, id=f"{name}-{number}")
+
+
+@pytest.mark.parametrize("name, case", list(cases()))
+def test_a_case_of_pytorch_is_computed(name, case):
+    """None of them has a batch: ours get one."""
+    options = {key: v for key, v in case.constructor_input.kwargs.items() if key != "proj_size"}
+    theirs, ours = twins(name, *case.constructor_input.args, **options)
+    x, *state = case.forward_input.args
+    state = state[0] if state else None
+    others = [x, *([] if state is None else parts(state))]
+    inputs = [t.detach().clone().requires_grad_() for t in others]
+    wide = [t[None] if name.endswith("Cell") or t is inputs[0] else t[:, None] for t in inputs]
+    given = None if state is None else tuple(wide[1:]) if isinstance(state, tuple) else wide[1]
+    expected, called = theirs(x, state), ours(wide[0], given)
+    if name.endswith("Cell"):
+        expected, called = parts(expected), [t[0] for t in parts(called)]
+    else:
+        expected = [expected[0], *parts(expected[1])]
+        called = [called[0][0], *(t[:, 0] for t in parts(called[1]))]
+    assert_same(name, theirs, ours, called, expected, inputs, others)
+
+
+def test_pytorch_has_many_cases():
+    assert {param.values[0] for param in cases()} == set(NAMES) and len(list(cases())) >= 70
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("how", ["padded", "sorted", "in any order"])
+@pytest.mark.parametrize("layers, both", [(1, False), (1, True), (3, False), (2, True)])
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("by", ["loop", "kernels"])
+def test_a_layer_is_torchs(kind, how, layers, both, given, by):
+    theirs, ours = twins(kind, 3, 4, layers, bidirectional=both, batch_first=True)
+    lengths = sorted(LENGTHS, reverse=True) if how == "sorted" else LENGTHS
+    x, z = random(4, 7, 3).requires_grad_(), random(4, 7, 3).requires_grad_()
+    h = [random(layers * (1 + both), 4, 4, seed=3 + i) for i in range(1 + (kind == "LSTM"))]
+    state = None if not given else tuple(h) if kind == "LSTM" else h[0]
+
+    def pack(t):
+        return (
+            t
+            if how == "padded"
+            else pack_padded_sequence(t, lengths, batch_first=True, enforce_sorted=how == "sorted")
+        )
+
+    def unpacked(result):
+        y, after = result
+        assert isinstance(y, PackedSequence) == (how != "padded")
+        return [pad_packed_sequence(y, batch_first=True)[0] if how != "padded" else y, *parts(after)]
+
+    if by == "kernels":
+        with fused(ours):
+            called = unpacked(ours(pack(x), state))
+    else:
+        called = unpacked(ours(pack(x), state))
+    expected = unpacked(theirs(pack(z), state))
+    assert_same(kind, theirs, ours, called, expected, [x], [z])
+
+
+def test_fused_kernels_are_used_and_put_back(monkeypatch):
+    layer = double(nn.LSTM(3, 4))
+    with fused(layer):
+        monkeypatch.setattr(nn.LSTMCell, "__call__", None)  # nobody takes a step
+        layer(random(2, 5, 3))
+    with pytest.raises(TypeError):
+        layer(random(2, 5, 3))
+
+
+def test_what_no_kernel_computes_keeps_its_loop():
+    class Own(nn.LSTMCell):
+        def __call__(self, x, state=None):
+            h, c = super().__call__(x, state)
+            return 2 * h, c
+
+    class OwnLSTM(nn.LSTM):
+        Cell = Own
+
+    for layer in (OwnLSTM(3, 4), nn.RNN(3, 4, activation=torch.sin)):
+        double(layer)
+        x = random(2, 5, 3)
+        with fused(layer):
+            called = layer(x)[0]
+        torch.testing.assert_close(called, layer(x)[0], **EXACT)
+
+
+def test_dropout_between_layers_draws_from_its_generator_and_stops_in_evaluation():
+    layer = double(nn.GRU(3, 4, num_layers=2, dropout=0.5))
+    x = random(2, 5, 3)
+
+    def drawn():
+        layer.dropout[0].generator = generator()
+        return layer(x)[0]
+
+    with fused(layer):
+        inside = drawn()
+    torch.testing.assert_close(inside, drawn(), **EXACT)
+    other = drawn()
+    layer.eval()
+    assert not torch.equal(other, layer(x)[0])
+    with fused(layer):
+        torch.testing.assert_close(layer(x)[0], drawn(), **EXACT)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_state_goes_on_where_it_stopped(kind):
+    layer = lively(getattr(nn, kind)(3, 4, num_layers=2))
+    x = random(2, 9, 3)
+    whole, end = layer(x)
+    first, state = layer(x[:, :4])
+    second, last = layer(x[:, 4:], state)
+    torch.testing.assert_close(torch.cat([first, second], 1), whole, **EXACT)
+    assert_all_close(parts(last), parts(end))
+
+
+@pytest.mark.parametrize("by", ["loop", "kernels"])
+@pytest.mark.parametrize(
+    "shapes, said",
+    [
+        (((2, 5, 4),), "expected a last dimension of 3, got shape"),
+        (((5, 3),), r"expected \(B, T, C\) with at least one step, got shape \(5, 3\)"),
+        (((2, 0, 3),), r"at least one step, got shape \(2, 0, 3\)"),
+        (((2, 5, 3), (1, 2, 4)), "expected a state of 2 x"),
+        (((2, 5, 3), (2, 2, 4), (2, 2, 4)), "expected a state for 1 cells, got one for"),
+        (((2, 5, 3), (1, 1, 4), (1, 1, 4)), r"expected a state of 2 x \(2, 4\)"),
+        (((2, 5, 3), (1, 2, 5), (1, 2, 5)), r"got \[\(2, 5\), \(2, 5\)\]"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused(by, shapes, said):
+    x, *state = map(torch.zeros, shapes)
+    given = (state[0] if len(state) == 1 else tuple(state),) if state else ()
+    layer = nn.LSTM(3, 4)
+    with pytest.raises(ValueError, match=said), fused(layer) if by == "kernels" else nullcontext():
+        layer(x, *given)
+
+
+def test_sizes_and_arguments_that_are_none():
+    for build in (lambda: nn.GRU(0, 4), lambda: nn.GRU(3, 0), lambda: nn.LSTMCell(3, -1)):
+        with pytest.raises(ValueError, match="expected sizes of at least 1, got"):
+            build()
+    with pytest.raises(ValueError, match="expected at least 1 layer, got 0"):
+        nn.RNN(3, 4, num_layers=0)
+    with pytest.raises(TypeError, match="proj_size"):
+        nn.LSTM(3, 4, proj_size=2)
+    with pytest.raises(ValueError, match="expected names such as weight_ih_l0, got 'weight_hr_l0'"):
+        nn.from_torch(torch.nn.LSTM(3, 4, proj_size=2).state_dict())
+
+
+def test_weights_start_as_torchs_and_come_from_the_generator():
+    layer = nn.LSTM(3, 64, generator=generator())
+    assert all(p.abs().max() <= 64**-0.5 for p in layer.parameters())
+    assert layer.layers[0][0].recurrent.weight.std() == pytest.approx(64**-0.5 / 3**0.5, rel=0.02)
+    again = nn.LSTM(3, 64, generator=generator())
+    assert_all_close(layer.parameters(), again.parameters())
+    assert set(nn.LSTM(3, 4, 2, bidirectional=True).state_dict()) == set(
+        nn.from_torch(torch.nn.LSTM(3, 4, 2, bidirectional=True).state_dict())
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_orthogonal_start_leaves_lengths(kind):
+    layer = nn.orthogonal_start(getattr(nn, kind)(3, 6), generator())
+    for block in layer.layers[0][0].recurrent.weight.chunk(layer.Cell.gates, -1):
+        torch.testing.assert_close(block @ block.T, torch.eye(6), atol=1e-5, rtol=0)
+    again = nn.orthogonal_start(copy.deepcopy(layer), generator())
+    assert_all_close(layer.parameters(), again.parameters())
+
+
+def test_a_chrono_start_remembers_for_one_to_longest_steps():
+    cell = nn.chrono_start(nn.LSTMCell(3, 500), 100, generator())
+    total = cell.input.bias + cell.recurrent.bias
+    i, f, _, _ = total.chunk(4)
+    steps = f.exp()
+    assert 1 <= steps.min() and steps.max() <= 99 and abs(steps.mean() - 50) < 4
+    torch.testing.assert_close(i, -f)
+    gru = nn.chrono_start(nn.GRUCell(3, 500), 100, generator())
+    r, z, _ = (gru.input.bias + gru.recurrent.bias).chunk(3)
+    torch.testing.assert_close(z, f)
+    assert r.abs().max() <= 2 * 500**-0.5
+    # with nothing in, a unit keeps 1 - 1 / (1 + steps) of what it holds
+    silent = nn.chrono_start(nn.GRU(1, 8), 50, generator())
+    bias = silent.layers[0][0].input.bias.chunk(3)[1]
+    torch.testing.assert_close(torch.sigmoid(bias), 1 - 1 / (1 + bias.exp()))
+
+
+def test_starts_refuse_what_they_cannot_set():
+    with pytest.raises(ValueError, match="a memory of at least 2 steps, got 1"):
+        nn.chrono_start(nn.GRU(3, 4), 1)
+    with pytest.raises(ValueError, match="expected a cell with gates and biases, got RNNCell"):
+        nn.chrono_start(nn.RNN(3, 4), 10)
+    with pytest.raises(ValueError, match="expected a cell with gates and biases, got LSTMCell"):
+        nn.chrono_start(nn.LSTM(3, 4, bias=False), 10)
+
+
+def test_the_forget_gate_starts_open():
+    layer = nn.forget_bias_start(nn.LSTM(3, 4, num_layers=2), 1.5)
+    for cell in nn.recurrent_cells(layer):
+        assert (cell.input.bias + cell.recurrent.bias).chunk(4)[1].tolist() == [1.5] * 4
+    before = copy.deepcopy(gru := nn.GRU(3, 4)).parameters()
+    assert_all_close(nn.forget_bias_start(gru).parameters(), before)

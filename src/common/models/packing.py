@@ -5,15 +5,14 @@ name into the one before; `packed` sees to that. A model that looks at other pos
 recurrent one does, says ``packable = False`` and gets padded rows. Introduced in chapter 8.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from ..data import IGNORE_INDEX
-from ..nn import BatchNorm1d, CausalConv1d, Module, evaluating
+from ..nn import BatchNorm1d, CausalConv1d, Module, evaluating, instead
 
 
 def predictions(model: Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,7 +45,7 @@ def packed(model: Module, position: Tensor) -> Iterator[None]:
 
     position: (B, T), how many positions of its own sequence stand before each.
     """
-    with _instead(model, CausalConv1d, "taps", lambda layer, x: _taps_within(layer, x, position)):
+    with instead(model, CausalConv1d, "taps", lambda layer, x: _taps_within(layer, x, position)):
         yield
 
 
@@ -57,23 +56,8 @@ def padded(model: Module, mask: Tensor) -> Iterator[None]:
     mask: (B, T), False at positions that only pad. ValueError where it does not fit the input. Introduced in
     chapter 7.
     """
-    with _instead(model, BatchNorm1d, "counted", lambda layer, x: _kept(x, mask)):
+    with instead(model, BatchNorm1d, "counted", lambda layer, x: _kept(x, mask)):
         yield
-
-
-@contextmanager
-def _instead(model: Module, kind: type, name: str, method: Callable) -> Iterator[None]:
-    """Another method for all modules of a kind, for the time of a `with` block."""
-    layers = [module for module in model.modules() if isinstance(module, kind)]
-    before = [{name: vars(layer)[name]} if name in vars(layer) else {} for layer in layers]
-    try:
-        for layer in layers:
-            setattr(layer, name, partial(method, layer))
-        yield
-    finally:
-        for layer, own in zip(layers, before, strict=True):
-            vars(layer).pop(name, None)
-            vars(layer).update(own)
 
 
 def _taps_within(layer: CausalConv1d, x: Tensor, position: Tensor) -> list[Tensor]:

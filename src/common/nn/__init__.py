@@ -11,7 +11,20 @@ from .dropout import Dropout, VariationalDropout
 from .embedding import Embedding, PositionalEmbedding
 from .flatten import Flatten, FlattenConsecutive
 from .linear import Linear
-from .module import Module, evaluating
+from .module import Module, evaluating, instead
 from .norm import BatchNorm1d
-from .recurrent import CELLS, Recurrent
-from .torch_module import LayerNorm, TorchModule
+from .recurrent import (
+    GRU,
+    LSTM,
+    RNN,
+    GRUCell,
+    LSTMCell,
+    RNNCell,
+    chrono_start,
+    forget_bias_start,
+    from_torch,
+    orthogonal_start,
+    recurrent_cells,
+    unroll,
+)
+from .torch_module import CELLS, LayerNorm, Recurrent, TorchModule

@@ -1,7 +1,8 @@
 """What layers and models share: `Module` finds the tensors and the modules inside it from its attributes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from textwrap import indent
 from typing import Any, Self
 
@@ -184,3 +185,18 @@ def evaluating(module: Module) -> Iterator[Module]:
     finally:
         for each, mode in modes:
             each.training = mode
+
+
+@contextmanager
+def instead(model: Module, kind: type, name: str, method: Callable) -> Iterator[None]:
+    """Another method for all modules of a kind, for the time of a `with` block."""
+    layers = [module for module in model.modules() if isinstance(module, kind)]
+    before = [{name: vars(layer)[name]} if name in vars(layer) else {} for layer in layers]
+    try:
+        for layer in layers:
+            setattr(layer, name, partial(method, layer))
+        yield
+    finally:
+        for layer, own in zip(layers, before, strict=True):
+            vars(layer).pop(name, None)
+            vars(layer).update(own)

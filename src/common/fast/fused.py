@@ -1,0 +1,70 @@
+"""Recurrent layers by torch's kernels: one call for all steps, in place of a Python loop over them."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..nn import GRU, LSTM, RNN, Module, RNNCell, instead
+
+KERNELS = {GRU: torch.gru, LSTM: torch.lstm}
+OF_ACTIVATION = {torch.tanh: torch.rnn_tanh, torch.relu: torch.rnn_relu}
+
+
+@contextmanager
+def fused(model: Module) -> Iterator[Module]:
+    """Inside a `with` block, the RNNs, LSTMs and GRUs of a model compute all steps in one call of torch's.
+
+    Same weights, same outputs and gradients up to rounding; a layer of another class, or with another
+    cell or activation, keeps its loop. Dropout between layers too: its masks come from CPU generators.
+    """
+    with instead(model, RNN, "run", run):
+        yield model
+
+
+def kernel_of(layer: RNN) -> Any:
+    """torch's function for a layer; None where there is none."""
+    if any(module.p and layer.training for module in layer.dropout):
+        return None
+    cells = {type(cell) for cells in layer.layers for cell in cells}
+    if cells != {layer.Cell}:
+        return None
+    if type(layer) is RNN and cells == {RNNCell}:
+        return OF_ACTIVATION.get(vars(layer.layers[0][0])["activation"])
+    return KERNELS.get(type(layer))
+
+
+def run(layer: RNN, steps: Sequence[Tensor], state: Any = None) -> tuple[Sequence[Tensor], Any]:
+    """`RNN.run` in one call. The cells check what they are given, as in the loop."""
+    kernel = kernel_of(layer)
+    if kernel is None:
+        return type(layer).run(layer, steps, state)
+    cells = [cell for both in layer.layers for cell in both]
+    cells[0].input(steps[0][:0])
+    one = isinstance(state, Tensor)
+    for number, cell in enumerate(cells):
+        cell.ready(
+            steps[0], None if state is None else state[number] if one else tuple(s[number] for s in state)
+        )
+    if state is None:
+        zeros = steps[0].new_zeros(len(cells), len(steps[0]), len(cells[0].recurrent.weight))
+        state = zeros if cells[0].tensors == 1 else (zeros,) * cells[0].tensors
+    weights = [t.T if t.ndim == 2 else t for cell in cells for t in _in_order(cell)]
+    rest = (weights, cells[0].input.bias is not None, len(layer.layers), 0.0, layer.training,
+            len(layer.layers[0]) == 2)  # fmt: skip
+    if len(steps[-1]) == len(steps[0]):
+        data, *after = kernel(torch.stack(list(steps)), state, *rest, False)
+        outputs = data.unbind(0)
+    else:
+        sizes = [len(step) for step in steps]
+        data, *after = kernel(torch.cat(list(steps)), torch.tensor(sizes), state, *rest)
+        outputs = data.split(sizes)
+    return outputs, after[0] if len(after) == 1 else tuple(after)
+
+
+def _in_order(cell: Any) -> list[Tensor]:
+    """A cell's tensors as torch's kernels take them: both matrices, then both biases."""
+    maps = (cell.input, cell.recurrent)
+    return [one.weight for one in maps] + [one.bias for one in maps if one.bias is not None]
