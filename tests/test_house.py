@@ -153,5 +153,5 @@ def test_every_layer_takes_its_input_alone_or_with_a_state():
     assert len(layers) > 15
     for kind in layers:
         given = list(inspect.signature(kind.__call__).parameters.values())[1:]
-        recurrent = issubclass(kind, nn.recurrent.Cell | nn.RNN)
+        recurrent = issubclass(kind, nn.Cell | nn.RNN)
         assert len(given) == 1 + recurrent, f"{kind.__name__} takes {given}"

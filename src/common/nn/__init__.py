@@ -17,6 +17,7 @@ from .recurrent import (
     GRU,
     LSTM,
     RNN,
+    Cell,
     GRUCell,
     LSTMCell,
     RNNCell,

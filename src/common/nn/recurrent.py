@@ -27,7 +27,13 @@ class Cell(Module):
 
     x: (B, input_size); the state's tensors: (B, hidden_size), zeros where none is given. Weights and biases
     start uniform between -1 / sqrt(hidden_size) and its opposite, as in torch.nn. ValueError for sizes below
-    1, and for inputs and states that do not fit.
+    1, and for inputs and states that do not fit. Introduced in part two, chapter 2.
+
+    >>> class Adding(Cell):
+    ...     def __call__(self, x, h=None):
+    ...         return self.ready(x, h) + self.input(x)
+    >>> Adding(10, 20)(torch.zeros(32, 10)).shape
+    torch.Size([32, 20])
     """
 
     gates = 1
@@ -42,6 +48,9 @@ class Cell(Module):
         self.recurrent = Linear(hidden_size, self.gates * hidden_size, bias, generator=generator)
         for p in self.parameters():
             p.uniform_(-(hidden_size**-0.5), hidden_size**-0.5, generator=generator)
+
+    def __call__(self, x: Tensor, state: State = None) -> State:
+        return super().__call__(x, state)
 
     def ready(self, x: Tensor, state: State | None) -> State:
         """The state to start from, checked. ValueError where it does not fit the input."""
