@@ -39,7 +39,7 @@ class Look(NamedTuple):
 # who are blind to red or green, and each has a contrast of 3 to 1 on white: tests/test_plots.py.
 LOOKS = {
     "baseline": Look(SOFT, ":", "x"),  # a blind guess, a figure from elsewhere
-    "counts": Look(SOFT, "--", "s"),  # a table of counts, n-grams
+    "counts": Look(SOFT, "-", "P"),  # a table of counts, n-grams
     # flat networks on windows
     "mlp": Look(BROWN, "--", "s"),
     "flat": Look(BROWN, "-", "D"),
