@@ -247,7 +247,7 @@ def test_figures_draw_a_model_as_the_table_has_it(ax):
     plots.loss_curve(ax, torch.rand(4_000), model="mlp")
     plots.loss_curve(ax, torch.rand(4_000), model="mlp", color=plots.INK)
     assert [(line.get_color(), line.get_linestyle()) for line in ax.lines] == [
-        (plots.BLUE, "--"), (plots.BROWN, "--"), (plots.INK, "--"),
+        (plots.BLUE, "--"), (plots.BROWN, "-"), (plots.INK, "-"),
     ]  # fmt: skip
     plots.dots(ax, ["a", "b"], [1.0, 2.0], models=["counts", "flat"])
     assert [(line.get_color(), line.get_marker()) for line in ax.lines[-2:]] == [

@@ -41,8 +41,8 @@ LOOKS = {
     "baseline": Look(SOFT, ":", "x"),  # a blind guess, a figure from elsewhere
     "counts": Look(SOFT, "-", "P"),  # a table of counts, n-grams
     # flat networks on windows
-    "mlp": Look(BROWN, "--", "s"),
-    "flat": Look(BROWN, "-", "D"),
+    "mlp": Look(BROWN, "-", "s"),
+    "flat": Look(BROWN, "--", "D"),
     # trees
     "hierarchical-bug": Look(BLUE, ":", "v"),
     "hierarchical": Look(BLUE, "--", "^"),
