@@ -12,7 +12,7 @@ import torch
 from common import models
 from common.data import Vocabulary
 from common.nn import Module, Sequential
-from common.pages import widgets
+from common.pages import plots, widgets
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 from notebooks import WIDGET_STATE, WIDGET_VIEW, refresh_front_ends  # noqa: E402
@@ -166,7 +166,22 @@ def test_loss_curves_keep_the_losses_to_a_thousandth_of_a_percent():
     levels = struct.unpack("<200H", widget.losses)
     kept = torch.tensor([low + level / 65_535 * (high - low) for level in levels])
     torch.testing.assert_close(kept, torch.cat([losses, losses + 1]), atol=5e-5, rtol=0)
-    assert (widget.labels, widget.drop) == (["a", "b"], 75)
+    assert (widget.labels, widget.drop, widget.hue) == (["a", "b"], 75, "")
+
+
+def test_a_loss_curve_has_its_models_colour():
+    losses = torch.ones(9)
+    assert widgets.loss_curves({"a": losses}, model="mlp").hue == "brown"
+    with pytest.raises(ValueError, match="expected one run in the colour of 'mlp', got 2"):
+        widgets.loss_curves({"a": losses, "b": losses}, model="mlp")
+    with pytest.raises(ValueError, match="expected a model with a look in plots.LOOKS"):
+        widgets.loss_curves({"a": losses}, model="mpl")
+    style = (Path(widgets.__file__).parent / "widgets.css").read_text(encoding="utf-8")
+    assert set(widgets.HUES) == {look.color for look in plots.LOOKS.values()}
+    for color, hue in widgets.HUES.items():
+        assert f".wn-{hue} {{ --wn-colour: var(--wn-{hue}); }}" in style
+        if hue not in ("soft", "ink", "pink"):  # which follow the page; darker, for small marks
+            assert f"--wn-{hue}: {color.lower()};" in style
 
 
 @pytest.mark.parametrize(

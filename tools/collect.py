@@ -311,7 +311,8 @@ def picture(stored: dict) -> bytes:
     drawn, (figure, ax) = io.BytesIO(), plt.subplots(figsize=(6.4, 3.4))
     labels = [MODELS[key].title.replace(", ", ",\n") for key in stored["models"]]
     losses = [spread(run["val"] for run in entry["runs"]) for entry in stored["models"].values()]
-    plots.road(ax, labels, losses, [LECTURE[key][1] for key in stored["models"]])
+    models = list(stored["models"])
+    plots.road(ax, labels, losses, [LECTURE[key][1] for key in models], models)
     ax.tick_params(axis="x", labelsize=9)
     figure.savefig(drawn, format="png", dpi=200)
     plt.close(figure)

@@ -8,6 +8,7 @@ import io
 import math
 from base64 import b64encode
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import torch
@@ -22,7 +23,68 @@ from ..evaluate import Spread, smooth
 from .results import markdown_table, stored_results
 
 BLUE, ORANGE, GREEN, PINK, SKY, RED = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
+BROWN, DEEP = "#744e00", "#214c65"  # orange and sky, so dark that lines hold on white
 INK, SOFT, FAINT = "#222222", "#6b6b6b", "#e3e3e3"
+
+
+class Look(NamedTuple):
+    """How a model is drawn: a family has one colour, a model in it a line and a marker of its own."""
+
+    color: str
+    line: str | tuple[int, tuple[int, ...]]
+    marker: str
+
+
+# A model looks the same in every figure of the book. Two colours of this table are told apart by readers
+# who are blind to red or green, and each has a contrast of 3 to 1 on white: tests/test_plots.py.
+LOOKS = {
+    "baseline": Look(SOFT, ":", "x"),  # a blind guess, a figure from elsewhere
+    "counts": Look(SOFT, "-", "P"),  # a table of counts, n-grams
+    # flat networks on windows
+    "mlp": Look(BROWN, "-", "s"),
+    "flat": Look(BROWN, "--", "D"),
+    # trees
+    "hierarchical-bug": Look(BLUE, ":", "v"),
+    "hierarchical": Look(BLUE, "--", "^"),
+    "scaled": Look(BLUE, "-", "o"),
+    # convolutions on whole names
+    "dilated": Look(GREEN, "--", "^"),
+    "wavenet": Look(GREEN, "-", "o"),
+    "small": Look(GREEN, "-.", "s"),
+    # recurrent networks
+    "rnn": Look(RED, "-", "o"),
+    "rnn-orthogonal": Look(RED, "--", "^"),
+    "lstm": Look(PINK, "-", "o"),
+    "lstm-orthogonal": Look(PINK, "--", "^"),
+    "lstm-chrono": Look(PINK, ":", "v"),
+    "gru": Look(DEEP, "-", "o"),
+    "gru-orthogonal": Look(DEEP, "--", "^"),
+    "gru-chrono": Look(DEEP, ":", "v"),
+    "recurrent": Look(DEEP, (0, (6, 1, 1, 1, 1, 1)), "D"),  # a GRU, as chapter 11 trains it
+    "open": Look(DEEP, "-.", "s"),
+    "transformer": Look(INK, "-", "o"),
+}
+
+
+def look_of(model: str) -> Look:
+    """How a model is drawn everywhere. ValueError for a name that has no look."""
+    if model not in LOOKS:
+        raise ValueError(f"expected a model with a look in plots.LOOKS, one of {list(LOOKS)}, got {model!r}")
+    return LOOKS[model]
+
+
+def colour_of(model: str) -> str:
+    """The colour of a model in every figure; ValueError as `look_of`."""
+    return look_of(model).color
+
+
+def style_of(model: str) -> dict[str, Any]:
+    """Colour and line of a model, for `ax.plot(..., **style_of(model))`; ValueError as `look_of`.
+
+    Its marker is ``look_of(model).marker``.
+    """
+    return {"color": look_of(model).color, "ls": look_of(model).line}
+
 
 STYLE = {
     "figure.figsize": (6.4, 3.2),
@@ -100,25 +162,32 @@ def table(header: Sequence[str], rows, align: str | None = None):
     return Markdown(markdown_table(header, rows, align))
 
 
-def loss_curve(ax, losses: torch.Tensor, window: int = 1_000, label: str | None = None, color=None):
+def loss_curve(
+    ax, losses: torch.Tensor, window: int = 1_000, label: str | None = None, color=None, *,
+    model: str | None = None,
+):  # fmt: skip
     """Training loss against steps, averaged over `window` steps; a band shows the spread over seeds.
 
-    losses: (steps,) of one model or (S, steps) of S seeds, in nats.
+    losses: (steps,) of one model or (S, steps) of S seeds, in nats. model: its name in `LOOKS`, which
+    gives colour and line; `color` overrules it.
     """
     averaged = smooth(losses, window).reshape(-1, losses.shape[-1] // window)
     sd = averaged.std(0).tolist() if len(averaged) > 1 else None
-    return _curve(ax, averaged.mean(0).tolist(), sd, window, label, color)
+    return _curve(ax, averaged.mean(0).tolist(), sd, window, label, color, model)
 
 
 def stored_curve(ax, model: str, label: str | None = None, color=None):
     """The same from the results that the book was published with: all of their seeds."""
     curve = stored_results()["models"][model]["training_curve"]
-    return _curve(ax, curve["mean"], curve["sd"], curve["window"], label, color)
+    return _curve(ax, curve["mean"], curve["sd"], curve["window"], label, color, model)
 
 
-def _curve(ax, means, sds, window, label, color):
+def _curve(ax, means, sds, window, label, color, model):
+    style = style_of(model) if model else {}
+    if color is not None:
+        style["color"] = color
     steps = [(i + 0.5) * window for i in range(len(means))]
-    (line,) = ax.plot(steps, means, label=label, color=color)
+    (line,) = ax.plot(steps, means, label=label, **style)
     if sds is not None:
         low, high = ([m + sign * sd for m, sd in zip(means, sds, strict=True)] for sign in (-1, 1))
         ax.fill_between(steps, low, high, color=line.get_color(), alpha=0.25, lw=0)
@@ -255,12 +324,18 @@ def steps_axis(ax):
 
 
 def dots(
-    ax, labels: Sequence[str], values: Sequence[float], *, highlight: Sequence[int] = (), fmt: str = "{:.3f}"
-):
-    """One value a row as a point with its number beside it, the first on top."""
-    for i, value in enumerate(values):
-        color = RED if i in highlight else BLUE
-        ax.plot(value, i, "D" if i in highlight else "o", color=color, markersize=7)
+    ax, labels: Sequence[str], values: Sequence[float], *, models: Sequence[str] | None = None,
+    highlight: Sequence[int] = (), fmt: str = "{:.3f}",
+):  # fmt: skip
+    """One value a row as a point with its number beside it, the first on top.
+
+    models: names in `LOOKS`, one a row, which give colours and markers.
+    """
+    for i, (value, model) in enumerate(zip(values, _one_each(models, labels), strict=True)):
+        color, marker = (RED, "D") if i in highlight else (BLUE, "o")
+        if model is not None:
+            color, _, marker = look_of(model)
+        ax.plot(value, i, marker, color=color, markersize=7)
         ax.annotate(fmt.format(value), (value, i), xytext=(8, 0), textcoords="offset points", va="center")
     ax.set_yticks(range(len(labels)), labels)
     ax.invert_yaxis()
@@ -268,16 +343,38 @@ def dots(
     return ax
 
 
-def spreads(ax, labels: Sequence[str], groups: dict[str, Sequence[Spread | float | None]]):
-    """Points with error bars (one standard deviation), a row a label and a colour a group."""
+def _one_each(models: Sequence[str] | None, labels: Sequence[str]) -> Sequence[str | None]:
+    if models is not None and len(models) != len(labels):
+        raise ValueError(f"expected {len(labels)} models, one a label, got {len(models)}")
+    return models or [None] * len(labels)
+
+
+def spreads(
+    ax, labels: Sequence[str], groups: dict[str, Sequence[Spread | float | None]], *,
+    models: Sequence[str] | None = None,
+):  # fmt: skip
+    """Points with error bars (one standard deviation), a row a label and a colour a group.
+
+    models: names in `LOOKS`, one a row. Then the colour is the row's, and of several groups the first is
+    hollow.
+    """
+    _one_each(models, labels)
     step = 0.5 / max(1, len(groups) - 1) if len(groups) > 1 else 0
     styles = zip((BLUE, RED, GREEN, ORANGE), ("o", "D", "s", "^"), strict=True)
     for g, ((name, values), (color, marker)) in enumerate(zip(groups.items(), styles, strict=False)):
+        style: dict[str, Any] = {"fmt": marker, "capsize": 3}
+        if models and len(groups) > 1 and g == 0:
+            style["mfc"] = "white"
         rows = [(i, v) for i, v in enumerate(values) if v is not None]
         means = [v.mean if isinstance(v, Spread) else v for _, v in rows]
         errors = [v.sd if isinstance(v, Spread) else 0 for _, v in rows]
         heights = [i + (g - (len(groups) - 1) / 2) * step for i, _ in rows]
-        ax.errorbar(means, heights, xerr=errors, fmt=marker, color=color, capsize=3, label=name)
+        if not models:
+            ax.errorbar(means, heights, xerr=errors, color=color, label=name, **style)
+            continue
+        for (i, _), mean, height, error in zip(rows, means, heights, errors, strict=True):
+            ax.errorbar(mean, height, xerr=error, color=colour_of(models[i]), **style)
+        ax.errorbar([], [], xerr=[], color=INK, label=name, **style)  # for the legend
     ax.set_yticks(range(len(labels)), labels)
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
@@ -370,15 +467,23 @@ def tree(ax, characters: str, shapes: Sequence[str], *, upto: int | None = None,
     return ax
 
 
-def road(ax, labels: Sequence[str], measured: Sequence[Spread], lecture: Sequence[float]):
-    """The way down: validation loss stage by stage, measured with its spread, and the lecture's."""
+def road(
+    ax, labels: Sequence[str], measured: Sequence[Spread], lecture: Sequence[float],
+    models: Sequence[str] | None = None,
+):  # fmt: skip
+    """The way down: validation loss stage by stage, measured with its spread, and the lecture's.
+
+    models: names in `LOOKS`, one a stage, which give the points their colours.
+    """
     x = range(len(labels))
-    means, errors = [m.mean for m in measured], [m.sd for m in measured]
+    means = [m.mean for m in measured]
     ax.axhline(2.0, color=SOFT, ls=":", lw=1.2)
-    ax.errorbar(
-        x, means, yerr=errors, fmt="o-", color=BLUE, capsize=4, markersize=8, label="this book, mean ± sd"
-    )
-    ax.plot(x, lecture, "D", color=RED, markersize=6, label="the lecture, one run")
+    ax.plot(x, means, color=SOFT, lw=1.2, zorder=1)
+    for i, (m, model) in enumerate(zip(measured, _one_each(models, labels), strict=True)):
+        color = BLUE if model is None else colour_of(model)
+        ax.errorbar(i, m.mean, yerr=m.sd, fmt="o", color=color, capsize=4, markersize=8)
+    ax.errorbar([], [], yerr=[], fmt="o", color=INK, capsize=4, label="this book, mean ± sd")
+    ax.plot(x, lecture, "D", color=SOFT, mfc="white", markersize=6, label="the lecture, one run")
     for i, mean in enumerate(means):
         away = (0, 10) if mean > lecture[i] else (0, -18)  # from the lecture's mark
         ax.annotate(f"{mean:.3f}", (i, mean), xytext=away, textcoords="offset points", ha="center")

@@ -31,8 +31,12 @@ from ...nn import (
     SiLU,
     Tanh,
 )
+from ..plots import BLUE, BROWN, DEEP, GREEN, INK, PINK, RED, SOFT, colour_of
 
 HERE = Path(__file__).parent
+# What the style sheet calls the colours of models.
+HUES = {BLUE: "blue", RED: "red", GREEN: "green", PINK: "pink", BROWN: "brown", DEEP: "deep",
+        INK: "ink", SOFT: "soft"}  # fmt: skip
 HALVE_ABOVE = 100_000  # a model of more parameters goes into the page with `halved` weights
 
 
@@ -128,6 +132,7 @@ class LossCurves(Front):
     losses = traitlets.Bytes().tag(sync=True)
     range = traitlets.List().tag(sync=True)
     labels = traitlets.List().tag(sync=True)
+    hue = traitlets.Unicode("").tag(sync=True)
     drop = traitlets.Int(0).tag(sync=True)
     window = traitlets.Int(1_000).tag(sync=True)
 
@@ -334,23 +339,28 @@ def batchnorm_axes(
     )  # fmt: skip
 
 
-def loss_curves(runs: Mapping[str, torch.Tensor], *, drop: int = 0, window: int = 1_000) -> LossCurves:
+def loss_curves(
+    runs: Mapping[str, torch.Tensor], *, drop: int = 0, window: int = 1_000, model: str = ""
+) -> LossCurves:
     """Training losses with a slider for the length of the average.
 
     runs: losses (steps,) by label, equally many of each. drop: the step at which the learning rate
-    drops, marked. window: the length at first. ValueError for runs of different lengths.
+    drops, marked. window: the length at first. model: whose run it is, where there is one: it has this
+    model's colour, as in figures. ValueError for runs of different lengths, and for several of a model.
     """
     lengths = {len(losses) for losses in runs.values()}
     if len(lengths) != 1:
         raise ValueError(f"expected runs of the same number of steps, got {sorted(lengths)}")
     if max(lengths) < 5:
         raise ValueError(f"expected at least 5 steps, got {max(lengths)}")
+    if model and len(runs) > 1:
+        raise ValueError(f"expected one run in the colour of {model!r}, got {len(runs)}")
     losses = torch.cat([losses.detach().cpu().double() for losses in runs.values()])
     low, high = losses.min().item(), losses.max().item()
     levels = (losses - low) / max(high - low, 1e-12) * 65_535  # two bytes a loss: half the page
     return LossCurves(
         losses=levels.round().numpy().astype("<u2").tobytes(), range=[low, high],
-        labels=list(runs), drop=drop, window=window,
+        labels=list(runs), drop=drop, window=window, hue=HUES[colour_of(model)] if model else "",
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ function render({ model, el }) {
   const numbers = Float64Array.from(new Uint16Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength)),
     (level) => lowest + (level / 65535) * (highest - lowest));
   const labels = model.get("labels");
+  const hueOf = (run) => model.get("hue") || `colour-${run}`; // of its model, or one a run
   const steps = numbers.length / labels.length;
   const lengths = LENGTHS.filter((length) => length <= steps / 5);
   // Sums up to every step make the mean of any stretch a difference of two of them.
@@ -105,8 +106,8 @@ function render({ model, el }) {
     curves.forEach((curve, run) => {
       const up = curve.map((c) => `${x(c.at).toFixed(1)},${y(c.high).toFixed(1)}`);
       const down = curve.map((c) => `${x(c.at).toFixed(1)},${y(c.low).toFixed(1)}`).reverse();
-      drawn.push(svg("polygon", { points: [...up, ...down].join(" "), class: `wn-band wn-colour-${run}` }),
-        svg("polyline", { points: curve.map((c) => `${x(c.at).toFixed(1)},${y(c.mean).toFixed(1)}`).join(" "), class: `wn-curve wn-colour-${run}` }));
+      drawn.push(svg("polygon", { points: [...up, ...down].join(" "), class: `wn-band wn-${hueOf(run)}` }),
+        svg("polyline", { points: curve.map((c) => `${x(c.at).toFixed(1)},${y(c.mean).toFixed(1)}`).join(" "), class: `wn-curve wn-${hueOf(run)}` }));
     });
     // what lies outside the picture is cut off there
     const inside = { x: left, y: 18, width: width - left - 6, height: height - bottom - 18 };
@@ -119,8 +120,8 @@ function render({ model, el }) {
   const { root } = frame("losses", {
     title: "A training loss, averaged over few batches and over many",
     attempt: `move the slider to the left, to 1 batch: the band fills the upper picture. Then to the right: it shrinks to a line${drop ? `, and in the lower picture the step at ${count(drop)} comes out` : ""}.`,
-    legend: [...labels.map((label, run) => ["stroke", `colour-${run}`, label]),
-      ["square", "faint", "band: from the lowest to the highest average"], drop && ["dashed", "soft", "the learning rate drops"]].filter(Boolean),
+    legend: [...labels.map((label, run) => ["stroke", hueOf(run), label]),
+      ["square", model.get("hue") ? `${hueOf(0)} wn-pale` : "faint", "band: from the lowest to the highest average"], drop && ["dashed", "soft", "the learning rate drops"]].filter(Boolean),
     answer: [drawing],
     controls: [smoothing.root],
     more: [note, heard],
