@@ -189,7 +189,7 @@ def test_the_mark_of_checks_stays_where_a_notebook_is_not_trusted(opened):
     marks = opened.get_by_text(re.compile(r"^✓ \d+ checks?$"))
     assert marks.count() > 5
     marks.first.click()
-    assert "layers is told as three" in opened.locator(".jp-Notebook").inner_text()
+    assert "the text says “three” (layers), exactly" in opened.locator(".jp-Notebook").inner_text()
 
 
 def test_all_but_the_training_runs(opened, stored):
