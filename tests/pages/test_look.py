@@ -5,6 +5,7 @@ import re
 
 import nbformat
 import pytest
+import reading
 from fontTools.ttLib import TTFont
 from PIL import Image
 from test_pages import CHAPTERS, PAGES, parsed
@@ -106,6 +107,20 @@ def test_lines_have_about_seventy_characters(open_page):
     assert all(64 <= length <= 78 for length in lengths), lengths
     prose, code = (page.locator(f"article {kind}").first for kind in ("section > p", ".cell_input"))
     assert code.bounding_box()["width"] > prose.bounding_box()["width"] + 60
+
+
+def test_code_as_wide_as_the_rule_allows_fits_the_column(open_page):
+    page = open_page(CHAPTER, width=1280)
+    fit = page.evaluate("""() => {
+        const pre = document.querySelector("article .cell_input pre"), style = getComputedStyle(pre);
+        const pen = document.createElement("canvas").getContext("2d");
+        pen.font = `${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
+        const inner = pre.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+        return inner / pen.measureText("m").width;
+    }""")
+    assert reading.WIDEST <= fit < reading.WIDEST + 3, fit
+    wide = "() => [...document.querySelectorAll('article pre')].filter((e) => e.scrollWidth > e.clientWidth)"
+    assert page.evaluate(f"({wide})().length") == 0
 
 
 # ---- boxes, folds, colours, focus ------------------------------------------------------------
