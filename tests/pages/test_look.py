@@ -342,6 +342,32 @@ def test_a_drawing_as_svg_follows_the_page(drawn, open_page, theme, ground):
     assert abs(sum(ink) - sum(paper)) > 300
 
 
+def test_a_phone_shows_the_table_of_gains_whole(open_page):
+    page = open_page(CHAPTER, width=390)
+    boxes = page.locator("article .pst-scrollable-table-container")
+    assert boxes.count() >= 2
+    assert boxes.evaluate_all("all => all.filter((box) => box.scrollWidth > box.clientWidth).length") == 0
+    cells = boxes.locator("td.text-right").all_text_contents()
+    assert any("±\N{NO-BREAK SPACE}" in cell for cell in cells) and not any("± " in cell for cell in cells)
+
+
+def test_code_that_nearly_fits_a_phone_fits_it(open_page):
+    page = open_page(CHAPTER, width=390)
+    over = page.evaluate("""() => [...document.querySelectorAll("article .cell_input pre")]
+        .map((pre) => pre.scrollWidth - pre.clientWidth).filter((over) => over > 0)""")
+    assert over and min(over) > 30, "a line that is cut by a few letters does not look as if it scrolled"
+
+
+def test_a_question_has_no_empty_strip_below_its_answers(open_page):
+    page = open_page(CHAPTER, width=390)
+    question = page.locator(".quiz-question").first
+    feedback, last = question.locator(".quiz-feedback"), question.locator(".quiz-answer").last
+    bottom = lambda part: part.bounding_box()["y"] + part.bounding_box()["height"]  # noqa: E731
+    assert bottom(question) - bottom(last) < 24
+    last.click()
+    assert feedback.inner_text() and feedback.bounding_box()["height"] > 20
+
+
 # ---- terms and checks ------------------------------------------------------------------------------
 
 
