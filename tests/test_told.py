@@ -88,8 +88,8 @@ def said(capsys) -> str:
 
 
 def test_a_computed_text_is_told_as_it_is(capsys):
-    tell("ratio", f"{1.7468:.2f}")
-    assert said(capsys) == "held: ratio is told as 1.75"
+    tell("noise_ratio", f"{1.7468:.2f}")
+    assert said(capsys) == "held: the text says “1.75” (noise ratio), exactly"
 
 
 @pytest.mark.parametrize(
@@ -99,13 +99,12 @@ def test_a_computed_text_is_told_as_it_is(capsys):
         ("about 22,397", 22_400, 5, "within 5"),
         ("54%", 0.5401, 0.01, "within 0.01"),
         ("−0.3", -0.31, 0.05, "within 0.05"),
-        ("half", 0.52, (0.45, 0.55), "between 0.45 and 0.55"),
+        ("half", 0.52, (0.45, 0.55), "for a value of 0.45 to 0.55"),
     ],
 )
 def test_a_text_is_held_to_a_value(capsys, text, value, within, by):
     tell("it", text, value, within)
-    assert said(capsys) == f"held: it is told as {text}, {by}"
-    assert told.HELD.findall(f"held: it is told as {text}, {by}") == [("it", text)]
+    assert said(capsys) == f"held: the text says “{text}” (it), {by}"
 
 
 @pytest.mark.parametrize(
@@ -142,6 +141,14 @@ def test_counts_in_words():
     assert [in_words(n) for n in (0, 1, 12, 13, 32_033)] == ["no", "one", "twelve", "13", "32,033"]
 
 
+@pytest.mark.parametrize("within", [None, 0.1, 1e-6, (1.7, 2.5), (-0.5, 1e30)])
+def test_the_tool_reads_what_is_told(capsys, within):
+    text = "1.75 “more” (than that), within 2"
+    arguments = () if within is None else (1.75, within)
+    tell("noise_ratio_2", text, *arguments)
+    assert told.told(notebook("", said(capsys))) == {"noise_ratio_2": text}
+
+
 # ---- the tool --------------------------------------------------------------------
 
 
@@ -154,7 +161,8 @@ def notebook(text: str, *lines: str):
 
 def test_what_was_told_is_written_into_text_captions_and_alternatives():
     nb = notebook(
-        "It is <!--ratio-->9<!--/--> times, from <!--given-->1908<!--/-->.", "held: ratio is told as 1.75"
+        "It is <!--ratio-->9<!--/--> times, from <!--given-->1908<!--/-->.",
+        "held: the text says “1.75” (ratio), exactly",
     )
     told.fill(nb)
     wanted = "It is <!--ratio-->1.75<!--/--> times, from <!--given-->1908<!--/-->."
@@ -166,7 +174,7 @@ def test_a_quiz_is_filled_in_too(tmp_path):
     quiz, path = tmp_path / "quiz" / "05.json", tmp_path / "05_x.ipynb"
     answer = {"answer": "<!--n-->3<!--/-->", "correct": True, "feedback": "Right."}
     quiz.write_text(json.dumps([{"question": "How many?", "answers": [answer]}]), encoding="utf-8")
-    told.fill(notebook("", "held: n is told as 128"), path)
+    told.fill(notebook("", "held: the text says “128” (n), exactly"), path)
     assert json.loads(quiz.read_text(encoding="utf-8"))[0]["answers"][0]["answer"] == "<!--n-->128<!--/-->"
 
 
@@ -174,10 +182,13 @@ def test_a_quiz_is_filled_in_too(tmp_path):
     ("nb", "message"),
     [
         (
-            notebook("<!--loss-->2<!--/-->", "held: ratio is told as 1.75"),
+            notebook("<!--loss-->2<!--/-->", "held: the text says “1.75” (ratio), exactly"),
             "nothing tells 'loss'; expected one of",
         ),
-        (notebook("", "held: n is told as 1", "held: n is told as 2"), "n is told already, as '1'"),
+        (
+            notebook("", "held: the text says “1” (n), exactly", "held: the text says “2” (n), within 0.1"),
+            "n is told already, as '1'",
+        ),
     ],
 )
 def test_a_mark_without_a_teller_is_an_error_and_so_are_two_tellers(nb, message):

@@ -3,8 +3,9 @@
     python tools/lab.py [options of JupyterLab]
 
 JupyterLab draws MyST with the extension jupyterlab_myst. The extension of tools/lab adds what that one
-cannot know: the words for citations, numbered figures and bare links, the captions of figures, margin
-notes that take room, and that a notebook is not changed by being opened. It is put together under build/lab.
+cannot know: the words for citations, numbered figures and bare links, the numbers of exercises, what a term
+of the glossary means, the captions of figures, margin notes that take room, and that a notebook is not
+changed by being opened. It is put together under build/lab.
 
 JupyterLab shows pictures (SVG) and marks (HTML) of a notebook only where it trusts it. These are the
 book's own notebooks, whose code `make` runs anyway, so they are signed as trusted, as `jupyter trust` does.
@@ -27,6 +28,9 @@ SOURCE = Path(__file__).resolve().parent / "lab"
 BUILT = ROOT / "build" / "lab"
 FIGURE = re.compile(r"^[`:]{3,}\{figure\}[^\n]*\n(?P<options>(?::[\w-]+:[^\n]*\n)*)", re.MULTILINE)
 NAME = re.compile(r"^:name: *(\S+)", re.MULTILINE)
+EXERCISE = re.compile(r"^[`:]{3,}\{exercise\}[^\n]*\n:label: *(\S+)", re.MULTILINE)
+TERM = re.compile(r"\{term\}`(?P<shown>[^`<]+?)(?:\s*<(?P<entry>[^`>]+)>)?`")
+GLOSSARY = re.compile(r"(?P<terms>(?:^\S.*\n)+)(?P<meaning>(?:^  .*\n)+)", re.MULTILINE)
 
 
 def figure_names(nb) -> list[str]:
@@ -50,6 +54,41 @@ def figure_words() -> dict[str, dict[str, str]]:
         for number, name in enumerate(names, start=1):
             text = f"Fig. {chapter.number}.{number}"
             words[name] = {"text": text, "title": f"{text} of {chapter.part}"}
+    return words
+
+
+def exercise_words() -> dict[str, dict[str, str]]:
+    """{label: its number} of the exercises in all chapters, as the page numbers them."""
+    words = {}
+    for page, chapter in chapters.chapters().items():
+        path = BOOK / f"{page}.ipynb"
+        cells = notebooks.read(path).cells if path.is_file() else []
+        labels = EXERCISE.findall("\n".join(cell.source for cell in cells if cell.cell_type == "markdown"))
+        for number, label in enumerate(labels, start=1):
+            text = f"Exercise {chapter.number}.{number}"
+            words[label] = {"text": text, "title": f"{text} of {chapter.part}"}
+    return words
+
+
+def glossary(path: Path = BOOK / "glossary.md") -> dict[str, str]:
+    """{term in lower case: what it means}, as plain text."""
+    found = GLOSSARY.finditer(path.read_text(encoding="utf-8").partition("{glossary}\n")[2])
+    meanings = {entry["terms"]: " ".join(entry["meaning"].split()).replace("`", "") for entry in found}
+    return {term.lower(): meaning for terms, meaning in meanings.items() for term in terms.splitlines()}
+
+
+def term_words() -> dict[str, dict[str, str]]:
+    """{"term:" and how a text shows it: what it means}. ValueError where one text is shown for two terms."""
+    known, words = glossary(), {}
+    for path in notebooks.find_notebooks():
+        for cell in notebooks.read(path).cells:
+            for term in TERM.finditer(cell.source) if cell.cell_type == "markdown" else ():
+                shown, entry = (" ".join((term[key] or "").split()) for key in ("shown", "entry"))
+                word = {"text": shown, "title": known.get((entry or shown).lower(), "")}
+                if words.setdefault(f"term:{shown}", word) != word:
+                    raise ValueError(
+                        f"{path.name}: expected one term behind {shown!r} in all notebooks, got two"
+                    )
     return words
 
 
@@ -88,7 +127,7 @@ def build(out: Path = BUILT) -> Path:
     shutil.copy(SOURCE / "package.json", static.parent)
     for name in ("book.js", "book.css"):
         shutil.copy(SOURCE / name, static)
-    words = figure_words() | citation_words() | page_words()
+    words = figure_words() | exercise_words() | term_words() | citation_words() | page_words()
     (static / "words.json").write_text(json.dumps(words, ensure_ascii=False), encoding="utf-8")
     return out
 

@@ -5,12 +5,15 @@
 `fold` is the one place that says how much of a code cell a page shows; whoever asks, asks it.
 """
 
+import ast
 import json
 import math
 import re
 from pathlib import Path
 
 LONGEST = 60  # minutes
+OPEN_LINES, TAUGHT_LINES = 20, 40  # of an open cell; of one that is a class or a loop
+WIDEST = 80  # characters that fit a page's column where a window is 1280 pixels wide
 # Tags, of which Jupyter Book knows all but the last; a check shows as a small mark with its code behind it.
 REMOVED = {"remove-cell", "remove-input"}
 FOLDED = {"hide-cell", "hide-input", "check"}
@@ -44,6 +47,42 @@ def folds_output(cell) -> bool:
 def lines(source: str) -> int:
     """The lines of code that there are to read."""
     return sum(bool(line.strip()) for line in source.splitlines())
+
+
+def lines_allowed(source: str) -> int:
+    """How many lines an open cell may have: more where one class or one loop is most of it.
+
+    A function counts as a loop where it holds one. A cell that draws teaches neither.
+    """
+    try:
+        statements = [] if "plt." in source else ast.parse(source).body
+    except SyntaxError:  # a magic
+        statements = []
+    loops = (ast.For, ast.While)
+    for part in statements:
+        taught = isinstance(part, (ast.ClassDef, *loops)) or (
+            isinstance(part, ast.FunctionDef) and any(isinstance(inner, loops) for inner in ast.walk(part))
+        )
+        if taught and 2 * (part.end_lineno - part.lineno + 1) > len(source.splitlines()):
+            return TAUGHT_LINES
+    return OPEN_LINES
+
+
+def too_long(nb) -> list[str]:
+    """The open cells that have more lines than a page should show at once, each with how many."""
+    counts = [
+        (cell.id, len(cell.source.splitlines()), lines_allowed(cell.source))
+        for cell in nb.cells
+        if cell.cell_type == "code" and fold(cell) == "open"
+    ]
+    return [f"{name}: {count} lines, at most {most}" for name, count, most in counts if count > most]
+
+
+def too_wide(nb) -> list[str]:
+    """The cells whose code does not fit the column, open or folded, each with its widest line."""
+    sources = {c.id: c.source for c in nb.cells if c.cell_type == "code" and fold(c) != "removed"}
+    widest = {name: max(source.splitlines(), key=len, default="") for name, source in sources.items()}
+    return [f"{name}: {len(line)} characters, {line}" for name, line in widest.items() if len(line) > WIDEST]
 
 
 def words(text: str) -> int:

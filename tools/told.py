@@ -20,7 +20,8 @@ import nbformat
 GIVEN = "given"
 MARK = re.compile(r"<!--(\w+)-->(.*?)<!--/-->", re.DOTALL)
 HELD = re.compile(
-    r"^held: (\w+) is told as (.*?)(?:, (?:within|between) [-\d. and]+(?:e-?\d+)?)?$", re.MULTILINE
+    r"^held: the text says “(?P<text>.*)” \((?P<name>[\w ]+)\), (?:exactly|within |for a value of )",
+    re.MULTILINE,
 )
 
 # ---- what a figure is -------------------------------------------------------------------
@@ -116,7 +117,8 @@ def told(nb) -> dict[str, str]:
     for cell in nb.cells:
         for output in cell.get("outputs", []):
             said = output.get("text") or output.get("data", {}).get("text/plain", "")
-            for name, text in HELD.findall("".join(said)):
+            for held in HELD.finditer("".join(said)):
+                name, text = held["name"].replace(" ", "_"), held["text"]
                 if found.setdefault(name, text) != text or name == GIVEN:
                     raise ValueError(f"{cell.id}: {name} is told already, as {found[name]!r}")
     return found

@@ -77,6 +77,13 @@ def signs_stay_with_their_formula(page):
             both.append(sign[0])
 
 
+def scatter_stays_with_its_sign(page):
+    """On a phone a table may break a measured number before its ±, not after it."""
+    for text in page.find_all(string=re.compile("± ")):
+        if text.find_parent("td"):
+            text.replace_with(text.replace("± ", "±\N{NO-BREAK SPACE}"))
+
+
 def pictures_load_when_near(page, folder):
     """A long chapter has two megabytes of pictures; a phone needs those that its reader comes to.
 
@@ -120,6 +127,7 @@ MENDS = [
     scripts_are_quiet,
     checks_open_on_their_code,
     signs_stay_with_their_formula,
+    scatter_stays_with_its_sign,
 ]
 
 

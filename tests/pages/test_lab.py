@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import lab as starter
+import nbformat
 import notebooks
 import pytest
 import reading
@@ -157,6 +158,37 @@ def test_references_are_words(opened, stored):
     assert ".ipynb" not in text and "In Scaling up we scale it up" in text
 
 
+def test_an_exercise_has_its_number(opened, stored):
+    said = opened.locator(".jp-Notebook .myst-exercise-title").all_inner_texts()
+    titles = re.findall(r"\{exercise\} (.+)", "\n".join(cell.source for cell in stored.cells))
+    assert said == [f"Exercise 5.{number} ({title})" for number, title in enumerate(titles, start=1)]
+    assert len(said) == 3
+
+
+def test_a_term_says_on_hover_what_it_means(opened, stored):
+    terms = opened.locator(".jp-Notebook .book-term")
+    meanings = terms.evaluate_all("terms => terms.map((term) => term.title)")
+    assert len(meanings) == count(stored, r"\{term\}") > 10 and all(meanings)
+    assert terms.first.inner_text() == "BatchNorm"
+    assert meanings[0].startswith("Batch normalisation: in training, every channel")
+    assert terms.first.evaluate("term => getComputedStyle(term).textDecorationStyle") == "dotted"
+    terms.first.hover()
+    opened.wait_for_timeout(600)
+    card = "[...document.querySelectorAll('.hover-card-content')].map((card) => card.innerText)"
+    assert opened.evaluate(card) == [], "the card that knows nothing of the glossary"
+
+
+def test_one_text_is_not_shown_for_two_terms(monkeypatch):
+    assert starter.glossary()["minibatch"] == starter.glossary()["batch"].replace("`", "")
+    assert all(word["title"] for word in starter.term_words().values())
+    entries = starter.glossary() | {"layer": "Another one."}
+    cells = [nbformat.v4.new_markdown_cell("{term}`it <layer>` and {term}`it <batch>`")]
+    monkeypatch.setattr(starter, "glossary", lambda: entries)
+    monkeypatch.setattr(notebooks, "read", lambda path: nbformat.v4.new_notebook(cells=cells))
+    with pytest.raises(ValueError, match="expected one term behind 'it' in all notebooks, got two"):
+        starter.term_words()
+
+
 def test_a_figure_has_its_number_and_caption(opened, stored):
     captions = opened.locator(".jp-Notebook .book-caption").all_inner_texts()
     figures = [c.metadata.get("mystnb", {}).get("figure") for c in stored.cells]
@@ -189,7 +221,7 @@ def test_the_mark_of_checks_stays_where_a_notebook_is_not_trusted(opened):
     marks = opened.get_by_text(re.compile(r"^✓ \d+ checks?$"))
     assert marks.count() > 5
     marks.first.click()
-    assert "layers is told as three" in opened.locator(".jp-Notebook").inner_text()
+    assert "the text says “three” (layers), exactly" in opened.locator(".jp-Notebook").inner_text()
 
 
 def test_all_but_the_training_runs(opened, stored):
@@ -219,18 +251,22 @@ def test_in_the_dark(opened):
     opened.wait_for_timeout(1000)
     shot(opened, "dark")
     light = "(line) => getComputedStyle(line).color.match(/[0-9.]+/g).slice(0, 3).every((part) => part > 160)"
-    for kind in (".book-caption", ".myst-aside", ".book-reference"):
+    for kind in (".book-caption", ".myst-aside", ".book-reference", ".book-term"):
         assert opened.locator(f".jp-Notebook {kind}").first.evaluate(light), kind
 
 
 def test_the_words_are_those_of_the_page(html):
     """Numbers of figures and labels of citations, as Sphinx wrote them."""
-    figures, cited = starter.figure_words(), starter.citation_words()
+    figures, cited, exercises = starter.figure_words(), starter.citation_words(), starter.exercise_words()
     for path in sorted((html / "wavenet").glob("*.html")):
         text = path.read_text(encoding="utf-8")
         figure = r'<figure[^>]* id="([^"]+)">.*?caption-number">([^<]+)<'
         for name, number in re.findall(figure, text, re.DOTALL):
             assert figures[name]["text"] == number.strip(), (path.name, name)
+        exercise = r'<div class="exercise[^"]*" id="([^"]+)">.*?Exercise ([\d.]+)'
+        for name, number in re.findall(exercise, text, re.DOTALL):
+            assert exercises.pop(name)["text"] == f"Exercise {number}", path.name
+    assert not exercises
     page = re.sub(r"<[^>]+>", "", (html / f"{PAGE}.html").read_text(encoding="utf-8"))
     for key in ("harris2020array", "ioffe2015batch", "student1908probable"):
         assert f"[{cited[key]['text'].strip('()')}]" in page

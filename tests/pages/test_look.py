@@ -5,6 +5,7 @@ import re
 
 import nbformat
 import pytest
+import reading
 from fontTools.ttLib import TTFont
 from PIL import Image
 from test_pages import CHAPTERS, PAGES, parsed
@@ -106,6 +107,20 @@ def test_lines_have_about_seventy_characters(open_page):
     assert all(64 <= length <= 78 for length in lengths), lengths
     prose, code = (page.locator(f"article {kind}").first for kind in ("section > p", ".cell_input"))
     assert code.bounding_box()["width"] > prose.bounding_box()["width"] + 60
+
+
+def test_code_as_wide_as_the_rule_allows_fits_the_column(open_page):
+    page = open_page(CHAPTER, width=1280)
+    fit = page.evaluate("""() => {
+        const pre = document.querySelector("article .cell_input pre"), style = getComputedStyle(pre);
+        const pen = document.createElement("canvas").getContext("2d");
+        pen.font = `${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
+        const inner = pre.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+        return inner / pen.measureText("m").width;
+    }""")
+    assert reading.WIDEST <= fit < reading.WIDEST + 3, fit
+    wide = "() => [...document.querySelectorAll('article pre')].filter((e) => e.scrollWidth > e.clientWidth)"
+    assert page.evaluate(f"({wide})().length") == 0
 
 
 # ---- boxes, folds, colours, focus ------------------------------------------------------------
@@ -325,6 +340,32 @@ def test_a_drawing_as_svg_follows_the_page(drawn, open_page, theme, ground):
     paper, ink = seen.getpixel((160, 20)), seen.getpixel((66, 48))
     assert paper == tuple(bytes.fromhex(ground[1:]))
     assert abs(sum(ink) - sum(paper)) > 300
+
+
+def test_a_phone_shows_the_table_of_gains_whole(open_page):
+    page = open_page(CHAPTER, width=390)
+    boxes = page.locator("article .pst-scrollable-table-container")
+    assert boxes.count() >= 2
+    assert boxes.evaluate_all("all => all.filter((box) => box.scrollWidth > box.clientWidth).length") == 0
+    cells = boxes.locator("td.text-right").all_text_contents()
+    assert any("±\N{NO-BREAK SPACE}" in cell for cell in cells) and not any("± " in cell for cell in cells)
+
+
+def test_code_that_nearly_fits_a_phone_fits_it(open_page):
+    page = open_page(CHAPTER, width=390)
+    over = page.evaluate("""() => [...document.querySelectorAll("article .cell_input pre")]
+        .map((pre) => pre.scrollWidth - pre.clientWidth).filter((over) => over > 0)""")
+    assert over and min(over) > 30, "a line that is cut by a few letters does not look as if it scrolled"
+
+
+def test_a_question_has_no_empty_strip_below_its_answers(open_page):
+    page = open_page(CHAPTER, width=390)
+    question = page.locator(".quiz-question").first
+    feedback, last = question.locator(".quiz-feedback"), question.locator(".quiz-answer").last
+    bottom = lambda part: part.bounding_box()["y"] + part.bounding_box()["height"]  # noqa: E731
+    assert bottom(question) - bottom(last) < 24
+    last.click()
+    assert feedback.inner_text() and feedback.bounding_box()["height"] > 20
 
 
 # ---- terms and checks ------------------------------------------------------------------------------

@@ -7,6 +7,10 @@
   const UNKNOWN = '[title="Citation Not Found"], [title="Cross Reference Not Found"]';
   // A link without a text of its own is drawn as the file that it leads to.
   const LINK = ".jp-Notebook .jp-MarkdownCell a[href]";
+  // An exercise is numbered within its notebook; a term of the glossary, which is a page and no part of the
+  // notebook, is a link that leads nowhere, with a card that says so.
+  const EXERCISE = ".jp-Notebook .myst-exercise-title > a:not(.book-exercise)";
+  const TERM = '.jp-Notebook a.hover-link[href="#"]';
   let shared;
 
   /** One of JupyterLab's own modules, as other extensions get it. */
@@ -29,6 +33,24 @@
   function entitle(link, words) {
     const known = /\.(ipynb|md)$/.test(link.textContent) && words[link.textContent.split("/").pop()];
     if (known) link.lastChild.data = known.text;
+  }
+
+  /** Write the number that an exercise has on the page: "Exercise 5.1" for "Exercise 1". */
+  function number(link, words) {
+    link.classList.add("book-exercise");
+    const known = words[link.getAttribute("href").slice(1)];
+    if (!known) return;
+    const [first, ...others] = link.childNodes; // the word and its number
+    first.data = known.text;
+    others.forEach((other) => { other.data = ""; });
+  }
+
+  /** A term is text, and says on hover what it means. */
+  function define(link, words) {
+    link.removeAttribute("href");
+    link.classList.replace("hover-link", "book-term");
+    link.title = words[`term:${link.textContent.trim().replaceAll("’", "'")}`]?.title ?? "";
+    link.addEventListener("pointerover", (event) => event.stopPropagation()); // or its card would open
   }
 
   /** Under a figure: its number and caption, which stand in the metadata of its cell. */
@@ -67,6 +89,8 @@
     const look = () => {
       document.querySelectorAll(UNKNOWN).forEach((unknown) => name(unknown, words));
       document.querySelectorAll(LINK).forEach((link) => entitle(link, words));
+      document.querySelectorAll(EXERCISE).forEach((link) => number(link, words));
+      document.querySelectorAll(TERM).forEach((link) => define(link, words));
     };
     new MutationObserver(look).observe(document.body, { childList: true, subtree: true });
 

@@ -16,6 +16,7 @@ NUMBER = re.compile(r"[-−]?\d[\d,]*(?:\.\d+)?%?")
 def tell(name: str, text: str, value: float | None = None, within: float | tuple[float, float] = 0.0) -> None:
     """Say what the text states under a name, and hold it.
 
+    The name is what the text speaks of: a reader who opens the mark reads “1.75” (noise ratio), within 0.1.
     Without a value, the text is made of what was computed: ``tell("ratio", f"{ratio:.2f}")``, the same on
     every machine. With one, the number in the text is held to it within a tolerance:
     ``tell("loss", "2.015", loss, within=0.012)``; or the value to a range, for words:
@@ -29,15 +30,16 @@ def tell(name: str, text: str, value: float | None = None, within: float | tuple
         raise ValueError(f"expected a name such as val_loss, got {name!r}")
     if not text.strip() or "<!--" in text:
         raise ValueError(f"{name}: expected the words that stand in the text, got {text!r}")
+    said = f"held: the text says “{text}” ({name.replace('_', ' ')})"  # tools/told.py reads it
     if value is None:
-        hold(f"held: {name} is told as {text}")
+        hold(f"{said}, exactly")
         return
     low, high = within if isinstance(within, tuple) else _around(name, text, within)
     if os.environ.get("NAMES"):
         print(f"your list: {name} {value:.4g} (this book's list: {text})")
     elif low <= value <= high:
-        held_by = f"between {low:g} and {high:g}" if isinstance(within, tuple) else f"within {within:g}"
-        hold(f"held: {name} is told as {text}, {held_by}")
+        held_by = f"for a value of {low:g} to {high:g}" if isinstance(within, tuple) else f"within {within:g}"
+        hold(f"{said}, {held_by}")
     else:
         raise AssertionError(f"{name}: the text says {text}, expected {low:g} to {high:g}, got {value:g}")
 
