@@ -1,6 +1,7 @@
 """The models by name: of the lecture's sizes, near ln 27 at the start, and the trained ones as they were."""
 
 import math
+import re
 from string import ascii_lowercase
 
 import pytest
@@ -181,7 +182,7 @@ def test_every_tensor_of_a_model_has_a_name_that_says_what_it_is(name):
     model = MODELS[name].build()
     state, learned = model.state_dict(), dict(model.named_parameters())
     assert not any(
-        part.isdigit() for path in state if not path.startswith("blocks.") for part in path.split(".")
+        part.isdigit() for path in state for part in re.sub(r"\b(blocks|layers)\.\d+", "", path).split(".")
     )
     assert list(state)[0] == "embedding.weight" and list(state)[-1].endswith("output.bias")
     buffers = {path.rpartition(".")[2] for path in state.keys() - learned.keys()}
@@ -192,7 +193,8 @@ def test_every_tensor_of_a_model_has_a_name_that_says_what_it_is(name):
 def test_models_go_by_their_tags():
     assert list(WHOLE_NAMES) == ["dilated", "wavenet", "recurrent", "transformer"]
     assert list(WINNERS) == ["small", "open"]
-    assert list(tagged("trainable")) == [*LECTURE, *WHOLE_NAMES]
+    assert list(tagged("stateful")) == ["rnn", "lstm", "gru"]
+    assert list(tagged("trainable")) == [*LECTURE, *WHOLE_NAMES, *tagged("stateful")]
     assert list(tagged("pretrained")) == [*LECTURE, *WINNERS]
     assert all((recipe.block_size is None) == (name not in LECTURE) for name, recipe in MODELS.items())
     with pytest.raises(ValueError, match="expected one of .*'lecture', .*'winner'], got 'best'"):

@@ -214,7 +214,7 @@ def test_sizes_and_arguments_that_are_none():
 def test_weights_start_as_torchs_and_come_from_the_generator():
     layer = nn.LSTM(3, 64, generator=generator())
     assert all(p.abs().max() <= 64**-0.5 for p in layer.parameters())
-    assert layer.layers[0][0].recurrent.weight.std() == pytest.approx(64**-0.5 / 3**0.5, rel=0.02)
+    assert layer.layers[0]["forward"].recurrent.weight.std() == pytest.approx(64**-0.5 / 3**0.5, rel=0.02)
     again = nn.LSTM(3, 64, generator=generator())
     assert_all_close(layer.parameters(), again.parameters())
     assert set(nn.LSTM(3, 4, 2, bidirectional=True).state_dict()) == set(
@@ -225,7 +225,7 @@ def test_weights_start_as_torchs_and_come_from_the_generator():
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_orthogonal_start_leaves_lengths(kind):
     layer = nn.orthogonal_start(getattr(nn, kind)(3, 6), generator())
-    for block in layer.layers[0][0].recurrent.weight.chunk(layer.Cell.gates, -1):
+    for block in layer.layers[0]["forward"].recurrent.weight.chunk(layer.Cell.gates, -1):
         torch.testing.assert_close(block @ block.T, torch.eye(6), atol=1e-5, rtol=0)
     again = nn.orthogonal_start(copy.deepcopy(layer), generator())
     assert_all_close(layer.parameters(), again.parameters())
@@ -244,7 +244,7 @@ def test_a_chrono_start_remembers_for_one_to_longest_steps():
     assert r.abs().max() <= 2 * 500**-0.5
     # with nothing in, a unit keeps 1 - 1 / (1 + steps) of what it holds
     silent = nn.chrono_start(nn.GRU(1, 8), 50, generator())
-    bias = silent.layers[0][0].input.bias.chunk(3)[1]
+    bias = silent.layers[0]["forward"].input.bias.chunk(3)[1]
     torch.testing.assert_close(torch.sigmoid(bias), 1 - 1 / (1 + bias.exp()))
 
 

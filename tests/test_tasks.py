@@ -1,4 +1,7 @@
-"""The task of the book: the next character of a name."""
+"""The tasks: the next character of a name, and what needs a memory."""
+
+import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,9 +10,11 @@ from small_runs import NAMES
 from common.data import IGNORE_INDEX, SHIPPED_NAMES
 from common.evaluate import mean_loss
 from common.models import MODELS
-from common.runs import tasks
+from common.nn import Module
+from common.runs import Run, run, tasks
+from common.runs.folder import load_model
 from common.runs.tasks import SPLITS, TASKS, digest
-from common.train import Examples
+from common.train import Config, Examples
 
 CPU = torch.device("cpu")
 
@@ -22,7 +27,7 @@ def short_list(tmp_path):
 
 
 def loaded(path, alphabet="abcdefghijklmnopqrstuvwxyz", distinct=False, block_size=None):
-    return TASKS["names"](path, alphabet, distinct, block_size, CPU)
+    return TASKS["names"].load(path, alphabet, distinct, block_size, CPU)
 
 
 def test_distinct_names_count_once(short_list):
@@ -75,4 +80,113 @@ def test_a_list_that_has_changed_is_read_again(short_list):
 def test_a_digest_is_that_of_the_content(short_list, tmp_path):
     assert digest(short_list) == digest(short_list) != digest(SHIPPED_NAMES)
     assert digest(tmp_path) == digest(tmp_path / "nowhere") == ""
-    assert tasks.TASKS.keys() == {"names"}
+    assert list(tasks.TASKS) == ["names", "recall", "echo"]
+
+
+# ---- tasks that draw their data ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", ["recall", "echo"])
+def test_a_task_draws_the_same_sequences_in_every_run(task):
+    first, again = (TASKS[task].load(CPU, delay=7) for _ in range(2))
+    other = TASKS[task].load(CPU, delay=8)
+    assert tuple(first.splits) == SPLITS and first.about == again.about
+    assert first.about[task]["delay"] == 7 and first.about[task]["sha256"] != other.about[task]["sha256"]
+    for split, count in tasks.DRAWN.items():
+        assert (
+            torch.equal(first.splits[split][0], again.splits[split][0])
+            and len(first.splits[split][0]) == count
+        )
+    assert not torch.equal(first.splits["val"][0], first.splits["test"][0])
+
+
+def test_what_is_measured_is_the_share_of_wrong_answers():
+    class Knows(Module):
+        """Answers with the first token of a sequence, but for sequences that begin with "a"."""
+
+        packable = False
+
+        def __call__(self, x):
+            right = torch.nn.functional.one_hot(x[:, :1].expand_as(x), len(data.vocabulary)).float()
+            return torch.where((x[:, :1] == wrong)[..., None], 0.0, right)
+
+    data = TASKS["recall"].load(CPU, delay=3)
+    (wrong,) = data.vocabulary.encode("a")
+    share = (data.splits["val"][0][:, 0] == wrong).double().mean().item()
+    assert 0.08 < share < 0.18
+    assert data.metric(Knows(), "val") == pytest.approx(share)
+
+
+def test_options_are_checked():
+    assert TASKS["recall"].checked({}) == {"delay": 100} and TASKS["echo"].checked({"delay": 3}) == {
+        "delay": 3
+    }
+    with pytest.raises(ValueError, match=r"expected options among \['delay'\], got length"):
+        TASKS["echo"].checked({"length": 3})
+    with pytest.raises(ValueError, match=r"expected options among \[\], got delay"):
+        TASKS["names"].checked({"delay": 3})
+    for value in (0, -1, True, 2.5, "3", None):
+        with pytest.raises(ValueError, match="expected delay to be a whole number of at least 1, got"):
+            TASKS["echo"].checked({"delay": value})
+
+
+def described(task="recall", model="lstm", **more):
+    config = Config(steps=12, batch_size=16, lr=1e-2, optimizer="adam")
+    sizes = {"n_embd": 4, "n_hidden": 8}
+    return Run(model, config, sizes, seeds=(0, 1), task=task, options={"delay": 4}, **more)
+
+
+@pytest.mark.parametrize("model", ["rnn", "lstm", "gru"])
+def test_a_run_of_a_task_without_a_file(tmp_path, model):
+    results = run(described(model=model), tmp_path / "run")
+    assert results["task"] == "recall" and results["recall"]["delay"] == 4
+    assert results["measure"] == {"name": "wrong answers", "better": "lower"}
+    assert all(0.5 < one["val"] <= 1 for one in results["runs"])
+    again = run(described(model=model), tmp_path / "run")
+    assert again["runs"] == results["runs"]
+    loaded = load_model(tmp_path / "run", 1)
+    data = TASKS["recall"].load(CPU, delay=4)
+    assert data.metric(loaded, "val") == pytest.approx(results["runs"][1]["val"])
+    with pytest.raises(ValueError, match="differs in recall"):
+        run(replace(described(model=model), options={"delay": 5}), tmp_path / "run")
+
+
+def test_a_run_comes_back_from_json():
+    one = described()
+    assert Run.from_json(json.loads(json.dumps(one.to_json()))) == one
+    assert one.digest() == "" and one.data is None
+    assert Run("mlp").to_json().keys() == Run("mlp").to_json().keys() - {"options"}
+
+
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        ({"data": SHIPPED_NAMES}, "recall draws its data"),
+        ({"distinct": True}, "expected no file, no alphabet and no --distinct"),
+        ({"alphabet": "abc"}, "recall draws its data"),
+        ({"model": "mlp"}, r"expected for recall a model among \['dilated', .*, got 'mlp'"),
+    ],
+)
+def test_a_run_refuses_what_its_task_cannot_take(more, said):
+    values = {"model": "lstm", "task": "recall"} | more
+    with pytest.raises(ValueError, match=said):
+        Run(**values)
+
+
+def test_stretches_resume_to_the_same_models(tmp_path):
+    """A recurrent run, interrupted and resumed, ends with the numbers of one that was not."""
+    whole = run(replace(described(), config=replace(described().config, steps=1_400)), tmp_path / "whole")
+
+    class Stop(Exception):
+        pass
+
+    def report(step, value):
+        if step == 700:
+            raise Stop
+
+    long = replace(described(), config=replace(described().config, steps=1_400))
+    with pytest.raises(Stop):
+        run(long, tmp_path / "cut", evaluate_every=700, report=report, checkpoint_every=700)
+    resumed = run(long, tmp_path / "cut", evaluate_every=700, checkpoint_every=700)
+    assert [one["val"] for one in resumed["runs"]] == [one["val"] for one in whole["runs"]]
+    assert whole["mean"]["val"] < 0.05, "a delay of 4 is easy"

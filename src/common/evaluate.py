@@ -30,6 +30,19 @@ def mean_loss(model: Module, contexts: Tensor, targets: Tensor) -> float:
     return token_losses(model, contexts, targets).double().mean().item()
 
 
+def error_rate(model: Module, contexts: Tensor, targets: Tensor, chunk: int = 512) -> float:
+    """The share of predictions in evaluation mode whose likeliest token is not the target.
+
+    As in `token_losses`, positions with IGNORE_INDEX do not count. Introduced in part two, chapter 2.
+    """
+    wrong: list[Tensor] = []
+    with evaluating(model):
+        for x, y in zip(contexts.split(chunk), targets.split(chunk), strict=True):
+            logits, wanted = predictions(model, x, y)
+            wrong.append((logits.argmax(-1) != wanted).cpu())
+    return torch.cat(wrong).double().mean().item()
+
+
 def smooth(losses: Tensor, window: int) -> Tensor:
     """Means of consecutive stretches: (..., steps) -> (..., steps // window); a remainder is dropped.
 

@@ -1,5 +1,6 @@
 """Text in, integers out: vocabularies and lists of names."""
 
+from .memory import ECHO, RECALL, echo, recall
 from .names import (
     END,
     IGNORE_INDEX,

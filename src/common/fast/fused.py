@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..nn import GRU, LSTM, RNN, Module, RNNCell, instead
+from ..nn import GRU, LSTM, RNN, Module, RNNCell, instead, recurrent_cells
 
 KERNELS = {GRU: torch.gru, LSTM: torch.lstm}
 OF_ACTIVATION = {torch.tanh: torch.rnn_tanh, torch.relu: torch.rnn_relu}
@@ -28,11 +28,11 @@ def kernel_of(layer: RNN) -> Any:
     """torch's function for a layer; None where there is none."""
     if any(module.p and layer.training for module in layer.dropout):
         return None
-    cells = {type(cell) for cells in layer.layers for cell in cells}
+    cells = {type(cell) for cell in recurrent_cells(layer)}
     if cells != {layer.Cell}:
         return None
     if type(layer) is RNN and cells == {RNNCell}:
-        return OF_ACTIVATION.get(vars(layer.layers[0][0])["activation"])
+        return OF_ACTIVATION.get(vars(layer.layers[0]["forward"])["activation"])
     return KERNELS.get(type(layer))
 
 
@@ -41,7 +41,7 @@ def run(layer: RNN, steps: Sequence[Tensor], state: Any = None) -> tuple[Sequenc
     kernel = kernel_of(layer)
     if kernel is None:
         return type(layer).run(layer, steps, state)
-    cells = [cell for both in layer.layers for cell in both]
+    cells = recurrent_cells(layer)
     cells[0].input(steps[0][:0])
     one = isinstance(state, Tensor)
     for number, cell in enumerate(cells):

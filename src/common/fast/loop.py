@@ -28,6 +28,7 @@ from ..nn import Dropout, Module
 from ..optim import ema_value
 from ..train import Config, Examples, TrainingState, composed_steps, first_line
 from .compiled import compiled, loaded
+from .fused import fused
 from .stacked import Snapshot, Stacked
 
 GROUP = 4  # models a graph on a CPU: more do not fit its cache (measured, benchmarks/README.md)
@@ -192,7 +193,10 @@ class Loop:
 
 
 class PlainLoop(Loop):
-    """The readable loop for each of S models in turn, with the interface of StackedLoop."""
+    """The readable loop for each of S models in turn, with the interface of StackedLoop.
+
+    Recurrent layers take all steps of a sequence in one call.
+    """
 
     def __init__(
         self, models: Sequence[Module], examples: Examples, generators: Sequence[Generator],
@@ -218,10 +222,13 @@ class PlainLoop(Loop):
 
     def steps(self, start: int, stop: int) -> Tensor:
         """Run steps start to stop; returns the losses (S, stop - start) in nats."""
-        each = zip(self.models, self.generators, self.configs, self.beside, strict=True)
-        return torch.stack(
-            [composed_steps(m, self.examples, g, config, start, stop, state) for m, g, config, state in each]
-        )
+        losses = []
+        for model, g, config, state in zip(
+            self.models, self.generators, self.configs, self.beside, strict=True
+        ):
+            with fused(model):
+                losses.append(composed_steps(model, self.examples, g, config, start, stop, state))
+        return torch.stack(losses)
 
     def close(self) -> None:
         """Nothing to end here."""

@@ -19,18 +19,20 @@ def predictions(model: Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (P, V) and targets (P,) of every prediction in a batch, name after name.
 
     Windows x (B, T) with targets y (B,) give one each, P = B. Of whole names, y (B, T), every
-    character counts that is not IGNORE_INDEX. BatchNorm never counts what pads.
+    character counts that is not IGNORE_INDEX; the model reads a name up to the last one that counts.
+    BatchNorm never counts what pads.
     """
     if y.ndim == 1:
         return model(x), y
     counted = y != IGNORE_INDEX
+    read = counted.flip(1).cummax(1).values.flip(1)
     if is_packable(model):
         position = torch.arange(x.shape[1], device=x.device).expand_as(x)
-        with packed(model, position[counted][None]):
-            return model(x[counted][None])[0], y[counted]
-    longest = int(counted.sum(1).max())
-    counted = counted[:, :longest]
-    with padded(model, counted):
+        with packed(model, position[read][None]):
+            return model(x[read][None])[0][counted[read]], y[counted]
+    longest = int(read.sum(1).max())
+    counted, read = counted[:, :longest], read[:, :longest]
+    with padded(model, read):
         return model(x[:, :longest])[counted], y[:, :longest][counted]
 
 

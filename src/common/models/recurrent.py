@@ -1,8 +1,25 @@
-"""The recurrent network of chapter 11, to compare with: its cell comes from torch.nn."""
+"""Recurrent networks: part two's, and that of chapter 11, to compare with, whose cell comes from torch.nn."""
 
-from torch import Generator
+from typing import Any
 
-from ..nn import Dropout, Embedding, Linear, Module, Recurrent, Sequential, VariationalDropout
+from torch import Generator, Tensor
+
+from ..nn import (
+    LSTM,
+    RNN,
+    Dropout,
+    Embedding,
+    Linear,
+    Module,
+    Recurrent,
+    Sequential,
+    VariationalDropout,
+    chrono_start,
+    forget_bias_start,
+    orthogonal_start,
+)
+
+STARTS = ("usual", "orthogonal", "forget", "chrono")
 
 
 class RecurrentNetwork(Sequential):
@@ -25,3 +42,45 @@ class RecurrentNetwork(Sequential):
         parts["recurrent"] = Recurrent(cell, n_embd, n_hidden, generator=generator)
         parts |= {"dropout": VariationalDropout(dropout)} if dropout else {}
         super().__init__(parts | {"output": Linear(n_hidden, vocab_size, generator=generator)})
+
+
+class StatefulNetwork(Module):
+    """An embedding, recurrent layers, a linear map. x: (B, T) -> (B, T, V).
+
+    layer: `nn.RNN`, `nn.LSTM` or `nn.GRU`. start: "usual", as torch.nn's; "orthogonal"; "forget" and
+    "chrono", for cells with gates (see `nn.chrono_start`, whose longest memory is `memory` steps).
+    Introduced in part two, chapter 2.
+
+    ValueError for another start, and for one that the cell cannot have.
+
+    >>> import torch
+    >>> model = StatefulNetwork(vocab_size=27)
+    >>> logits, state = model.go_on(torch.zeros((32, 9), dtype=torch.long))
+    >>> logits.shape, model.go_on(torch.zeros((32, 1), dtype=torch.long), state)[0].shape
+    (torch.Size([32, 9, 27]), torch.Size([32, 1, 27]))
+    """
+
+    def __init__(self, vocab_size: int = 27, layer: type[RNN] = LSTM, n_embd: int = 32, n_hidden: int = 64,
+                 layers: int = 1, dropout: float = 0.0, start: str = "usual", memory: int = 100, *,
+                 generator: Generator | None = None):  # fmt: skip
+        self.embedding = Embedding(vocab_size, n_embd, generator=generator)
+        self.recurrent = layer(n_embd, n_hidden, layers, dropout=dropout, generator=generator)
+        self.output = Linear(n_hidden, vocab_size, generator=generator)
+        if start not in STARTS:
+            raise ValueError(f"expected a start among {list(STARTS)}, got {start!r}")
+        if start == "forget" and layer is not LSTM:
+            raise ValueError(f"expected an LSTM for the start {start!r}, got {layer.__name__}")
+        if start == "orthogonal":
+            orthogonal_start(self.recurrent, generator)
+        elif start == "forget":
+            forget_bias_start(self.recurrent)
+        elif start == "chrono":
+            chrono_start(self.recurrent, memory, generator)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.go_on(x)[0]
+
+    def go_on(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """The logits, and the state after the last step, from which the next call may go on."""
+        h, state = self.recurrent(self.embedding(x), state)
+        return self.output(h), state

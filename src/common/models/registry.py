@@ -7,10 +7,10 @@ from typing import NamedTuple
 from safetensors.torch import load_file
 
 from ..data.shipped import shipped_folder
-from ..nn import Module
+from ..nn import GRU, LSTM, RNN, Module
 from .convolutional import Dilated
 from .mlp import MLP
-from .recurrent import RecurrentNetwork
+from .recurrent import RecurrentNetwork, StatefulNetwork
 from .transformer import Transformer
 from .tree import BatchOnlyBatchNorm1d, Tree
 from .wavenet import WaveNet
@@ -33,6 +33,7 @@ class Recipe(NamedTuple):
 
 LECTURE, TRAINED = frozenset({"lecture", "trainable", "pretrained"}), frozenset({"winner", "pretrained"})
 WHOLE_NAMES = frozenset({"whole names", "trainable"})
+STATEFUL = frozenset({"stateful", "trainable"})
 MODELS = {
     # the stages of the lecture
     "mlp": Recipe(partial(MLP, block_size=3), 3, "3 characters, flat", LECTURE),
@@ -45,6 +46,10 @@ MODELS = {
     "wavenet": Recipe(WaveNet, None, "WaveNet blocks", WHOLE_NAMES),
     "recurrent": Recipe(RecurrentNetwork, None, "recurrent network", WHOLE_NAMES),
     "transformer": Recipe(Transformer, None, "Transformer", WHOLE_NAMES),
+    # of part two
+    "rnn": Recipe(partial(StatefulNetwork, layer=RNN), None, "plain recurrent network", STATEFUL),
+    "lstm": Recipe(partial(StatefulNetwork, layer=LSTM), None, "LSTM", STATEFUL),
+    "gru": Recipe(partial(StatefulNetwork, layer=GRU), None, "GRU", STATEFUL),
     # of chapter 11, as they were trained
     "small": Recipe(
         partial(Dilated, activation="silu", residual=True), None, "small winner, SiLU and residuals", TRAINED
@@ -54,8 +59,8 @@ MODELS = {
 
 
 def tagged(tag: str) -> dict[str, Recipe]:
-    """The models with a tag: "lecture", "whole names", "winner"; "trainable", by the command line;
-    "pretrained", whose weights come with the book. ValueError for another."""
+    """The models with a tag: "lecture", "whole names", "stateful", "winner"; "trainable", by the command
+    line; "pretrained", whose weights come with the book. ValueError for another."""
     known = sorted(set().union(*(recipe.tags for recipe in MODELS.values())))
     if tag not in known:
         raise ValueError(f"expected one of {known}, got {tag!r}")

@@ -175,10 +175,10 @@ class RNN(Module):
                  dropout: float = 0.0, generator: Generator | None = None, **options: Any):  # fmt: skip
         if num_layers < 1:
             raise ValueError(f"expected at least 1 layer, got {num_layers}")
-        ways = 1 + bidirectional
-        sizes = [input_size] + [ways * hidden_size] * (num_layers - 1)
+        ways = ("forward", "backward")[: 1 + bidirectional]
+        sizes = [input_size] + [len(ways) * hidden_size] * (num_layers - 1)
         self.layers = [
-            [self.Cell(size, hidden_size, **options, generator=generator) for _ in range(ways)]
+            {way: self.Cell(size, hidden_size, **options, generator=generator) for way in ways}
             for size in sizes
         ]
         self.dropout = [Dropout(dropout) for _ in range(num_layers - 1)]
@@ -211,13 +211,14 @@ class RNN(Module):
         for layer, cells in enumerate(self.layers):
             if layer:
                 outputs = [self.dropout[layer - 1](step) for step in outputs]
-            ways = [unroll(cell, outputs, next(starts), backward=cell is not cells[0]) for cell in cells]
+            ways = [unroll(cell, outputs, next(starts), way == "backward") for way, cell in cells.items()]
             outputs = [torch.cat(both, -1) for both in zip(*(own for own, _ in ways), strict=True)]
             ends += [end for _, end in ways]
         return outputs, _each(lambda *parts: torch.stack(parts), *ends)
 
     def extra_repr(self) -> str:
-        return f"{len(self.layers)} layers, {('one direction', 'both directions')[len(self.layers[0]) - 1]}"
+        ways = " and ".join(self.layers[0])
+        return f"{len(self.layers)} layer{'s' * (len(self.layers) > 1)}, {ways}"
 
 
 class LSTM(RNN):
@@ -291,7 +292,7 @@ def from_torch(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The state_dict of torch's RNN, LSTM, GRU, or of a cell of theirs, under the names used here.
 
     >>> list(from_torch(torch.nn.GRU(2, 3, bias=False).state_dict()))
-    ['layers.0.0.input.weight', 'layers.0.0.recurrent.weight']
+    ['layers.0.forward.input.weight', 'layers.0.forward.recurrent.weight']
     """
     ours = {}
     for name, tensor in state.items():
@@ -299,7 +300,7 @@ def from_torch(state: dict[str, Tensor]) -> dict[str, Tensor]:
         if not found:
             raise ValueError(f"expected names such as weight_ih_l0, got {name!r}")
         kind, source, layer, reverse = found.groups()
-        where = "" if layer is None else f"layers.{layer}.{int(reverse is not None)}."
+        where = "" if layer is None else f"layers.{layer}.{'backward' if reverse else 'forward'}."
         now = tensor.detach().mT if kind == "weight" else tensor.detach()
         ours[f"{where}{'input' if source == 'i' else 'recurrent'}.{kind}"] = now.contiguous()
     return ours

@@ -182,6 +182,9 @@ def _add_run(add) -> None:
         help="a list of your own, one name a line (default: the shipped list)",
     )  # fmt: skip
     add("--task", choices=TASKS, default="names", help="what is made of the file; default: names")
+    for option in sorted({name for task in TASKS.values() for name in task.options}):
+        of = [f"{name} ({task.options[option]})" for name, task in TASKS.items() if option in task.options]
+        add(f"--{option}", type=int, help=f"in steps, for {', '.join(of)}")
     add(
         "--alphabet", default=ascii_lowercase,
         help='characters that a name may contain, or "any" (default: a to z)',
@@ -243,6 +246,8 @@ def run_of(options: argparse.Namespace) -> Run:
         raise ValueError(f"expected {expected}, got {options.seeds}")
     said = vars(options) | {"seeds": range(options.first_seed, options.first_seed + options.seeds)}
     said |= {"alphabet": None if options.alphabet == "any" else options.alphabet}
+    known = {name for task in TASKS.values() for name in task.options}
+    said |= {"options": {name: said[name] for name in known if said[name] is not None}}
     said |= {"config": Config(**{field.name: said[field.name] for field in fields(Config)})}
     return Run(**{field.name: said[field.name] for field in fields(Run)})
 
@@ -261,7 +266,8 @@ def _train(options, say) -> None:
     summary = {split: f"{results['mean'][split]:.3f}" for split in splits}
     if results["sd"]:
         summary = {split: f"{mean} ± {results['sd'][split]:.3f}" for split, mean in summary.items()}
-    say(_line("mean ± sd", results["runs"][0]["parameters"], summary))
+    what = f"  ({results['measure']['name']})" if "measure" in results else ""
+    say(_line("mean ± sd", results["runs"][0]["parameters"], summary) + what)
 
 
 def _line(label: str, parameters: float, losses: dict[str, Any]) -> str:

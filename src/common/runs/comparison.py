@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..evaluate import smooth, spread
 from .files import read_json
-from .tasks import task_of
+from .tasks import TASKS, task_of
 
 
 def compare(folders: Iterable[str | Path]) -> tuple[list[str], list[list]]:
@@ -45,6 +45,7 @@ def _flat(report: dict) -> dict[str, str]:
     """The settings that can differ, by the names that `Run.changed` takes."""
     task = task_of(report)
     values = {"model": report["model"], "task": task, "list": report[task]["sha256"][:8]}
+    values |= {option: report[task][option] for option in TASKS[task].options}
     values["distinct"] = report[task].get("distinct_only", False)
     values |= {f"model.{name}": value for name, value in report.get("sizes", {}).items()}
     values |= report["training"]

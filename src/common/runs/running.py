@@ -42,6 +42,7 @@ class Run:
 
     sizes: of the model, those that differ from its recipe's; a dict will do.
     data: the task's file; None is the list of names in use. alphabet: None takes whatever the list holds.
+    options: of the task, such as the delay of recall, those that differ from its own; a dict will do.
     teachers: folders of finished runs on the same data; the mean of all their models' probabilities
         takes part in the loss, as ``config.distill`` says.
     """
@@ -55,6 +56,7 @@ class Run:
     distinct: bool = False
     teachers: tuple[Path, ...] = ()
     task: str = "names"
+    options: Mapping[str, int] | tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         if self.model not in RECIPES:
@@ -66,32 +68,43 @@ class Run:
             raise ValueError(f"expected config to be a Config, got {self.config!r}")
         if isinstance(self.teachers, str | Path):
             raise ValueError(f"expected teachers one by one, such as (folder,), got {str(self.teachers)!r}")
-        object.__setattr__(self, "data", Path(self.data or path_in_use()))
+        task = TASKS[self.task]
+        options = task.checked(dict(self.options))
+        object.__setattr__(self, "options", tuple(sorted(options.items())))
+        if task.reads_a_file:
+            object.__setattr__(self, "data", Path(self.data or path_in_use()))
+        elif self.data is not None or self.distinct or self.alphabet != ascii_lowercase:
+            raise ValueError(f"expected no file, no alphabet and no --distinct: {self.task} draws its data")
+        elif RECIPES[self.model].block_size is not None:
+            whole = [name for name, recipe in RECIPES.items() if recipe.block_size is None]
+            raise ValueError(f"expected for {self.task} a model among {whole}, got {self.model!r}")
         object.__setattr__(self, "sizes", tuple(sorted(sizes.items())))
         object.__setattr__(self, "seeds", checked_seeds(self.seeds))
         object.__setattr__(self, "teachers", tuple(map(Path, self.teachers)))
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` reads: the file by its path, and null for the shipped one, wherever that is."""
-        path = self.data.resolve()  # type: ignore[union-attr]  # a path since __post_init__
+        path = self.data and self.data.resolve()
         return {
             "model": self.model, "sizes": plain(dict(self.sizes)), "training": plain(asdict(self.config)),
-            "seeds": list(self.seeds), "data": None if path == SHIPPED_NAMES else str(path),
+            "seeds": list(self.seeds), "data": None if path in (None, SHIPPED_NAMES) else str(path),
             "alphabet": self.alphabet, "distinct": self.distinct,
             "teachers": [str(folder.resolve()) for folder in self.teachers],
             **({} if self.task == "names" else {"task": self.task}),
+            **({"options": dict(self.options)} if self.options else {}),
         }  # fmt: skip
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Run":
         """The inverse of `to_json`."""
         value = dict(value)
-        path = Path(value.pop("data") or SHIPPED_NAMES)
+        path, reads = value.pop("data"), TASKS[value.get("task", "names")].reads_a_file
+        path = Path(path or SHIPPED_NAMES) if reads else None
         return cls(config=Config(**value.pop("training")), data=path, **value)
 
     def digest(self) -> str:
         """The SHA-256 of the file's content; empty where there is none."""
-        return digest(self.data)  # type: ignore[arg-type]
+        return digest(self.data) if self.data else ""
 
     def changed(self, **values: Any) -> "Run":
         """This run with other values: fields of `Config` by their names, sizes as ``model.NAME``."""
@@ -108,8 +121,10 @@ class Run:
 
     def load(self, device: torch.device) -> TaskData:
         """The task's data, checked, split and on the device."""
-        block_size = RECIPES[self.model].block_size
-        return TASKS[self.task](self.data, self.alphabet, self.distinct, block_size, device)
+        task, block_size = TASKS[self.task], RECIPES[self.model].block_size
+        if not task.reads_a_file:
+            return task.load(device, **dict(self.options))
+        return task.load(self.data, self.alphabet, self.distinct, block_size, device, **dict(self.options))
 
 
 def checked_seeds(seeds: Any) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from ..models import Recipe
 from ..models.convolutional import OneOrMany
 from ..nn import Module
 
-FIXED = {"vocab_size", "block_size", "levels", "norm", "generator"}  # by the list, or by the recipe
+FIXED = {"vocab_size", "block_size", "levels", "norm", "layer", "generator"}  # by the list, or by the recipe
 WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 MAY_BE_ZERO = {"blocks"}  # without one, a Transformer still is a network
 

@@ -1,10 +1,10 @@
 """Tasks: what a run is trained on, how that is split, what a batch and its loss are, and what is measured.
 
-A task is a function that reads a file into `TaskData`. The list of names is the first one.
+A task reads a file into `TaskData`, or draws its data. The list of names is the first one.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..data import IGNORE_INDEX, Vocabulary, distinct_names, examples, split_names
-from ..evaluate import mean_loss
+from ..data import ECHO, IGNORE_INDEX, RECALL, Vocabulary, distinct_names, echo, examples, recall, split_names
+from ..evaluate import error_rate, mean_loss
+from ..fast import fused
 from ..nn import Module
 from ..train import Examples
 from .lists import load_list
@@ -28,7 +29,8 @@ class TaskData(NamedTuple):
     vocabulary: Vocabulary
     about: dict[str, Any]  # what a run's settings say of it: its "vocabulary", and under the task's name the
     # file with its "sha256"
-    longest: str  # of the names
+    longest: str = ""  # of the names
+    measured: Callable[[Module, Tensor, Tensor], float] = mean_loss
 
     def to_train_on(self, soft_targets: Tensor | None = None) -> Examples:
         """What is trained on: batches, and their loss."""
@@ -36,7 +38,8 @@ class TaskData(NamedTuple):
 
     def metric(self, model: Module, split: str) -> float:
         """What is measured of a model on a split: low is good. For names the mean loss in nats."""
-        return mean_loss(model, *self.splits[split])
+        with fused(model):
+            return self.measured(model, *self.splits[split])
 
 
 def digest(path: Path) -> str:
@@ -82,7 +85,48 @@ def _names(
     return TaskData(splits, vocabulary, about, max(listed, key=len))
 
 
-TASKS: dict[str, Callable[..., TaskData]] = {"names": names}
+DRAWN = {"train": 20_000, "val": 1_000, "test": 1_000}  # sequences a split
+
+
+def drawn(task: str, device: torch.device, delay: int) -> TaskData:
+    """Sequences of a task of `data.memory`, the same in every run: what is wrong is the share of answers."""
+    draw, vocabulary = {"recall": (recall, RECALL), "echo": (echo, ECHO)}[task]
+    splits, content = {}, sha256()
+    for seed, (split, count) in enumerate(DRAWN.items()):
+        x, y = draw(count, delay, torch.Generator().manual_seed(seed))
+        content.update(x.numpy().tobytes())
+        splits[split] = (x.to(device), y.to(device))
+    about = {
+        task: {"delay": delay, "sha256": content.hexdigest(), "sequences": dict(DRAWN)},
+        "measure": {"name": "wrong answers", "better": "lower"},
+        "vocabulary": "".join(vocabulary.tokens[i] for i in vocabulary.ordinary),
+    }
+    return TaskData(splits, vocabulary, about, measured=error_rate)
+
+
+class Task(NamedTuple):
+    """How the data of a task comes: ``load(...)``, from a file or from its options, whole numbers by name."""
+
+    load: Callable[..., TaskData]
+    reads_a_file: bool = True
+    options: dict[str, int] = {}
+
+    def checked(self, options: dict[str, Any]) -> dict[str, int]:
+        """All options, with what was not given as it is by default. ValueError for one that is not there, and
+        for no whole number of at least 1."""
+        if unknown := sorted(options.keys() - self.options.keys()):
+            raise ValueError(f"expected options among {sorted(self.options)}, got {', '.join(unknown)}")
+        for name, value in options.items():
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 2**31:
+                raise ValueError(f"expected {name} to be a whole number of at least 1, got {value!r}")
+        return self.options | options
+
+
+TASKS = {
+    "names": Task(names),
+    "recall": Task(partial(drawn, "recall"), False, {"delay": 100}),
+    "echo": Task(partial(drawn, "echo"), False, {"delay": 10}),
+}
 
 
 def task_of(report: dict[str, Any]) -> str:
