@@ -1,4 +1,4 @@
-"""The command line: python -m common train | sample | sweep.
+"""The command line: python -m common train | sample | predict | sweep.
 
 The arguments that describe a run are named after the fields of `Run` and `Config`, which check them.
 """
@@ -22,13 +22,14 @@ from ..data import Vocabulary, distinct_names, split_names
 from ..data.names import path_in_use
 from ..fast.loop import WorkerDied
 from ..models import longest_name
+from ..nn import evaluating
 from ..sampling import LONGEST, sample
 from ..train import OPTIMIZERS, SCHEDULES, Config, find_device
 from .files import read_json
 from .folder import load_model
 from .lists import check_alphabet, load_list, spelled
 from .running import RECIPES, Run, run
-from .tasks import SPLITS, TASKS, digest
+from .tasks import SPLITS, TASKS, digest, task_of
 
 CLOSED_PIPE = 141  # the exit status that a shell reports of one
 MOST_SEEDS = 10_000  # models that are trained side by side
@@ -139,6 +140,14 @@ def parser() -> argparse.ArgumentParser:
     add("--exact", action="store_true", help="from the model's distribution given the constraints")
     add("-n", "--count", type=int, default=20)
     add("--seed", type=int, default=0, help="of the draws")
+    add("--model-seed", type=int, default=0, help="which of the run's models")
+
+    command = commands.add_parser("predict", help="print what a trained run expects behind a text")
+    command.set_defaults(command=_predict)
+    add = command.add_argument
+    add("texts", nargs="+", metavar="TEXT", help="such as emm for names, c4071? for recall, 0110 for echo")
+    add("--run", dest="folder", type=_path, required=True, help="folder that train wrote")
+    add("--top", type=int, default=3, metavar="K", help="only the K likeliest characters; default: 3")
     add("--model-seed", type=int, default=0, help="which of the run's models")
 
     command = commands.add_parser("sweep", help="train many runs of a search space; the same command goes on")
@@ -309,6 +318,10 @@ def _sweep(options, say) -> None:
 def _sample(options, say) -> None:
     model = load_model(options.folder, options.model_seed)
     settings = read_json(options.folder / "config.json")
+    if not TASKS[task_of(settings)].reads_a_file:
+        raise ValueError(
+            f"expected a run of names, got one of {task_of(settings)}; predict asks it for answers"
+        )
     if options.count > MOST_NAMES:
         raise ValueError(f"expected a count of at most {MOST_NAMES:,}, got {options.count}")
     if not 0 <= options.seed < 2**64:
@@ -330,6 +343,28 @@ def _sample(options, say) -> None:
             f"note: {cut} of {len(drawn)} names had not ended after {longest} characters and are cut "
             "there; see --max-length"
         )
+
+
+def _predict(options, say) -> None:
+    model = load_model(options.folder, options.model_seed)
+    settings = read_json(options.folder / "config.json")
+    if options.top < 1:
+        raise ValueError(f"expected --top of at least 1, got {options.top}")
+    vocabulary, T = Vocabulary(settings["vocabulary"]), RECIPES[settings["model"]].block_size
+    begins = [vocabulary.begin_index] * (T or TASKS[task_of(settings)].reads_a_file)
+    for text in options.texts:
+        text = spelled(text, settings["vocabulary"])
+        _check_known("TEXT", text, settings["vocabulary"])
+        read = begins + vocabulary.encode(text)
+        if not read:
+            raise ValueError("TEXT: expected at least one character, got none")
+        with evaluating(model):
+            logits = model(torch.tensor([read[-T:] if T else read]))
+        p, which = (logits if T else logits[:, -1])[0].softmax(-1).topk(min(options.top, len(vocabulary)))
+        expected = [
+            f"{vocabulary.tokens[i]} {x:.1%}" for x, i in zip(p.tolist(), which.tolist(), strict=True)
+        ]
+        say("  ".join([text, *expected]))
 
 
 def _max_length(options, model) -> int:

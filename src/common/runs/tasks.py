@@ -115,7 +115,8 @@ class Task(NamedTuple):
         """All options, with what was not given as it is by default. ValueError for one that is not there, and
         for no whole number of at least 1."""
         if unknown := sorted(options.keys() - self.options.keys()):
-            raise ValueError(f"expected options among {sorted(self.options)}, got {', '.join(unknown)}")
+            wanted = f"options among {sorted(self.options)}" if self.options else "no options of the task"
+            raise ValueError(f"expected {wanted}, got {', '.join(unknown)}")
         for name, value in options.items():
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 2**31:
                 raise ValueError(f"expected {name} to be a whole number of at least 1, got {value!r}")
