@@ -68,7 +68,7 @@ def test_a_task_of_something_else_is_compared_and_exported(names, tmp_path, monk
         about = {"letters": {"sha256": digest(path)}, "vocabulary": data.about["vocabulary"]}
         return data._replace(about=about)
 
-    monkeypatch.setitem(tasks.TASKS, "letters", letters)
+    monkeypatch.setitem(tasks.TASKS, "letters", tasks.Task(letters))
     other = tmp_path / "other.txt"
     other.write_text(names.read_text(encoding="utf-8") + "zoe\n", encoding="utf-8")
     for path in (names, other):

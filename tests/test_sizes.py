@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from common.models import tagged
-from common.runs.sizes import build_model, checked_sizes
+from common.runs.sizes import FIXED, build_model, checked_sizes
 
 RECIPES = tagged("trainable")
 
@@ -32,7 +32,7 @@ def test_no_size_takes_what_is_not_of_its_kind(model):
     wrong = {bool: (1, "", "maybe"), int: (-1, 2.0, True, "3", None), float: (-0.1, 1, True, "0.1")}
     wrong |= {str: (1, True), tuple: (2, "[1]", [0], [1.5], [True])}
     for name, parameter in inspect.signature(RECIPES[model].build).parameters.items():
-        if name in ("vocab_size", "block_size", "levels", "norm", "generator"):
+        if name in FIXED:
             continue
         for value in wrong[type(parameter.default)]:
             with pytest.raises(ValueError, match=f"expected {name} to be"):
