@@ -77,6 +77,25 @@ def signs_stay_with_their_formula(page):
             both.append(sign[0])
 
 
+SHAPE = re.compile(r"\((?:(?:\d+|[A-Z]), ?)+(?:\d+|[A-Z])\)")  # (B, T, C), or (32, 4, 68)
+
+
+def short_code_stays_on_one_line(page):
+    """A browser would break a shape, or a few words of code, at each space."""
+    for code in page.select("article code"):
+        if len(code.get_text()) <= 20:
+            code["class"] = [*code.get("class", []), "one-line"]
+    for text in [text for article in page.select("article") for text in article.find_all(string=SHAPE)]:
+        if not text.find_parent(["p", "li", "td"]) or text.find_parent(["pre", "code", "script"]):
+            continue
+        parts = re.split(f"({SHAPE.pattern})", text)  # every second part is a shape
+        for at, part in enumerate(parts):
+            text.insert_before(part)
+            if at % 2:
+                text.previous_sibling.wrap(page.new_tag("span", attrs={"class": "one-line"}))
+        text.extract()
+
+
 def pictures_load_when_near(page, folder):
     """A long chapter has two megabytes of pictures; a phone needs those that its reader comes to.
 
@@ -120,6 +139,7 @@ MENDS = [
     scripts_are_quiet,
     checks_open_on_their_code,
     signs_stay_with_their_formula,
+    short_code_stays_on_one_line,
 ]
 
 
