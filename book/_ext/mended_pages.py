@@ -84,6 +84,25 @@ def scatter_stays_with_its_sign(page):
             text.replace_with(text.replace("± ", "±\N{NO-BREAK SPACE}"))
 
 
+SHAPE = re.compile(r"\((?:(?:\d+|[A-Z]), ?)+(?:\d+|[A-Z])\)")  # (B, T, C), or (32, 4, 68)
+
+
+def short_code_stays_on_one_line(page):
+    """A browser would break a shape, or a few words of code, at each space."""
+    for code in page.select("article code"):
+        if len(code.get_text()) <= 20:
+            code["class"] = [*code.get("class", []), "one-line"]
+    for text in [text for article in page.select("article") for text in article.find_all(string=SHAPE)]:
+        if not text.find_parent(["p", "li", "td"]) or text.find_parent(["pre", "code", "script"]):
+            continue
+        parts = re.split(f"({SHAPE.pattern})", text)  # every second part is a shape
+        for at, part in enumerate(parts):
+            text.insert_before(part)
+            if at % 2:
+                text.previous_sibling.wrap(page.new_tag("span", attrs={"class": "one-line"}))
+        text.extract()
+
+
 def pictures_load_when_near(page, folder):
     """A long chapter has two megabytes of pictures; a phone needs those that its reader comes to.
 
@@ -128,6 +147,7 @@ MENDS = [
     checks_open_on_their_code,
     signs_stay_with_their_formula,
     scatter_stays_with_its_sign,
+    short_code_stays_on_one_line,
 ]
 
 

@@ -240,6 +240,26 @@ def test_a_click_draws_no_ring(open_page):
         assert style == ["none", "none"], selector
 
 
+BROKEN = "all => all.filter((one) => one.getClientRects().length > 1).map((one) => one.textContent)"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_shape_and_a_few_words_of_code_stand_on_one_line(open_page, width):
+    page = open_page("wavenet/05_batchnorm_fix.html", width=width)
+    whole = page.locator("article .one-line")
+    assert {"x - mean", "(B, T, C)", "(32, 4, 68)", "(1, 68)"} <= set(whole.all_text_contents())
+    assert whole.evaluate_all(BROKEN) == []
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_no_title_at_a_pages_end_breaks_in_a_word(open_page, width):
+    page = open_page("wavenet/03_eight_char_context.html", width=width)
+    tall = "all => all.map((one) => one.offsetHeight / parseFloat(getComputedStyle(one).lineHeight))"
+    lines = page.locator(".prev-next-title").evaluate_all(tall)
+    assert len(lines) == 2 and max(lines) < 1.5, "one line each, side by side or one above the other"
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def test_copy_buttons_have_a_name(open_page):
     page = open_page(CHAPTER)
     buttons = page.locator("button.copybtn")

@@ -939,13 +939,16 @@ def test_batchnorms_axes_change_the_noise(open_live):
         said = widget.locator(".wn-note").last.inner_text()
         return [float(x) for x in re.search(r"scatters by ([\d., ]+) standard", said)[1].split(", ")]
 
+    below = lambda: [float(x) for x in re.findall(r"± (\d\.\d+)", widget.locator("svg").inner_html())]  # noqa: E731
     separate = noise()
     assert len(separate) == 4 and widget.locator(".wn-group").count() == 4
+    assert below() == separate, "one unit in the drawing and in the note"
     assert all(0.02 < each < 0.27 for each in separate), "each is a mean of 32"
     assert separate[0] < 0.6 * separate[3], "one ruler: the first pair varies less than the last"
     widget.get_by_label("dimensions 0 and 1").check()
     [pooled] = noise()
-    assert widget.locator(".wn-group").count() == 1
+    assert widget.locator(".wn-group").count() == 1 and below() == [pooled]
+    assert separate[0] < pooled < min(separate[1:]), "what the widget's first line says"
     assert pooled < 0.75 * statistics.fmean(each**2 for each in separate) ** 0.5
     widget.get_by_label("Batch", exact=True).focus()
     page.keyboard.press("End")

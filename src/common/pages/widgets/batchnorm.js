@@ -38,15 +38,18 @@ function render({ model, el }) {
     return pooled() ? [joined(places)] : places;
   };
 
-  // The ends of the axis for a channel's means: the same for bug and repair, and for every size of batch.
-  function endsOf(c) {
+  // A channel's unit, the standard deviation of all its numbers, whatever their place, and the ends of the
+  // axis for its means, in that unit: the same for bug and repair, and for every size of batch.
+  function axisOf(c) {
     const everyone = Array.from({ length: examples }, (_, i) => i);
     const places = Array.from({ length: P }, (_, p) => column(everyone, p, c));
+    const unit = deviation(joined(places)) || 1;
     const room = places.map((numbers) => (3 * deviation(numbers)) / Math.sqrt(SMALLEST));
-    return [Math.min(...places.map((numbers, p) => mean(numbers) - room[p])), Math.max(...places.map((numbers, p) => mean(numbers) + room[p]))];
+    return { unit, least: Math.min(...places.map((numbers, p) => mean(numbers) - room[p])) / unit,
+      most: Math.max(...places.map((numbers, p) => mean(numbers) + room[p])) / unit };
   }
 
-  let current, past, ends, width = 0;
+  let current, past, ruler, width = 0;
   const axes = radios("Average over", [["B", "dimension 0 alone: B (the bug)"], ["B, T", "dimensions 0 and 1: B and T (the repair)"]],
     model.get("axes"), (value) => keep("axes", value));
   const size = slider("Batch", { min: Math.log2(SMALLEST), max: 7, value: Math.log2(model.get("batch_size")), show: (e) => `${2 ** e} examples` },
@@ -66,18 +69,15 @@ function render({ model, el }) {
 
   function update() {
     const c = model.get("channel");
+    const { unit } = (ruler ??= axisOf(c));
     const now = groupsOf(current, c);
-    const groups = past.map((chosen) => groupsOf(chosen, c));
-    const before = groups.map((each) => each.map(mean)); // (BATCHES, groups)
+    const before = past.map((chosen) => groupsOf(chosen, c).map((group) => mean(group) / unit)); // (BATCHES, groups)
     const noise = now.map((_, g) => deviation(before.map((means) => means[g])));
-    // one ruler for both choices of axes: all numbers of the channel, whatever their place
-    const ruler = deviation(joined(groups.map(joined))) || 1;
-    const relative = noise.map((sd) => sd / ruler);
     const numbers = now[0].length;
     const B = model.get("batch_size");
     const what = pooled() ? `one mean a channel, each of ${B} × ${P} = ${numbers} numbers; state (${C},)`
       : `${P} means a channel, each of ${numbers} numbers; state (1, ${P}, ${C})`;
-    note.textContent = `${what}. From batch to batch the mean of channel ${c} scatters by ${relative.map((r) => r.toFixed(3)).join(", ")} standard deviations of the channel (1/√${numbers} = ${(numbers ** -0.5).toFixed(3)}).`;
+    note.textContent = `${what}. From batch to batch the mean of channel ${c} scatters by ${noise.map((sd) => sd.toFixed(3)).join(", ")} standard deviations of the channel (1/√${numbers} = ${(numbers ** -0.5).toFixed(3)}).`;
     say(note.textContent);
     if (width) paint(c, now, before, noise);
   }
@@ -97,22 +97,22 @@ function render({ model, el }) {
         class: value > 0 ? "wn-above" : "wn-below", "fill-opacity": Math.min(1, Math.abs(value) / scale).toFixed(2),
       })));
     }
-    const [least, most] = (ends ??= endsOf(c));
+    const { unit, least, most } = ruler;
     const y = (value) => low - ((Math.min(Math.max(value, least), most) - least) / (most - least || 1)) * (low - top);
-    const unit = [0.1, 0.2, 0.5, 1, 2, 5].find((each) => (most - least) / each <= 6) || 10;
-    for (let tick = Math.ceil(least / unit); tick * unit <= most; tick++)
-      parts.push(svg("line", { x1: left, x2: width, y1: y(tick * unit), y2: y(tick * unit), class: "wn-gridline" }),
-        svg("text", { x: left - 5, y: y(tick * unit) + 4, class: "wn-small wn-end" }, (tick * unit).toFixed(1)));
+    const step = [0.1, 0.2, 0.5, 1, 2, 5].find((each) => (most - least) / each <= 6) || 10;
+    for (let tick = Math.ceil(least / step); tick * step <= most; tick++)
+      parts.push(svg("line", { x1: left, x2: width, y1: y(tick * step), y2: y(tick * step), class: "wn-gridline" }),
+        svg("text", { x: left - 5, y: y(tick * step) + 4, class: "wn-small wn-end" }, (tick * step).toFixed(1)));
     now.forEach((numbers, g) => {
       const from = x(g), to = pooled() ? x(P - 1) + wide : from + wide, colour = pooled() ? "wn-accent" : `wn-colour-${g}`;
       parts.push(svg("rect", { x: from - 2, y: head - 2, width: to - from + 4, height: tall + 4, class: `wn-group ${colour}` }),
         ...before.map((means) => svg("line", { x1: from, x2: to, y1: y(means[g]), y2: y(means[g]), class: `wn-tick ${colour}` })),
-        svg("circle", { cx: (from + to) / 2, cy: y(mean(numbers)), r: 5, class: "wn-now" }),
+        svg("circle", { cx: (from + to) / 2, cy: y(mean(numbers) / unit), r: 5, class: "wn-now" }),
         svg("text", { x: (from + to) / 2, y: low + 16, class: "wn-small wn-middle" }, `± ${noise[g].toFixed(3)}`));
     });
     drawing.replaceChildren(svg("svg", {
       viewBox: `0 0 ${width} ${height}`, width, height, role: "img",
-      "aria-label": `channel ${c} of one batch: ${B} examples by ${P} pairs; ${pooled() ? "all share one mean" : "each pair has a mean of its own"}: ${now.map((g) => mean(g).toFixed(2)).join(", ")}. Means of ${BATCHES} batches on an axis from ${least.toFixed(1)} to ${most.toFixed(1)}: standard deviations ${noise.map((sd) => sd.toFixed(3)).join(", ")}`,
+      "aria-label": `channel ${c} of one batch: ${B} examples by ${P} pairs; ${pooled() ? "all share one mean" : "each pair has a mean of its own"}: ${now.map((g) => (mean(g) / unit).toFixed(2)).join(", ")}. Means of ${BATCHES} batches on an axis from ${least.toFixed(1)} to ${most.toFixed(1)} standard deviations of the channel: they scatter by ${noise.map((sd) => sd.toFixed(3)).join(", ")}`,
     }, ...parts));
   }
 
@@ -122,14 +122,14 @@ function render({ model, el }) {
       update();
     },
     batch_size: () => (size.place(Math.log2(model.get("batch_size"))), restart(), update()),
-    channel: () => (channel.place(model.get("channel")), (ends = undefined), update()),
+    channel: () => (channel.place(model.get("channel")), (ruler = undefined), update()),
   });
 
   const { root } = frame("batchnorm", {
     title: "Which numbers does BatchNorm average?",
-    attempt: "switch to the repair. Four frames become one, and the means of many batches draw closer together.",
+    attempt: "switch to the repair. Four frames become one, and its means lie closer together than those of pairs 2, 3 and 4. Pair 1, nearly all dots, was quieter still.",
     legend: [["square", "red", "a number above zero"], ["square", "blue", "below zero"], ["box", "ink", "averaged together"],
-      ["stroke", "soft", `the means of ${BATCHES} batches, ± their standard deviation`], ["ring", "ink", "the mean of the batch above"]],
+      ["stroke", "soft", `the means of ${BATCHES} batches, ± their scatter, in standard deviations of the channel`], ["ring", "ink", "the mean of the batch above"]],
     answer: [drawing],
     controls: [axes, size.root, channel.root, node("div", { class: "wn-buttons" }, again)],
     more: [note, heard],
