@@ -207,7 +207,7 @@ function render({ model, el }) {
 
   // Under each letter a bar, in a pale frame as tall as 100%.
   function drawShares() {
-    const tallest = 60, height = tallest + 38;
+    const tallest = width < 480 ? 40 : 60, height = tallest + 38;
     const bars = groups.shares.flatMap((share, t) => {
       const centre = ((t + 0.5) * width) / stage.blockSize;
       return [
