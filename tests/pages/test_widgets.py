@@ -416,9 +416,7 @@ def test_written_names_meet_the_constraints(open_live, axe):
         assert panel.locator(".wn-ghost").evaluate_all(
             "all => all.filter((bar) => parseFloat(bar.style.height) > 0).length"
         )
-        assert re.match(
-            r"Cut off, in grey: \d.*%\. Your settings leave a 100%\.", panel.locator(".wn-cut").inner_text()
-        )
+        assert re.match(r"Cut off: \d.*%\. Kept: a 100%\.", panel.locator(".wn-cut").inner_text())
     assert axe(page) == []
 
 
@@ -593,20 +591,22 @@ def test_a_complaint_has_its_room(open_live, rel, widget, label, typed, width):
     field.fill("mller")
     before = field.evaluate(top)
     field.fill(typed)
-    said = "“ü”, the space and “ж” are left out: “mller” is read."
-    assert said in problem.inner_text() and abs(field.evaluate(top) - before) < 1
+    assert abs(field.evaluate(top) - before) < 1
+    assert "“ü”, the space and “ж” are left out: “mller” is read." in problem.inner_text()
 
 
 @pytest.mark.parametrize("rel", [PLAYGROUND, "wavenet/06_scaling_up.html", "wavenet/11_beating_1993.html"])
 def test_both_models_are_in_sight_while_a_phone_moves_a_control(open_live, rel):
-    page = open_live(rel, width=390, height=844, touch=True)
+    page = open_live(rel, width=390, height=664, touch=True)  # what a browser's own bars leave of 844
     playground = page.locator(".wn-playground")
+    up = "(one) => scrollBy({ top: one.getBoundingClientRect().bottom - innerHeight, behavior: 'instant' })"
+    top = "(one) => one.getBoundingClientRect().top"
+    playground.get_by_label("Keep the likeliest").fill("5")
     for control in playground.locator(".wn-answer + .wn-controls :is(input, select)").all():
-        control.evaluate("(one) => scrollBy(0, one.getBoundingClientRect().bottom + 10 - innerHeight)")
-        tops = playground.locator(".wn-bars").evaluate_all(
-            "all => all.map((one) => one.getBoundingClientRect().top)"
-        )
-        assert len(tops) == 2 and min(tops) > 60
+        control.evaluate(up)
+        header = page.locator(".bd-header-article").bounding_box()
+        for bars_ in playground.locator(".wn-bars").all():
+            assert bars_.evaluate(top) >= header["y"] + header["height"]
 
 
 def test_back_to_top_leaves_a_widget_alone(open_live):

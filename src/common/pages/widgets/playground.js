@@ -180,7 +180,7 @@ function render({ model, el }) {
       sees.replaceChildren("sees ", letters, ` and expects ${text}${most}`);
       const gone = before.reduce((sum, share, i) => sum + (p[i] ? 0 : share), 0);
       const share = gone < 1 && percent(gone) === "100%" ? `${(100 * gone).toFixed(2)}%` : percent(gone);
-      cut.textContent = before === p ? "" : `Cut off, in grey: ${share}. Your settings leave ${favourites(characters, p) || "nothing"}.`;
+      cut.textContent = before === p ? "" : `Cut off: ${share}. Kept: ${favourites(characters, p) || "nothing"}.`;
       return `${stage.title}: ${text}. ${cut.textContent}`;
     });
     if (markOld()) told.push("the names below were written with other settings");
