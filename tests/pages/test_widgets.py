@@ -1338,7 +1338,7 @@ def test_the_same_front_end_runs_in_jupyterlab(browser, lab):
         page.get_by_label("A name begins with").fill("anna")
         assert "sees nna" in panel.locator(".wn-note").first.inner_text()
         page.locator(".wn-playground").get_by_role("button", name="Write 20 names").click()
-        assert page.locator(".wn-written").first.locator("li").count() == 20
+        assert len(names_in(page.locator(".wn-written").first)) == 20
     finally:
         page.close()
 
