@@ -28,7 +28,7 @@ UNMARKED = {
     "wavenet/06_scaling_up": 188,
     "wavenet/07_causal_convolutions": 268,
     "wavenet/08_wavenet_blocks": 390,
-    "wavenet/09_sampling": 292,
+    "wavenet/09_sampling": 291,
     "wavenet/10_experiments": 507,
     "wavenet/11_beating_1993": 317,
 }

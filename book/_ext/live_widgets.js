@@ -35,11 +35,19 @@ window.addEventListener("DOMContentLoaded", () => {
     return fronts.get(source);
   }
 
+  // While a widget reaches into the lowest part of the window, "Back to top" would lie over its controls.
+  const below = new Set();
+  const watch = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) below[isIntersecting ? "add" : "delete"](target);
+    document.documentElement.toggleAttribute("data-widget-below", below.size > 0);
+  }, { rootMargin: "-85% 0px 0px" });
+
   async function show(script) {
     const widget = stored[JSON.parse(script.textContent).model_id];
     const el = document.createElement("div");
     el.className = "live-widget";
     script.after(el);
+    watch.observe(el);
     if (!widget?.state._esm) {
       el.textContent = "This control talks to Python. It comes alive when the notebook runs in JupyterLab.";
       el.classList.add("needs-kernel");

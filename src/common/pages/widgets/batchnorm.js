@@ -1,7 +1,7 @@
 // BatchNorm's statistics from real activations: which numbers enter a mean, and how noisy it is.
 
 const BATCHES = 200; // how many past batches the noise is read from
-const SMALLEST = 4; // examples in a batch; the axis of the means is made for its noise
+const SIZES = [4, 8, 16, 32, 48, 64, 96, 128]; // examples in a batch; the axis of the means is made for the noise of the first
 
 function render({ model, el }) {
   const [stage] = readStages(model.get("stages"), model.get("weights"));
@@ -44,7 +44,7 @@ function render({ model, el }) {
     const everyone = Array.from({ length: examples }, (_, i) => i);
     const places = Array.from({ length: P }, (_, p) => column(everyone, p, c));
     const unit = deviation(joined(places)) || 1;
-    const room = places.map((numbers) => (3 * deviation(numbers)) / Math.sqrt(SMALLEST));
+    const room = places.map((numbers) => (3 * deviation(numbers)) / Math.sqrt(SIZES[0]));
     return { unit, least: Math.min(...places.map((numbers, p) => mean(numbers) - room[p])) / unit,
       most: Math.max(...places.map((numbers, p) => mean(numbers) + room[p])) / unit };
   }
@@ -52,8 +52,9 @@ function render({ model, el }) {
   let current, past, ruler, width = 0;
   const axes = radios("Average over", [["B", "dimension 0 alone: B (the bug)"], ["B, T", "dimensions 0 and 1: B and T (the repair)"]],
     model.get("axes"), (value) => keep("axes", value));
-  const size = slider("Batch", { min: Math.log2(SMALLEST), max: 7, value: Math.log2(model.get("batch_size")), show: (e) => `${2 ** e} examples` },
-    (e) => keep("batch_size", 2 ** e));
+  const nearest = (B) => SIZES.reduce((best, each, i) => (Math.abs(each - B) < Math.abs(SIZES[best] - B) ? i : best), 0);
+  const size = slider("Batch", { min: 0, max: SIZES.length - 1, value: nearest(model.get("batch_size")), show: (i) => `${SIZES[i]} examples` },
+    (i) => keep("batch_size", SIZES[i]));
   const channel = slider("Channel", { min: 0, max: C - 1, value: model.get("channel") }, (c) => keep("channel", c));
   const again = node("button", { type: "button", onclick: () => (redraw(), update()) }, "Draw another batch");
   const drawing = node("div", { class: "wn-drawing" });
@@ -86,7 +87,7 @@ function render({ model, el }) {
   // the means of what is in it.
   function paint(c, now, before, noise) {
     const B = model.get("batch_size");
-    const left = 46, gap = 8, head = 20, tall = 128, top = head + tall + 16, low = top + 140, height = low + 22;
+    const left = 46, gap = 8, head = 20, tall = 128, top = head + tall + 16, low = top + 140, height = low + 38;
     const wide = (width - left) / P - gap, x = (p) => left + p * (wide + gap) + gap / 2;
     const scale = 2.5 * deviation(joined(groupsOf(current, c))) || 1;
     const parts = [svg("text", { x: 14, y: head + tall / 2, transform: `rotate(-90 14 ${head + tall / 2})`, class: "wn-small wn-middle" }, `${B} examples`)];
@@ -104,15 +105,17 @@ function render({ model, el }) {
       parts.push(svg("line", { x1: left, x2: width, y1: y(tick * step), y2: y(tick * step), class: "wn-gridline" }),
         svg("text", { x: left - 5, y: y(tick * step) + 4, class: "wn-small wn-end" }, (tick * step).toFixed(1)));
     now.forEach((numbers, g) => {
-      const from = x(g), to = pooled() ? x(P - 1) + wide : from + wide, colour = pooled() ? "wn-accent" : `wn-colour-${g}`;
-      parts.push(svg("rect", { x: from - 2, y: head - 2, width: to - from + 4, height: tall + 4, class: `wn-group ${colour}` }),
-        ...before.map((means) => svg("line", { x1: from, x2: to, y1: y(means[g]), y2: y(means[g]), class: `wn-tick ${colour}` })),
+      const from = x(g), to = pooled() ? x(P - 1) + wide : from + wide;
+      parts.push(svg("rect", { x: from - 2, y: head - 2, width: to - from + 4, height: tall + 4, class: "wn-group wn-ink" }),
+        ...before.map((means) => svg("line", { x1: from, x2: to, y1: y(means[g]), y2: y(means[g]), class: "wn-tick wn-soft" })),
         svg("circle", { cx: (from + to) / 2, cy: y(mean(numbers) / unit), r: 5, class: "wn-now" }),
         svg("text", { x: (from + to) / 2, y: low + 16, class: "wn-small wn-middle" }, `± ${noise[g].toFixed(3)}`));
     });
+    const together = Math.sqrt(mean(noise.map((sd) => sd ** 2)));
+    if (!pooled()) parts.push(svg("text", { x: (left + width) / 2, y: low + 33, class: "wn-small wn-middle" }, `together (root mean square) ± ${together.toFixed(3)}`));
     drawing.replaceChildren(svg("svg", {
       viewBox: `0 0 ${width} ${height}`, width, height, role: "img",
-      "aria-label": `channel ${c} of one batch: ${B} examples by ${P} pairs; ${pooled() ? "all share one mean" : "each pair has a mean of its own"}: ${now.map((g) => (mean(g) / unit).toFixed(2)).join(", ")}. Means of ${BATCHES} batches on an axis from ${least.toFixed(1)} to ${most.toFixed(1)} standard deviations of the channel: they scatter by ${noise.map((sd) => sd.toFixed(3)).join(", ")}`,
+      "aria-label": `channel ${c} of one batch: ${B} examples by ${P} pairs; ${pooled() ? "all share one mean" : "each pair has a mean of its own"}: ${now.map((g) => (mean(g) / unit).toFixed(2)).join(", ")}. Means of ${BATCHES} batches on an axis from ${least.toFixed(1)} to ${most.toFixed(1)} standard deviations of the channel: they scatter by ${noise.map((sd) => sd.toFixed(3)).join(", ")}${pooled() ? "" : `, together ${together.toFixed(3)}`}`,
     }, ...parts));
   }
 
@@ -121,7 +124,7 @@ function render({ model, el }) {
       for (const input of axes.querySelectorAll("input")) input.checked = input.value === model.get("axes");
       update();
     },
-    batch_size: () => (size.place(Math.log2(model.get("batch_size"))), restart(), update()),
+    batch_size: () => (size.place(nearest(model.get("batch_size"))), restart(), update()),
     channel: () => (channel.place(model.get("channel")), (ruler = undefined), update()),
   });
 

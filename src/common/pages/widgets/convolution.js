@@ -24,7 +24,7 @@ function render({ model, el }) {
   const last = () => letters.length - 1;
   const here = () => Math.min(Math.max(model.get("step"), 0), last());
   const step = slider("Letters read", { min: 0, max: LONGEST, value: model.get("step") }, (s) => keep("step", s));
-  const next = node("button", { type: "button", onclick: () => keep("step", here() < last() ? here() + 1 : 0) }, "Next letter");
+  const next = node("button", { type: "button", onclick: () => keep("step", here() < last() ? here() + 1 : 0) });
   const play = node("button", { type: "button", onclick: playThrough }, "Play");
   const counters = node("p", { class: "wn-counters" });
   const explanation = node("p", { class: "wn-note wn-explanation" });
@@ -54,6 +54,7 @@ function render({ model, el }) {
     const s = here();
     if (column < 0) return "front";
     if (column > s) return "later";
+    if (!level) return "lookup";
     if (column === s) return "new";
     return tree.has(`${level},${column}`) ? "found" : "done";
   }
@@ -62,9 +63,11 @@ function render({ model, el }) {
   function rebuild() {
     const written = [...text.value.normalize("NFC").toLowerCase()];
     const known = written.map((c) => characters.indexOf(c)).filter((i) => i > 0);
-    const strange = written.find((c) => characters.indexOf(c) < 1);
-    const complaint = strange !== undefined ? `“${strange}” is left out: the model knows ${characters[1]} to ${characters.at(-1)}.`
-      : known.length > LONGEST ? `The first ${LONGEST} letters are drawn.` : "";
+    const strange = written.filter((c) => characters.indexOf(c) < 1);
+    const complaint = [
+      strange.length && `${leftOut(strange, known.map((i) => characters[i]).join(""))} The model knows ${characters[1]} to ${characters.at(-1)}.`,
+      known.length > LONGEST && `The first ${LONGEST} letters are drawn.`,
+    ].filter(Boolean).join(" ");
     if (problem.textContent !== complaint) problem.textContent = complaint;
     const typed = known.slice(0, LONGEST);
     const tokens = Int32Array.from([0, ...typed]);
@@ -101,7 +104,8 @@ function render({ model, el }) {
           onpointerenter: () => hover({ level, column }), onpointerleave: () => hover(null),
         },
         svg("rect", { x: x(column) - apart / 2, y: y(level) - tall / 2, width: apart, height: tall, class: "wn-touch" }),
-        svg("circle", { cx: x(column), cy: y(level), r }));
+        level ? svg("circle", { cx: x(column), cy: y(level), r })
+          : svg("rect", { x: x(column) - 0.85 * r, y: y(level) - 0.85 * r, width: 1.7 * r, height: 1.7 * r, class: "wn-dot" }));
         nodes.set(name, { level, column, mark, lines });
         edges.push(...lines);
         marks.push(mark);
@@ -144,7 +148,8 @@ function render({ model, el }) {
     const fused = [...tree].filter((name) => !name.startsWith("0,"));
     const found = fused.filter((name) => Number(name.split(",")[1]) < s);
     const p = softmax(values.at(-1).data.subarray(s * characters.length, (s + 1) * characters.length));
-    counters.textContent = `Computed now: ${fused.length - found.length}. Found: ${found.length}. The tree would compute ${inTree}. So far: ${levels * (s + 1)} nodes instead of ${inTree * (s + 1)}.`;
+    counters.textContent = `On levels 1 to ${levels}, computed now: ${fused.length - found.length}, found: ${found.length}. The tree would compute ${inTree}. So far: ${levels * (s + 1)} nodes instead of ${inTree * (s + 1)}.`;
+    next.textContent = s < last() ? "Next letter" : "Start again";
     explanation.textContent = `After “${letters.slice(0, s + 1).join("")}” the next character: ${favourites(characters, p)}.`;
     if (!width) return;
 
@@ -154,7 +159,7 @@ function render({ model, el }) {
     const users = usedBy(shown.level, shown.column);
     for (const [name, { level, column, mark, lines }] of nodes) {
       const state = kind(level, column, tree);
-      mark.setAttribute("class", `wn-mark-node wn-node-${state}${field.has(name) ? " wn-field" : ""}`);
+      mark.setAttribute("class", `wn-mark-node wn-node-${state}${state === "front" && level && tree.has(name) ? " wn-node-kept" : ""}${field.has(name) ? " wn-field" : ""}`);
       mark.setAttribute("tabindex", level === picked.level && column === picked.column ? 0 : -1);
       mark.setAttribute("aria-pressed", String(level === picked.level && column === picked.column));
       mark.setAttribute("aria-label", `${level ? `level ${level}` : "embedding"}, column ${column + 1}, sees ${sees(level, column).map(letterAt).join("")}: ${WORDS[state]}`);
@@ -205,9 +210,10 @@ function render({ model, el }) {
 
   const { root } = frame("convolution", {
     title: "A convolution reads a name: each letter costs one column of nodes",
-    attempt: "press Next letter. Only the orange column is computed; the blue nodes were there and are used again.",
-    legend: [["ring", "red", "computed now"], ["ring", "blue", "found, and used"], ["ring", "soft", "computed before"],
-      ["dotted", "soft", "before the name: always the same"]],
+    attempt: "press Next letter. Only the orange column is computed; the blue nodes are there already, and the tree would compute them again.",
+    legend: [["ring", "red", "computed now"], ["ring", "blue", "found: the tree would compute it again"], ["ring", "soft", "computed before"],
+      ["dotted", "soft", "before the name: always the same; with a blue rim: found"],
+      ["box", "soft", "an embedding: looked up, not counted"]],
     answer: [counters, explanation, drawing, problem],
     controls: [node("div", { class: "wn-buttons" }, next, play), step.root, line.root],
     more: [detail, strip, heard],
@@ -226,7 +232,7 @@ function render({ model, el }) {
 
 // What a node is at the present step, in words.
 const WORDS = {
-  new: "computed now", found: "found and used", done: "computed before", front: "before the name", later: "not yet",
+  new: "computed now", found: "found", lookup: "looked up", done: "computed before", front: "before the name", later: "not yet",
 };
 
 export default { render };

@@ -30,21 +30,32 @@ function render({ model, el }) {
   const drawing = node("div", { class: "wn-drawing" });
   const note = node("p", { class: "wn-note" });
 
-  // For every column of pixels the lowest, mean and highest of the averages that fall into it.
+  // For every column of pixels the lowest and the highest of the averages that fall into it, and one of
+  // them for the line. Not their mean, which would average over the column as well.
   function columns(run, length, many) {
     const last = steps - length + 1;
     return Array.from({ length: many }, (_, column) => {
       const from = Math.floor((column * last) / many);
       const to = Math.max(from + 1, Math.floor(((column + 1) * last) / many));
-      let low = Infinity, high = -Infinity, sum = 0;
+      let low = Infinity, high = -Infinity;
       for (let i = from; i < to; i++) {
         const value = averaged(run, i, length);
         low = Math.min(low, value);
         high = Math.max(high, value);
-        sum += value;
       }
-      return { at: (from + to - 1) / 2 + length / 2, low, high, mean: sum / (to - from) };
+      const middle = (from + to - 1) >> 1;
+      return { at: middle + length / 2, low, high, line: averaged(run, middle, length) };
     });
+  }
+
+  // How far two runs are apart on average, at 400 places less the first few.
+  function distance(length) {
+    let sum = 0;
+    for (let place = 8; place < 400; place++) {
+      const from = Math.floor((place / 400) * (steps - length + 1));
+      sum += Math.abs(averaged(0, from, length) - averaged(1, from, length));
+    }
+    return sum / 392;
   }
 
   // Scatter of averages that share no batch, over the last fifth before the learning rate drops (or the end).
@@ -79,7 +90,8 @@ function render({ model, el }) {
       const spread = sd === undefined ? "too few averages to tell their scatter" : `scatter ${when} ± ${sd.toFixed(3)}`;
       return `${label}: ${spread}, last average ${averaged(run, steps - length, length).toFixed(3)} nats`;
     });
-    note.textContent = `Means of ${count(length)} ${length === 1 ? "batch" : "batches"}; the band goes from the lowest to the highest in each column of pixels. ${told.join("; ")}.`;
+    const apart = labels.length === 2 ? ` The two are ${distance(length).toFixed(3)} nats apart on average.` : "";
+    note.textContent = `Means of ${count(length)} ${length === 1 ? "batch" : "batches"}. ${told.join("; ")}.${apart}`;
     say(note.textContent);
     const height = Math.min(170, 110 + width / 10);
     drawing.replaceChildren(
@@ -107,7 +119,7 @@ function render({ model, el }) {
       const up = curve.map((c) => `${x(c.at).toFixed(1)},${y(c.high).toFixed(1)}`);
       const down = curve.map((c) => `${x(c.at).toFixed(1)},${y(c.low).toFixed(1)}`).reverse();
       drawn.push(svg("polygon", { points: [...up, ...down].join(" "), class: `wn-band wn-${hueOf(run)}` }),
-        svg("polyline", { points: curve.map((c) => `${x(c.at).toFixed(1)},${y(c.mean).toFixed(1)}`).join(" "), class: `wn-curve wn-${hueOf(run)}` }));
+        svg("polyline", { points: curve.map((c) => `${x(c.at).toFixed(1)},${y(c.line).toFixed(1)}`).join(" "), class: `wn-curve wn-${hueOf(run)}${run ? " wn-broken" : ""}` }));
     });
     // what lies outside the picture is cut off there
     const inside = { x: left, y: 18, width: width - left - 6, height: height - bottom - 18 };
@@ -119,9 +131,12 @@ function render({ model, el }) {
   const drop = model.get("drop");
   const { root } = frame("losses", {
     title: "A training loss, averaged over few batches and over many",
-    attempt: `move the slider to the left, to 1 batch: the band fills the upper picture. Then to the right: it shrinks to a line${drop ? `, and in the lower picture the step at ${count(drop)} comes out` : ""}.`,
-    legend: [...labels.map((label, run) => ["stroke", hueOf(run), label]),
-      ["square", model.get("hue") ? `${hueOf(0)} wn-pale` : "faint", "band: from the lowest to the highest average"], drop && ["dashed", "soft", "the learning rate drops"]].filter(Boolean),
+    attempt: drop
+      ? `average over 1 batch: a mess. Over about 1,000: the step at ${count(drop)} stands out. Over ${count(lengths.at(-1))}: it blurs into a ramp.`
+      : "move the slider to the left, to 1 batch: the band fills the upper picture. Then to the right: it shrinks to a line.",
+    legend: [...labels.map((label, run) => [run ? "broken" : "stroke", hueOf(run), label]),
+      ["square", model.get("hue") ? `${hueOf(0)} wn-pale` : "faint", "band: from the lowest to the highest average in a column of pixels; line: one of them"],
+      drop && ["dashed", "soft", "the learning rate drops"]].filter(Boolean),
     answer: [drawing],
     controls: [smoothing.root],
     more: [note, heard],

@@ -5,6 +5,7 @@
 // made from all runs, and stay whichever of them are drawn.
 
 const MOST_PINNED = 4;
+const FEW = 12; // so few runs are drawn strong
 
 function render({ model, el }) {
   const axes = model.get("axes");
@@ -121,7 +122,7 @@ function render({ model, el }) {
         role: "option", tabindex: -1, "aria-label": `${name(run)}, ${told(run)}`,
         onfocus: () => look(run), onclick: () => (look(run), toggle(run)),
         onpointerenter: () => hover(run), onpointerleave: () => hover(null),
-      }, svg("polyline", { points, class: "wn-hit" }), svg("polyline", { points, class: "wn-line" }));
+      }, svg("polyline", { points, class: "wn-hit" }), svg("polyline", { points, class: "wn-under" }), svg("polyline", { points, class: "wn-line" }));
       lines.set(run, option);
       return option;
     });
@@ -153,9 +154,12 @@ function render({ model, el }) {
     parts.push(svg("text", { x: (left + width) / 2, y: height - 3, class: "wn-small wn-middle" }, "step"),
       svg("text", { x: 0, y: 10, class: "wn-small" }, "nats"));
     const curve = (run, kind) => svg("polyline", { class: kind, points: run.val.map((loss, i) => `${x(run.steps[i]).toFixed(1)},${y(loss).toFixed(1)}`).join(" ") });
-    const drawn = among.map((run) => curve(run, "wn-line wn-faint"));
-    for (const run of kept) drawn.push(curve(run, `wn-curve wn-colour-${colourOf(run)}${run === now ? " wn-thick" : ""}`));
-    if (now && !kept.includes(now)) drawn.push(curve(now, "wn-line wn-looked"));
+    const pinnedCurve = (run) => curve(run, `wn-curve wn-pin-${colourOf(run)}`);
+    const others = [...among.filter((run) => run !== now && !kept.includes(run)).map((run) => curve(run, `wn-line ${tierOf(run)}`)),
+      ...kept.filter((run) => run !== now).map(pinnedCurve)];
+    const rim = now ? [curve(now, "wn-under wn-looked")] : [];
+    const lookedAt = now ? [kept.includes(now) ? pinnedCurve(now) : curve(now, `wn-line wn-looked ${tierOf(now)}`)] : [];
+    const drawn = among.length <= FEW ? [...rim, ...others, ...lookedAt] : [...others, ...rim, ...lookedAt];
     // what lies above the picture is cut off there
     parts.push(svg("svg", { x: left, y: 8, width: width - left - 8, height: height - bottom - 8, viewBox: `${left} 8 ${width - left - 8} ${height - bottom - 8}` }, ...drawn));
     const pins = kept.map((run) => `run ${run.number} ends at ${run.val.at(-1).toFixed(3)}`).join(", ");
@@ -165,21 +169,26 @@ function render({ model, el }) {
     }, ...parts));
   }
 
+  const tierOf = (run) => `wn-tier-${run.rank <= runs.length / 10 ? 0 : run.rank <= runs.length / 3 ? 1 : 2}`;
+
   function paint() {
     const among = new Set(shown()), kept = pinned(), now = hovered ?? looked(), stop = looked();
-    counted.textContent = `${among.size} of ${runs.length} runs are drawn.`;
+    const beside = kept.filter((run) => !among.has(run)).length;
+    counted.textContent = `${among.size} of ${runs.length} runs are drawn${beside ? `, and ${beside} pinned beside them` : ""}.`;
+    for (const picture of [drawing, curves]) picture.classList.toggle("wn-few", among.size <= FEW);
     for (const [run, line] of lines) {
       const colour = kept.includes(run) ? colourOf(run) : -1;
       const there = among.has(run) || colour >= 0;
-      const tier = run.rank <= runs.length / 10 ? "wn-tier-0" : run.rank <= runs.length / 3 ? "wn-tier-1" : "wn-tier-2";
-      line.setAttribute("class", `wn-run ${tier}${colour >= 0 ? ` wn-pinned wn-colour-${colour}` : ""}${run === now ? " wn-looked" : ""}${there ? "" : " wn-gone"}`);
+      line.setAttribute("class", `wn-run ${tierOf(run)}${colour >= 0 ? ` wn-pinned wn-pin-${colour}` : ""}${run === now ? " wn-looked" : ""}${there ? "" : " wn-gone"}`);
       line.setAttribute("tabindex", run === stop ? 0 : -1);
       line.setAttribute("aria-selected", String(colour >= 0));
       line.setAttribute("aria-hidden", String(!there));
     }
-    // The one that is looked at lies on top; moving the focused one would take its focus.
+    // The one that is looked at lies on top; where few are drawn its rim would hide the others, so it lies
+    // below them unless it is pinned. Moving the focused one would take its focus.
     const group = now && lines.get(now)?.parentNode;
-    if (group) for (const run of [...kept, now]) {
+    const onTop = among.size <= FEW && !kept.includes(now) ? [...among, ...kept].filter((run) => run !== now) : [...kept, now];
+    if (group) for (const run of onTop) {
       const line = lines.get(run);
       if (line !== document.activeElement && line !== group.lastChild) group.append(line);
     }
@@ -202,7 +211,7 @@ function render({ model, el }) {
     const rows = [[unit, (run) => run.value.toFixed(3)], ...axes.map((axis) => [axis.label, (run) => shortly(valueOf(run, axis))])];
     table.replaceChildren(node("table", { class: "wn-table" },
       node("thead", {}, node("tr", {}, node("th", { scope: "col" }, "pinned"),
-        ...kept.map((run) => node("th", { scope: "col", class: `wn-head wn-colour-${colourOf(run)}` }, `run ${run.number}`)))),
+        ...kept.map((run) => node("th", { scope: "col", class: `wn-head wn-pin-${colourOf(run)}` }, `run ${run.number}`)))),
       node("tbody", {}, ...rows.map(([label, show]) => {
         const shownValues = kept.map(show);
         const differ = new Set(shownValues).size > 1;
@@ -258,7 +267,7 @@ function render({ model, el }) {
   const { root } = frame("explorer", {
     title: "The runs of a search: what was chosen, and what came of it",
     attempt: "move “Keep the best” to 5. What do the best runs have in common? Then press a line to pin its run.",
-    legend: [["stroke", "blue", "a run, through its choices to its loss; strong blue: the best tenth"], ["stroke", "ink", "the run that you look at"],
+    legend: [["stroke", "blue", "a run, through its choices to its loss; strong blue: the best tenth"], ["rimmed", "blue", "with a rim: the run that you look at"],
       ["swatches", "ink", "pinned, a colour each"]],
     answer: [drawing, detail, curves],
     controls: [best.root, only.root, node("div", { class: "wn-buttons" }, pin, unpin)],

@@ -71,14 +71,15 @@ function render({ model, el }) {
     const field = paths.length, total = paths.reduce((sum, n) => sum + n, 0), most = Math.max(...paths);
     const at = paths.indexOf(most), last = paths.lastIndexOf(most);
     counters.textContent = `Dilations ${dilations.join(", ")}. Receptive field: ${count(field)}. Paths: ${count(total)}. Parameters: ${count(parameters)}.`;
+    const columns = Math.max(24, Math.min(64, Math.floor(width / 10))); // whatever the field: it is seen to grow
+    const back = Math.min(model.get("back"), columns - 1), output = columns - 1 - back;
+    const beyond = at > output ? " (left of the picture)" : last > output ? " (some of them left of the picture)" : "";
     const where = paths.every((n) => n === most) ? `${count(most)} to each input`
-      : `${count(most)} to the input ${at === last ? at : `${at} to ${last}`} back, ${count(paths.at(-1))} to the furthest`;
+      : `${count(most)} to the input ${at === last ? at : `${at} to ${last}`} back${beyond}, ${count(paths.at(-1))} to the furthest`;
     explanation.textContent = `Paths: ${where}. At 16,000 samples a second the field is ${(field / 16).toFixed(field < 160 ? 1 : 0)} milliseconds of sound.`;
     if (!width) return;
 
-    const columns = Math.max(24, Math.min(64, Math.floor(width / 10))); // whatever the field: it is seen to grow
     sliders.back.input.max = columns - 1;
-    const back = Math.min(model.get("back"), columns - 1), output = columns - 1 - back;
     sliders.back.place(back);
     const depth = dilations.length, apart = width / columns, space = 225;
     const tall = Math.min(45, space / depth), r = Math.min(5, apart * 0.36, tall * 0.22);
@@ -114,12 +115,12 @@ function render({ model, el }) {
     const rects = paths.slice(0, output + 1).map((n, d) => svg("rect", {
       x: x(output - d) - apart * 0.36, width: apart * 0.72, y: floor - high(n), height: high(n), class: "wn-influence",
     }));
-    const scale = [[1, "1 path"], [1e3, "1,000"], [1e6, "1 million"], [1e9, "1 billion"]].flatMap(([n, words]) => [
-      svg("line", { x1: 0, x2: width, y1: floor - high(n), y2: floor - high(n), class: "wn-gridline" }),
-      svg("text", { x: 0, y: floor - high(n) - 3, class: "wn-small wn-halo" }, words)]);
+    const scale = [[1, "1 path"], [1e3, "1,000"], [1e6, "1 million"], [1e9, "1 billion"]];
+    const grid = scale.map(([n]) => svg("line", { x1: 0, x2: width, y1: floor - high(n), y2: floor - high(n), class: "wn-gridline" }));
+    const words = scale.map(([n, word]) => svg("text", { x: 0, y: floor - high(n) - 3, class: "wn-small wn-halo wn-plate" }, word)); // above the bars
     const label = `${depth} layers over ${columns} inputs; the output ${back} places from the end sees ${count(field)} inputs${hidden ? `, ${count(hidden)} of them before the left edge` : ""}`;
     const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label, onclick: click },
-      svg("path", { d: lines.join(""), class: "wn-field-line" }), svg("path", { d: dots.join(""), class: "wn-field-dots", "stroke-width": Math.max(1.5, r * 0.9) }), ...nodes, ...scale, ...rects,
+      svg("path", { d: lines.join(""), class: "wn-field-line" }), svg("path", { d: dots.join(""), class: "wn-field-dots", "stroke-width": Math.max(1.5, r * 0.9) }), ...nodes, ...grid, ...rects, ...words,
       svg("text", { x: 0, y: Math.max(12, y(depth) - r - 8), class: "wn-small" }, "outputs: click one"),
       svg("text", { x: 0, y: floor + 14, class: "wn-small" }, `paths to each input${hidden ? `; ${count(hidden)} more inputs left of these` : ""}`));
     drawing.replaceChildren(picture);
@@ -145,7 +146,7 @@ function render({ model, el }) {
     attempt: "move Stacks up by one. The field grows by a few inputs; the paths to each of them become many times as many.",
     legend: [["ring", "red", "an output"], ["ring", "blue", "what it needs on the way"], ["ring", "green", "the inputs that it sees"],
       ["square", "green", "paths to that input; each line is a thousand times the one below"]],
-    answer: [counters, drawing],
+    answer: [drawing, counters], // what a slider changes stands beside it
     controls: [sliders.stacks, sliders.layers, sliders.kernel_size, sliders.channels, choices.growth, choices.block, sliders.back].map((control) => control.root),
     more: [explanation, heard],
   });

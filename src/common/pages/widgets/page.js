@@ -69,6 +69,15 @@ function textField(text, value, changed, maxlength = 30) {
   return { root: node("label", { class: "wn-control" }, node("span", {}, text), input), input };
 }
 
+// What a reader typed that a model does not know, all of it, and what is read in its place.
+function leftOut(strange, read) {
+  const names = [...new Set(strange)].map((c) => (c.trim() ? `“${c}”` : "the space"));
+  if (!names.length) return "";
+  const listed = names.length > 5 ? [...names.slice(0, 4), `${names.length - 4} more`] : names;
+  const list = listed.length > 1 ? `${listed.slice(0, -1).join(", ")} and ${listed.at(-1)}` : listed[0];
+  return `${list} ${listed.length > 1 ? "are" : "is"} left out: ${read ? `“${read}” is read` : "nothing is read"}.`;
+}
+
 // A labelled slider; `show` turns its position into words, `changed` hears of every move.
 function slider(text, { min, max, step = 1, value, show = String }, changed) {
   const output = node("span", { class: "wn-value" }, show(value));

@@ -48,17 +48,17 @@ function render({ model, el }) {
   const written = node("div", { class: "wn-panels" });
   const stale = node("p", { class: "wn-stale" });
   let shown = [], framed;
-  let writtenWith = ""; // the settings of the names that stand there
+  let writtenWith = "", writtenBy = ""; // the settings and the models of the names that stand there
 
   const letters = `${characters[1]} to ${characters.at(-1)}`;
-  const unknown = new Map(); // a field's input -> what it holds that the models do not know
+  const unknown = new Map(); // a field's input -> what is said of it where it holds what the models do not know
   function lettersOf(input, extra = "") {
     const knows = (c) => extra.includes(c) || (c !== characters[0] && characters.includes(c));
     const typed = [...input.value.normalize("NFC")].flatMap((c) => (knows(c) ? [c] : [...c.toLowerCase()]));
-    const strange = typed.find((c) => !knows(c));
-    unknown.set(input, strange);
-    input.setAttribute("aria-invalid", String(strange !== undefined));
-    return typed.filter(knows);
+    const strange = typed.filter((c) => !knows(c)), read = typed.filter(knows);
+    unknown.set(input, leftOut(strange, read.join("")));
+    input.setAttribute("aria-invalid", String(strange.length > 0));
+    return read;
   }
 
   let newRule; // made when first asked for: it reads the whole list
@@ -88,8 +88,8 @@ function render({ model, el }) {
     const parts = rules();
     const maxLength = room(begun);
     const machine = parts.length ? machineOf(parts, [...characters], prefixText, maxLength) : undefined;
-    const strange = [...unknown.values()].find((c) => c !== undefined);
-    let complaint = strange === undefined ? "" : `“${strange}” is left out: the models know ${characters.length - 1} characters, ${letters}.`;
+    let complaint = [...unknown.values()].filter(Boolean).join(" ");
+    if (complaint) complaint += ` The models know ${letters}.`;
     if (machine && !machine.possible) {
       const named = prefixText ? `No name that begins with “${prefixText}”` : "No name";
       complaint += `${complaint && " "}${named} meets ${clashOf(parts, [...characters], prefixText, maxLength)}.`;
@@ -114,7 +114,6 @@ function render({ model, el }) {
   function weighed(stage, values, p) {
     const context = [...values[0].data].map((i) => characters[i]);
     const chosen = p.indexOf(Math.max(...p));
-    if (!p[chosen]) return { letters: node("code", {}, context.join("")), most: "" };
     const moves = influence(stage, values, chosen);
     const sum = moves.reduce((a, b) => a + b);
     const place = moves.indexOf(Math.max(...moves));
@@ -123,7 +122,7 @@ function render({ model, el }) {
       one.style.setProperty("--wn-share", (moves[t] / sum || 0).toFixed(3));
       return one;
     });
-    const most = `. The first depends most on “${context[place]}”, place ${place + 1} of ${context.length}.`;
+    const most = `. The first of these depends most on “${context[place]}”, place ${place + 1} of ${context.length}.`;
     return { letters: node("code", {}, ...letters), most: context.length > 1 ? most : "" };
   }
 
@@ -158,10 +157,13 @@ function render({ model, el }) {
     ].filter(Boolean).join(", ");
   }
 
-  // Names that were written with other settings than those of now are not theirs, and say so.
+  const writers = () => shown.map(({ stage }) => `“${stage.title}”`).join(" and ");
+
+  // Names that were written with other settings or by other models than those of now are not theirs, and say so.
   function markOld() {
-    const old = Boolean(writtenWith) && writtenWith !== settings();
-    stale.textContent = old ? `These names are old. They were written with: ${writtenWith}. Press a button to write new ones.` : "";
+    const others = writtenBy !== writers();
+    const old = Boolean(writtenWith) && (others || writtenWith !== settings());
+    stale.textContent = old ? `These names are old. They were written ${others ? `by ${writtenBy} ` : ""}with: ${writtenWith}. Press a button to write new ones.` : "";
     written.classList.toggle("wn-old", old);
     return old;
   }
@@ -171,15 +173,15 @@ function render({ model, el }) {
     const values = shown.map(({ stage }) => forward(stage, contextFor(stage, begun)));
     const expected = values.map((all) => distributions(next(all), machine));
     const told = shown.map(({ stage, bars, sees, cut }, i) => {
-      const { p, before } = expected[i];
+      const { p, before = p } = expected[i]; // what the model expects, whatever the settings leave of it
       bars.show(p, { before });
-      const text = favourites(characters, p) || "nothing";
-      const { letters, most } = weighed(stage, values[i], p);
+      const text = favourites(characters, before);
+      const { letters, most } = weighed(stage, values[i], before);
       sees.replaceChildren("sees ", letters, ` and expects ${text}${most}`);
-      const gone = before ? before.reduce((sum, share, i) => sum + (p[i] ? 0 : share), 0) : 0;
+      const gone = before.reduce((sum, share, i) => sum + (p[i] ? 0 : share), 0);
       const share = gone < 1 && percent(gone) === "100%" ? `${(100 * gone).toFixed(2)}%` : percent(gone);
-      cut.textContent = before ? `Cut off, in grey: ${share} of the probability.` : "";
-      return `${stage.title}: ${text}${before ? `; ${share} cut off` : ""}`;
+      cut.textContent = before === p ? "" : `Cut off: ${share}. Kept: ${favourites(characters, p) || "nothing"}.`;
+      return `${stage.title}: ${text}. ${cut.textContent}`;
     });
     if (markOld()) told.push("the names below were written with other settings");
     say(told.join("; "));
@@ -190,16 +192,16 @@ function render({ model, el }) {
     chosen.forEach(({ select }, i) => (select.value = names[i]));
     shown = names.filter((name) => byName.has(name)).map((name) => panel(byName.get(name)));
     panels.replaceChildren(...shown.map(({ root }) => root));
-    written.replaceChildren(...shown.map((panel) => panel.written));
-    writtenWith = "";
+    panels.classList.toggle("wn-two", shown.length > 1);
     framed?.resettle();
     update();
   }
 
   function generate(howMany) {
     const { begun, machine, maxLength } = start();
-    writtenWith = settings();
+    [writtenWith, writtenBy] = [settings(), writers()];
     markOld();
+    written.replaceChildren(...shown.map((panel) => panel.written));
     for (const panel of shown) panel.written.hidden = false;
     if (machine && !machine.possible) {
       for (const { summary, names } of shown) {
@@ -218,15 +220,18 @@ function render({ model, el }) {
       const texts = drawn.map((name) => name.map((i) => characters[i]).join(""));
       const cut = machine ? 0 : drawn.filter((name) => name.length === maxLength).length;
       const fresh = texts.filter((name) => !known.has(name));
-      summary.textContent = `${fresh.length} of ${howMany} are new (●): not among the ${count(known.size)} names in the training set.`
+      const times = new Map(); // a name is listed once
+      for (const name of texts) times.set(name, (times.get(name) ?? 0) + 1);
+      const different = times.size < howMany ? ` ${times.size} different ${times.size > 1 ? "names" : "name"}.` : "";
+      summary.textContent = `${fresh.length} of ${howMany} are new (●): not among the ${count(known.size)} names in the training set.${different}`
         + (cut ? ` ${cut} had not ended after ${maxLength} letters and ${cut > 1 ? "are" : "is"} cut there.` : "");
-      names.replaceChildren(...texts.map((name) => known.has(name)
-        ? node("li", {}, name)
-        : node("li", { class: "wn-new" }, name, node("span", { class: "wn-hidden" }, " (new)"))));
-      return { stage, texts, fresh };
+      names.replaceChildren(...[...times].map(([name, many]) => node("li", { class: known.has(name) ? undefined : "wn-new" }, name,
+        many > 1 ? node("span", { class: "wn-times" }, ` × ${many}`) : undefined,
+        known.has(name) ? undefined : node("span", { class: "wn-hidden" }, " (new)"))));
+      return { stage, texts, fresh, times };
     });
     keep("generated", told.map(({ texts }) => texts));
-    say(told.map(({ stage, texts, fresh }) => `${howMany} names by ${stage.title}, ${fresh.length} new: ${texts.slice(0, 20).join(", ")}`).join(". "));
+    say(told.map(({ stage, fresh, times }) => `${howMany} names by ${stage.title}, ${fresh.length} new: ${[...times.keys()].slice(0, 20).join(", ")}`).join(". "));
   }
 
   function retype(name) {
@@ -255,7 +260,7 @@ function render({ model, el }) {
   function attempt() {
     const [first, second] = ["left", "right"].map((side) => byName.get(model.get(side)));
     const typed = model.get("prefix"), pattern = model.get("pattern");
-    if (pattern && typed) return `take the last letter of “${typed}” away. The grey bars are letters that the pattern “${pattern}” forbids there.`;
+    if (pattern && typed) return `press a bar to add its letter to “${typed}”, and so on to the end. Grey bars are letters that the pattern “${pattern}” forbids there.`;
     const seen = first.blockSize;
     if (!typed) return "type “emm”, and watch the bars change with every letter.";
     if (seen && seen < typed.length && second && (second.blockSize ?? Infinity) > typed.length)
@@ -268,8 +273,7 @@ function render({ model, el }) {
     title: "What comes next? A trained model guesses the next letter of a name",
     attempt: attempt(),
     legend: [["square", "blue", "chance of each letter to come next; a full bar is 100%; the dot ends the name"],
-      ["square", "accent", "under what a model sees: how much each letter counts; a full bar is half of all"],
-      ["square", "soft", "cut off by your settings"]],
+      ["square", "green", "under what a model sees: how much each letter counts; a full bar is half of all"]],
     answer: [panels, problem],
     controls: [prefixField.root, temperature.root, topK.root, topP.root,
       ...(stages.length > 1 ? chosen.map(({ root }) => root) : [])],

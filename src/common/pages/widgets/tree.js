@@ -9,10 +9,15 @@ function render({ model, el }) {
   let picked = -1; // the character whose probability is asked about; -1: the likeliest
   let width = 0;
   let values, groups;
+  let reference; // { letters, values } of the name before this edit: nodes that differ get a frame
+  let typing = false; // in the field an edit lasts until it is left
 
   const keep = keeper(model);
   const line = textField("A name so far", model.get("text"), (typed) => keep("text", typed));
   const text = line.input;
+  text.addEventListener("focus", () => (typing = (remember(), true)));
+  text.addEventListener("blur", () => (typing = false));
+  const leaves = node("div", { class: "wn-leaves", role: "group", "aria-label": "the letters; type another into its place" });
   const problem = node("p", { class: "wn-problem", role: "alert" });
   const level = slider("Level",
     { min: 0, max: levels + 1, value: model.get("level"), show: (l) => (l > levels ? "prediction" : `${l}`) },
@@ -20,6 +25,7 @@ function render({ model, el }) {
   const play = node("button", { type: "button", onclick: playThrough }, "Play");
   const which = choice("Model", stages.map(({ name, title }) => [name, title]), stage.name, (name) => {
     stage = stages.find((each) => each.name === name);
+    reference = undefined;
     resettle();
     update();
   });
@@ -30,18 +36,92 @@ function render({ model, el }) {
   });
   const top = node("div", { class: "wn-top" }, node("p", { class: "wn-caption" }, "next character"), bars.root);
   const drawing = node("div", { class: "wn-drawing" });
+  const bottom = node("div", { class: "wn-drawing" });
+  const changes = node("p", { class: "wn-note wn-changes" });
   const influenceNote = node("p", { class: "wn-note" });
 
   // Where each level's values stand in the list that `forward` returns: after the embedding, after each tanh.
   const stops = () => [1, ...stage.layers.flatMap((layer, i) => (layer.kind === "tanh" ? [i + 1] : []))];
   const shape = (each) => `(${each.shape.join(", ")})`;
 
-  function update() {
-    const written = [...text.value.normalize("NFC").toLowerCase()];
-    const strange = written.find((c) => characters.indexOf(c) < 1);
-    const complaint = strange === undefined ? "" : `“${strange}” is left out: the model knows ${characters[1]} to ${characters.at(-1)}.`;
+  const knows = (c) => c !== undefined && characters.indexOf(c) > 0;
+  const written = () => [...text.value.normalize("NFC").toLowerCase()];
+  const remember = () => (reference = { letters: groups.letters, values });
+
+  function complain(strange, read) {
+    const complaint = strange.length ? `${leftOut(strange, read)} The model knows ${characters[1]} to ${characters.at(-1)}.` : "";
     if (problem.textContent !== complaint) problem.textContent = complaint;
-    const typed = written.map((c) => characters.indexOf(c)).filter((i) => i > 0);
+  }
+
+  // A field a letter that the tree sees, to type another in its place: the others stay where they are.
+  // One stop for the Tab key, arrow keys move along.
+  function leafAt(place) {
+    const input = node("input", {
+      type: "text", autocomplete: "off", autocapitalize: "none", spellcheck: "false",
+      onfocus: () => input.select(), onpointerup: () => input.select(),
+      oninput: () => {
+        const letters = written().filter(knows);
+        const typed = [...input.value.normalize("NFC").toLowerCase()].filter((c) => c !== groups.letters[place]).at(-1);
+        input.value = groups.letters[place];
+        if (knows(typed)) {
+          letters[letters.length - stage.blockSize + place] = typed;
+          keep("text", letters.join(""));
+        } else if (typed !== undefined) complain([typed], letters.join(""));
+        input.select();
+      },
+      onkeydown: (event) => {
+        const last = stage.blockSize - 1;
+        const there = { ArrowRight: place + 1, ArrowLeft: place - 1, Home: 0, End: last }[event.key];
+        if (there === undefined) return;
+        event.preventDefault();
+        const next = leaves.children[Math.min(Math.max(there, 0), last)];
+        for (const one of leaves.children) one.tabIndex = one === next ? 0 : -1;
+        next.focus();
+      },
+    });
+    return input;
+  }
+
+  function showLeaves() {
+    const T = stage.blockSize;
+    if (leaves.children.length !== T) {
+      leaves.replaceChildren(...Array.from({ length: T }, (_, place) => leafAt(place)));
+      leaves.style.setProperty("--wn-columns", T);
+      for (const one of leaves.children) one.tabIndex = one === leaves.lastChild ? 0 : -1;
+    }
+    const first = T - written().filter(knows).length; // dots stand before it
+    groups.letters.forEach((letter, place) => {
+      const input = leaves.children[place];
+      if (input.value !== letter) input.value = letter;
+      input.readOnly = place < first;
+      input.setAttribute("aria-label", `place ${place + 1}: ${place < first ? "before the name" : letter}`);
+    });
+  }
+
+  // The places at which a level's nodes differ from those before the edit.
+  function differing(level) {
+    const now = values[stops()[level]], was = reference?.values[stops()[level]];
+    if (!was || was.data.length !== now.data.length) return [];
+    const channels = now.shape.at(-1), many = now.data.length / channels;
+    return [...Array(many).keys()].filter((i) => now.data.subarray(i * channels, (i + 1) * channels).some((x, c) => x !== was.data[i * channels + c]));
+  }
+
+  function tellChanges() {
+    const before = reference?.letters.join("");
+    if (!before || before === groups.letters.join("")) {
+      changes.textContent = "Press a letter under the tree and type another: nodes that change get a frame.";
+      return;
+    }
+    const told = Array.from({ length: levels + 1 }, (_, level) => {
+      const many = values[stops()[level]].data.length / values[stops()[level]].shape.at(-1);
+      return `${differing(level).length} of ${many}${level ? "" : " letters"}`;
+    });
+    changes.textContent = `Changed, framed, since “${before}”: ${told.join(", ")}.`;
+  }
+
+  function update() {
+    const typed = written().filter(knows).map((c) => characters.indexOf(c));
+    complain(written().filter((c) => !knows(c)), typed.map((i) => characters[i]).join(""));
     const context = contextOf(typed, stage.blockSize);
     values = forward(stage, context);
     const p = softmax(values.at(-1).data);
@@ -56,7 +136,9 @@ function render({ model, el }) {
     influenceNote.classList.toggle("wn-off", here <= levels);
     const most = groups.shares.indexOf(Math.max(...groups.shares));
     const name = characters[asked] === "." ? "the end of the name" : `“${characters[asked]}”`;
-    influenceNote.textContent = `What ${name} (${percent(p[asked])}) depends on: the bars below the letters show each letter's share in what moves the logarithm of its probability. The longest belongs to “${groups.letters[most]}”, place ${most + 1}.`;
+    influenceNote.textContent = `What ${name} (${percent(p[asked])}) depends on: the green bars below the letters show each letter's share in what moves the logarithm of its probability. The longest belongs to “${groups.letters[most]}”, place ${most + 1}.`;
+    showLeaves();
+    tellChanges();
     describe(here, p);
     draw();
   }
@@ -68,7 +150,7 @@ function render({ model, el }) {
       here === 0 ? `Embedding: each of the ${stage.blockSize} characters becomes ${values[1].shape.at(-1)} numbers, ${shape(values[0])} → ${shape(values[1])}.`
       : here <= levels ? `Level ${here}: FlattenConsecutive(2) ${shape(values[at[here - 1]])} → ${shape(fused)}; Linear, BatchNorm, Tanh → ${shape(values[at[here]])}.`
       : `The last Linear: ${shape(values.at(-2))} → ${shape(values.at(-1))}, softmaxed: ${favourites(characters, p)}.`;
-    say(explanation.textContent);
+    say(`${explanation.textContent}${reference ? ` ${changes.textContent}` : ""}`);
   }
 
   // One node: its channels as small squares, orange above zero, blue below, strong where far from it.
@@ -102,14 +184,14 @@ function render({ model, el }) {
       // edges pass below the title, not through it
       parts.push(svg("text", { x: 0, y: y + 11, class: "wn-small wn-halo" }, title));
       y += 20;
-      const row = [];
+      const row = [], changed = differing(l);
       for (let i = 0; i < many; i++) {
         const centre = ((i + 0.5) * width) / many;
         const numbers = Array.from(data.subarray(i * channels, (i + 1) * channels));
         const seen = groups.letters.slice((i * T) / many, ((i + 1) * T) / many).join("");
         const label = l ? `level ${l}, node ${i + 1} of ${many}: sees ${seen}` : `vector of ${seen}, place ${i + 1}`;
         row.push(centre);
-        parts.push(svg("g", { class: `wn-node${l > here ? " wn-off" : ""}`, role: "img", "aria-label": label },
+        parts.push(svg("g", { class: `wn-node${l > here ? " wn-off" : ""}${changed.includes(i) ? " wn-changed" : ""}`, role: "img", "aria-label": label },
           svg("title", {}, label),
           ...cells(centre - wide / 2, y, wide, numbers, columns, scale),
           svg("rect", { x: centre - wide / 2, y, width: wide, height: tall, class: "wn-frame" })));
@@ -118,19 +200,24 @@ function render({ model, el }) {
       above = { row, y: y + tall };
       y += tall + (width < 480 ? 16 : 26);
     }
-    y -= width < 480 ? 8 : 14;
-    const tallest = 60; // 100%
-    groups.letters.forEach((letter, t) => {
-      const centre = ((t + 0.5) * width) / T;
-      parts.push(svg("text", { x: centre, y: y + 16, class: "wn-leaf" }, letter));
-      if (here > levels) {
-        const tall = tallest * groups.shares[t];
-        parts.push(svg("rect", { x: centre - 9, y: y + 26, width: 18, height: Math.max(tall, 0.5), class: "wn-influence" }));
-        parts.push(svg("text", { x: centre, y: y + 26 + tall + 13, class: "wn-small wn-middle" }, percent(groups.shares[t])));
-      }
-    });
-    y += 26 + tallest + 18;
+    y -= width < 480 ? 12 : 20;
     drawing.replaceChildren(svg("svg", { viewBox: `0 0 ${width} ${y}`, width, height: y, role: "group", "aria-label": `the tree for ${groups.letters.join("")}` }, ...parts));
+    bottom.replaceChildren(...(here > levels ? [drawShares()] : []));
+  }
+
+  // Under each letter a bar, in a pale frame as tall as 100%.
+  function drawShares() {
+    const tallest = width < 480 ? 40 : 60, height = tallest + 38;
+    const bars = groups.shares.flatMap((share, t) => {
+      const centre = ((t + 0.5) * width) / stage.blockSize;
+      return [
+        svg("rect", { x: centre - 9, y: 2, width: 18, height: tallest, class: "wn-frame" }),
+        svg("rect", { x: centre - 9, y: 2, width: 18, height: Math.max(tallest * share, 0.5), class: "wn-influence" }),
+        svg("text", { x: centre, y: tallest + 16, class: "wn-small wn-middle" }, percent(share)),
+      ];
+    });
+    const words = svg("text", { x: width / 2, y: height - 4, class: "wn-small wn-middle" }, "share in the prediction; a full frame is 100%");
+    return svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `shares in the prediction: ${groups.letters.map((letter, t) => `${letter} ${percent(groups.shares[t])}`).join(", ")}` }, ...bars, words);
   }
 
   let playing;
@@ -147,6 +234,7 @@ function render({ model, el }) {
     text: () => {
       if (text.value !== model.get("text")) text.value = model.get("text");
       picked = -1;
+      if (!typing) remember();
       update();
     },
     level: () => (level.place(model.get("level")), update()),
@@ -156,10 +244,10 @@ function render({ model, el }) {
     title: "A tree reads the last letters of a name, pair by pair",
     attempt: model.get("level") > levels
       ? "press another letter's bar at the top. The green bars below the name then say which letters it depends on."
-      : "press Play, and watch pairs become fours, and fours the whole. Then change the last letter: only nodes above it change.",
+      : "press Play, and watch pairs become fours, and fours the whole. Then press the last letter under the tree and type another: only nodes above it change.",
     legend: [["square", "red", "a number above zero"], ["square", "blue", "below zero; the paler, the closer to zero"],
-      ["square", "green", "a letter's share in the prediction; a full bar is 100%"]],
-    answer: [explanation, top, drawing, problem],
+      ["box", "ink", "changed by what you typed"]],
+    answer: [explanation, top, drawing, leaves, bottom, changes, problem],
     controls: [node("div", { class: "wn-buttons" }, play), level.root, line.root, stages.length > 1 && which.root],
     more: [influenceNote, heard],
   });

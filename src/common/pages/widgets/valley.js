@@ -58,8 +58,9 @@ function render({ model, el }) {
     const outside = points.findIndex(([px, py]) => !(Math.abs(px) < 5 && Math.abs(py) < 2.5));
     const [px, py] = points.at(-1);
     const left = 0.5 * (px * px + model.get("steep") * py * py), start = 0.5 * (16 + model.get("steep") * 1.44);
-    const told = left < 1e6 ? `height ${Number(left.toPrecision(2))} of ${Number(start.toPrecision(3))} at the start` : "far out of the valley";
-    note.textContent = `${KINDS[model.get("kind")]} after ${model.get("steps")} steps: ${told}${outside > 0 && left < 1e6 ? `; it left the picture at step ${outside}` : ""}.`;
+    const now = left < 1e-3 ? "practically 0" : Number(left.toPrecision(2));
+    const told = left < 1e6 ? `height ${now}; at the start it was ${Number(start.toPrecision(3))}` : "far out of the valley";
+    note.textContent = `${KINDS[model.get("kind")]} after ${model.get("steps")} steps: ${told}${outside > 0 ? `; it left the picture at step ${outside}` : ""}.`;
     drawing.replaceChildren(svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `A valley seen from above, and the path of ${note.textContent}` },
       ...rings,
       svg("polyline", { class: "wn-curve wn-colour-0", points: near.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(" ") }),
