@@ -136,8 +136,8 @@ print(SHIPPED_NAMES, len(load_names()), count_parameters(pretrained("mlp")), len
 
 
 def test_what_is_compiled_goes_into_a_users_folder(installed, tmp_path):
-    code = "from common.fast.compiled import cache_folder; print(cache_folder())"
-    assert Path(installed.run(code, COMMON_CACHE=str(tmp_path))) == tmp_path
+    code = "from common.fast.compiled import compiled_folder; print(compiled_folder())"
+    assert Path(installed.run(code, COMMON_CACHE=str(tmp_path))) == tmp_path / "compiled"
     assert Path(installed.run(code)).is_relative_to(installed.home)
 
 

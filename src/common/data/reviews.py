@@ -48,7 +48,7 @@ Item = TypeVar("Item", bound=HasText)
 
 
 def load_reviews(about: str = "films") -> list[Review]:
-    """The rated sentences, as they stand and in the corpus' order; fetched at first use (`common.data.corpora`).
+    """The rated sentences as they stand, in the corpus' order; fetched at first use (`common.data.corpora`).
 
     about: "films" (10,605) or "products" (3,708). The order is no random one: of the films, the first half is
     mostly praise and the second mostly blame. What else is known of them stands in data/README.md.
@@ -161,7 +161,8 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.5) -> list[tuple[
         raise ValueError(f"expected a threshold above 0 and at most 1, got {threshold}")
     runs = [_runs(text) for text in texts]
     counts = Counter(chain.from_iterable(runs))
-    seen, pairs = defaultdict(list), set()
+    seen: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    pairs: set[tuple[int, int]] = set()
     for i, own in enumerate(runs):
         rarest = sorted(own, key=lambda run: (counts[run], run))[: len(own) - int(threshold * len(own)) + 1]
         pairs |= {(j, i) for run in rarest for j in seen[run]}
@@ -175,8 +176,8 @@ def split_reviews(reviews: Sequence[Item], seed: int = 42, threshold: float = 0.
 
     threshold: of `near_duplicates`. ValueError for too few to leave one in each part.
 
-    >>> parts = split_reviews([Labelled(text, "") for text in ("Wow!", "Good.", "wow", "Bad.", "Poor.", "Fine.")])
-    >>> [len(part) for part in parts]
+    >>> texts = ["Wow!", "Good.", "wow", "Bad.", "Poor.", "Fine."]
+    >>> [len(part) for part in split_reviews([Labelled(text, "") for text in texts])]
     [4, 1, 1]
     """
     group = list(range(len(reviews)))  # the group of each: one of its members, which stands for it
