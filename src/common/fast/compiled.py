@@ -13,8 +13,9 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import platformdirs
 import torch
+
+from ..data.corpora import cache_folder
 
 CPUINFO = Path("/proc/cpuinfo")
 OPTIONS = {
@@ -23,17 +24,9 @@ OPTIONS = {
 }
 
 
-def cache_folder() -> Path:
-    """Where compiled code is kept: the folder that the variable COMMON_CACHE names, or else
-    ``data/cache/compiled`` in a checkout of the book, or else the user's cache folder, which
-    is where the platform has it (on Linux ``~/.cache/wavenet-book/compiled``).
-    """
-    if named := os.environ.get("COMMON_CACHE"):
-        return Path(named)
-    root = Path(__file__).resolve().parents[3]
-    if (root / "pyproject.toml").is_file() and (root / "src" / "common").is_dir():
-        return root / "data" / "cache" / "compiled"
-    return Path(platformdirs.user_cache_dir("wavenet-book", appauthor=False)) / "compiled"
+def compiled_folder() -> Path:
+    """Where compiled code is kept: ``compiled`` in the folder of all that can be made again."""
+    return cache_folder() / "compiled"
 
 
 def compiled(graph: torch.fx.GraphModule, arguments: Sequence[torch.Tensor]) -> Path:
@@ -41,7 +34,7 @@ def compiled(graph: torch.fx.GraphModule, arguments: Sequence[torch.Tensor]) -> 
 
     Raises whatever the compiler does where there is none, or where it fails.
     """
-    path = cache_folder() / f"{fingerprint(graph, arguments)}.pt2"
+    path = compiled_folder() / f"{fingerprint(graph, arguments)}.pt2"
     if path.exists():
         with contextlib.suppress(Exception):  # a damaged file is written anew
             loaded(path)

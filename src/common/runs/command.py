@@ -1,4 +1,4 @@
-"""The command line: python -m common train | sample | predict | sweep.
+"""The command line: python -m common train | sample | predict | sweep | data.
 
 The arguments that describe a run are named after the fields of `Run` and `Config`, which check them.
 """
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from .. import constraints
-from ..data import Vocabulary, distinct_names, split_names
+from ..data import Vocabulary, corpora, distinct_names, split_names
 from ..data.names import path_in_use
 from ..fast.loop import WorkerDied
 from ..models import longest_name
@@ -98,7 +98,7 @@ class Printer:
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
     whole = argparse.ArgumentParser(
-        prog="python -m common", description="Train and sample the book's models."
+        prog="python -m common", description="Train and sample the book's models; fetch its corpora."
     )
     # no abbreviations: --seed would be taken for --seeds
     commands = whole.add_subparsers(  # type: ignore[call-overload]  # a partial of the class
@@ -176,6 +176,20 @@ def parser() -> argparse.ArgumentParser:
     add("--search-seed", type=int, default=0, help="of what is drawn from the space")
     add("--address", help="of a Ray cluster (default: Ray starts on this machine)")
     add("--out", type=_path, required=True, help="folder of the sweep")
+
+    command = commands.add_parser("data", help="list, fetch and verify the corpora of part two")
+    actions = command.add_subparsers(required=True)
+    command = actions.add_parser(
+        "list", help="say what there is, how large, and what of it is on this machine"
+    )
+    command.set_defaults(command=_list_corpora)
+    for name, action, help in (
+        ("fetch", _fetch_corpora, "fetch what is not on this machine, or not whole; needs the network"),
+        ("verify", _verify_corpora, "compare what is on this machine with what was published"),
+    ):
+        command = actions.add_parser(name, help=help)
+        command.set_defaults(command=action)
+        command.add_argument("names", nargs="*", metavar="NAME", help="of a corpus (default: all)")
     return whole
 
 
@@ -432,3 +446,39 @@ def _trained_on(path: Path, settings) -> list[str]:
         raise ValueError(f"{path} is not the list of the run ({listed['file']}); name it with --data")
     names = load_list(path, settings["vocabulary"])
     return split_names(distinct_names(names) if listed["distinct_only"] else names).train
+
+
+# ---- data ------------------------------------------------------------------------
+
+
+def _list_corpora(options, say) -> None:
+    for name, corpus in corpora.CORPORA.items():
+        said = f"{corpus.about}; {corpus.licence}; from the package {corpus.package} {corpus.version}"
+        say(f"{name:8}  {corpus.size / 1e6:.1f} MB  {corpora.state(name):11}  {said}")
+    say(f"kept in {corpora.archive_path(name).parent}")
+
+
+def _named(options) -> list[str]:
+    """The corpora that are asked for. ValueError for one that is unknown, before anything is done."""
+    for name in options.names:
+        corpora.archive_path(name)
+    return list(dict.fromkeys(options.names or corpora.CORPORA))
+
+
+def _fetch_corpora(options, say) -> None:
+    for name in _named(options):
+        before = corpora.state(name)
+        path = corpora.fetch(name)
+        say(f"{name:8}  {'already there' if before == 'cached' else 'fetched'}  {path}")
+
+
+def _verify_corpora(options, say) -> None:
+    states = {name: corpora.state(name) for name in _named(options)}
+    for name, state in states.items():
+        say(f"{name:8}  {'as published' if state == 'cached' else state}")
+    missing = ["not fetched"] if options.names else []
+    if wrong := [name for name, state in states.items() if state in ["damaged", *missing]]:
+        raise ValueError(
+            f"{wrong[0]}: {states[wrong[0]]} ({corpora.archive_path(wrong[0])}); "
+            f"`python -m common data fetch {' '.join(wrong)}` brings what was published"
+        )

