@@ -195,10 +195,14 @@ def split_reviews(reviews: Sequence[Item], seed: int = 42, threshold: float = 0.
     groups = list(together.values())
     random.Random(seed).shuffle(groups)
     parts: Splits[Item] = Splits([], [], [])
-    done = 0
-    for members in groups:  # a group belongs where its first member falls
-        parts[(done >= int(0.8 * len(reviews))) + (done >= int(0.9 * len(reviews)))].extend(members)
-        done += len(members)
+    first, second = int(0.8 * len(reviews)), int(0.9 * len(reviews))
+    for members in groups:  # to the test, or else to the validation texts, where there is room for all
+        if len(parts.test) + len(members) <= len(reviews) - second:
+            parts.test.extend(members)
+        elif len(parts.val) + len(members) <= second - first:
+            parts.val.extend(members)
+        else:
+            parts.train.extend(members)
     if not all(parts):
         raise ValueError(f"expected enough texts to split 80/10/10, got {len(groups)} that differ")
     return parts
