@@ -207,4 +207,4 @@ clean: ## remove what the build and the tests write; the set-up stays
 
 .PHONY: distclean
 distclean: clean ## remove the set-up as well
-	rm -rf .venv book/extra node_modules
+	rm -rf .venv book/extra node_modules data/cache

@@ -289,6 +289,18 @@ def test_a_full_disk_where_pip_works(monkeypatch, tmp_path, small_disk, links_al
     assert toy.kept() == []
 
 
+def test_it_is_whole_before_it_has_its_name(toy, monkeypatch):
+    move, seen = os.replace, []
+
+    def look(partial, path):
+        seen.append((Path(partial).read_bytes() == toy.content, path.exists()))
+        move(partial, path)
+
+    monkeypatch.setattr(corpora.os, "replace", look)
+    fetch("toy")
+    assert seen == [(True, False)] and toy.kept() == [toy.archive]
+
+
 # ---- several at once, and killed ---------------------------------------------------
 
 

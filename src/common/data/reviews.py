@@ -172,7 +172,7 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.5) -> list[tuple[
 
 
 def split_reviews(reviews: Sequence[Item], seed: int = 42, threshold: float = 0.5) -> Splits[Item]:
-    """Shuffle, then share out 80 / 10 / 10; near-duplicates, and what is linked by them, stay in one part.
+    """Shuffle, then cut 80 / 10 / 10; near-duplicates, and what is linked by them, stay in one part.
 
     threshold: of `near_duplicates`. ValueError for too few to leave one in each part.
 
@@ -195,14 +195,14 @@ def split_reviews(reviews: Sequence[Item], seed: int = 42, threshold: float = 0.
     groups = list(together.values())
     random.Random(seed).shuffle(groups)
     parts: Splits[Item] = Splits([], [], [])
-    shares = [max(1, round(share * len(reviews))) for share in (0.8, 0.1, 0.1)]
-    for members in groups:  # where most of a part's share is missing, and there is room
-        room = {
-            n: 1 - len(part) / share
-            for n, (part, share) in enumerate(zip(parts, shares, strict=True))
-            if len(part) + len(members) <= share
-        }
-        parts[max(room, key=room.__getitem__, default=0)].extend(members)
+    first, second = int(0.8 * len(reviews)), int(0.9 * len(reviews))
+    for members in groups:  # to the test, or else to the validation texts, where there is room for all
+        if len(parts.test) + len(members) <= len(reviews) - second:
+            parts.test.extend(members)
+        elif len(parts.val) + len(members) <= second - first:
+            parts.val.extend(members)
+        else:
+            parts.train.extend(members)
     if not all(parts):
         raise ValueError(f"expected enough texts to split 80/10/10, got {len(groups)} that differ")
     return parts
