@@ -1,4 +1,4 @@
-"""Text in, integers out: vocabularies and lists of names."""
+"""Text in, integers out: vocabularies and lists of names. And waves to forecast."""
 
 from .memory import ECHO, RECALL, echo, recall
 from .names import (
@@ -14,3 +14,4 @@ from .names import (
     windows,
 )
 from .vocabulary import Vocabulary
+from .waves import mackey_glass, sums_of_sines, wandering
