@@ -1,10 +1,13 @@
 """Recall and echo: what is drawn, and how a model reads a sequence of which one answer counts."""
 
+import math
+
 import pytest
 import torch
 from small_tensors import EXACT, double, generator
 
 from common.data import ECHO, IGNORE_INDEX, RECALL, echo, recall
+from common.evaluate import error_rate
 from common.models import MODELS, StatefulNetwork, predictions
 
 
@@ -67,8 +70,8 @@ def test_a_network_goes_on_where_it_stopped(name):
             {"start": "other"},
             r"expected a start among \['usual', 'orthogonal', 'forget', 'chrono'\], got",
         ),
-        ("gru", {"start": "forget"}, "expected an LSTM for the start 'forget', got GRU"),
-        ("rnn", {"start": "chrono"}, "expected a cell with gates and biases"),
+        ("gru", {"start": "forget"}, "expected a layer of LSTM for the start 'forget', got GRU"),
+        ("rnn", {"start": "chrono"}, "expected a layer of LSTM or GRU for the start 'chrono', got RNN"),
         ("lstm", {"start": "chrono", "memory": 1}, "a memory of at least 2 steps, got 1"),
     ],
 )
@@ -94,3 +97,19 @@ def test_starts_reach_the_cell():
         .input.bias.chunk(3)[1]
     )
     assert gate.max() <= torch.tensor(49.0).log()
+
+
+@pytest.mark.parametrize("name", ["dilated", "recurrent", "transformer", "lstm"])
+def test_a_batch_without_an_answer_is_refused(name):
+    model, (x, y) = MODELS[name].build(len(RECALL)), recall(3, 4, generator())
+    with pytest.raises(ValueError, match="some of which count, got .* of which none counts"):
+        predictions(model, x, torch.full_like(y, IGNORE_INDEX))
+    with pytest.raises(ValueError, match=r"of one shape, .*got \(3, 4\) and \(3, 5\)"):
+        predictions(model, x[:, 1:], y)
+
+
+def test_no_finite_answer_is_no_answer():
+    model, (x, y) = MODELS["gru"].build(len(RECALL)), recall(30, 4, generator())
+    assert 0 < error_rate(model, x, y) <= 1
+    model.output.weight[0, 0] = float("nan")
+    assert math.isnan(error_rate(model, x, y))

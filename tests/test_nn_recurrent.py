@@ -185,9 +185,10 @@ def test_a_state_goes_on_where_it_stopped(kind):
         (((2, 5, 4),), "expected a last dimension of 3, got shape"),
         (((5, 3),), r"expected \(B, T, C\) with at least one step, got shape \(5, 3\)"),
         (((2, 0, 3),), r"at least one step, got shape \(2, 0, 3\)"),
-        (((2, 5, 3), (1, 2, 4)), "expected a state of 2 x"),
-        (((2, 5, 3), (2, 2, 4), (2, 2, 4)), "expected a state for 1 cells, got one for"),
-        (((2, 5, 3), (1, 1, 4), (1, 1, 4)), r"expected a state of 2 x \(2, 4\)"),
+        (((2, 5, 3), (1, 2, 4)), "expected as state a tuple of 2 tensors, got Tensor"),
+        (((2, 5, 3), (1, 2, 4), (1, 2, 4), (1, 2, 4)), "a tuple of 2 tensors, got 3 of them"),
+        (((2, 5, 3), (2, 2, 4), (2, 2, 4)), r"a state for 1 cells and 2 sequences, got \[\(2, 2\)"),
+        (((2, 5, 3), (1, 1, 4), (1, 1, 4)), r"a state for 1 cells and 2 sequences, got \[\(1, 1\)"),
         (((2, 5, 3), (1, 2, 5), (1, 2, 5)), r"got \[\(2, 5\), \(2, 5\)\]"),
     ],
 )  # fmt: skip
@@ -251,9 +252,9 @@ def test_a_chrono_start_remembers_for_one_to_longest_steps():
 def test_starts_refuse_what_they_cannot_set():
     with pytest.raises(ValueError, match="a memory of at least 2 steps, got 1"):
         nn.chrono_start(nn.GRU(3, 4), 1)
-    with pytest.raises(ValueError, match="expected a cell with gates and biases, got RNNCell"):
+    with pytest.raises(ValueError, match="expected cells of an LSTM or a GRU, with biases, got RNNCell"):
         nn.chrono_start(nn.RNN(3, 4), 10)
-    with pytest.raises(ValueError, match="expected a cell with gates and biases, got LSTMCell"):
+    with pytest.raises(ValueError, match="with biases, got LSTMCell without biases"):
         nn.chrono_start(nn.LSTM(3, 4, bias=False), 10)
 
 
@@ -261,5 +262,81 @@ def test_the_forget_gate_starts_open():
     layer = nn.forget_bias_start(nn.LSTM(3, 4, num_layers=2), 1.5)
     for cell in nn.recurrent_cells(layer):
         assert (cell.input.bias + cell.recurrent.bias).chunk(4)[1].tolist() == [1.5] * 4
-    before = copy.deepcopy(gru := nn.GRU(3, 4)).parameters()
-    assert_all_close(nn.forget_bias_start(gru).parameters(), before)
+    with pytest.raises(ValueError, match="expected cells of an LSTM, with biases, got GRUCell"):
+        nn.forget_bias_start(nn.GRU(3, 4))
+
+
+@pytest.mark.parametrize("by", ["loop", "kernels"])
+@pytest.mark.parametrize("rows", [1, 5])
+def test_a_packed_batch_refuses_a_state_of_other_rows(by, rows):
+    layer = nn.GRU(3, 4)
+    x = pack_padded_sequence(torch.zeros(2, 3, 3), [1, 3], batch_first=True, enforce_sorted=False)
+    with pytest.raises(ValueError, match="a state for 1 cells and 2 sequences, got"):
+        with fused(layer) if by == "kernels" else nullcontext():
+            layer(x, torch.zeros(1, rows, 4))
+
+
+def test_layers_that_differ_inside_keep_their_loop():
+    class Doubled(nn.Linear):
+        def __call__(self, input):
+            return 2 * super().__call__(input)
+
+    first, second, third = double(nn.RNN(3, 4, 2)), double(nn.GRU(3, 4)), double(nn.LSTM(3, 4))
+    first.layers[1]["forward"].activation = torch.relu
+    second.layers[0]["forward"].recurrent.__class__ = Doubled
+    third.layers[0]["forward"].recurrent.bias = None
+    x = random(2, 5, 3)
+    for layer in (first, second, third):
+        with fused(layer):
+            inside = layer(x)[0]
+        torch.testing.assert_close(inside, layer(x)[0], **EXACT)
+
+
+def test_weights_from_torch_are_copies():
+    theirs = torch.nn.GRU(2, 3)
+    before = [p.detach().clone() for p in theirs.parameters()]
+    ours = nn.GRU(2, 3)
+    ours.load_state_dict(nn.from_torch(theirs.state_dict()))
+    for p in ours.parameters():
+        p.add_(1)
+    assert_all_close([p.detach() for p in theirs.parameters()], before)
+
+
+def test_starts_change_what_is_learned_all_or_nothing():
+    layer = nn.chrono_start(nn.LSTM(3, 4).requires_grad_(), 10)
+    assert nn.forget_bias_start(layer).layers[0]["forward"].input.bias.requires_grad
+
+    class Both(nn.Module):
+        def __init__(self):
+            self.first, self.second = nn.LSTM(3, 4), nn.RNN(3, 4)
+
+    both = Both()
+    before = copy.deepcopy(both).parameters()
+    for start in (lambda m: nn.chrono_start(m, 10), nn.forget_bias_start):
+        with pytest.raises(ValueError, match="got RNNCell"):
+            start(both)
+    assert_all_close(both.parameters(), before)
+    for start in (lambda m: nn.chrono_start(m, 10), nn.forget_bias_start, nn.orthogonal_start):
+        with pytest.raises(ValueError, match="got Linear"):
+            start(nn.Linear(3, 4))
+    with pytest.raises(ValueError, match="a memory of at least 2 steps, got inf"):
+        nn.chrono_start(nn.LSTM(3, 4), float("inf"))
+
+
+def test_a_state_may_be_a_list_and_is_made_of_tensors():
+    layer, cell = nn.LSTM(3, 4), nn.GRUCell(3, 4)
+    h, c = torch.ones(1, 2, 4), torch.ones(1, 2, 4)
+    x = torch.zeros(2, 5, 3)
+    torch.testing.assert_close(layer(x, [h, c])[0], layer(x, (h, c))[0])
+    for call in (lambda: nn.GRU(3, 4)(x, 0), lambda: cell(x[:, 0], 0), lambda: layer(x, (1, 2))):
+        with pytest.raises(ValueError, match="expected a state of tensors, got"):
+            call()
+    with pytest.raises(ValueError, match="expected as state one tensor, got 1 of them"):
+        cell(x[:, 0], [h[0]])
+
+
+def test_dropout_between_layers_needs_two():
+    with pytest.raises(
+        ValueError, match="expected at least 2 layers for a dropout of 0.5 between them, got 1"
+    ):
+        nn.GRU(3, 4, dropout=0.5)

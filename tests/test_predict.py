@@ -75,7 +75,7 @@ def test_names_begin_with_their_dots(of_names, capsys):
 @pytest.mark.parametrize(
     "arguments, wanted",
     [
-        (["z"], "error: TEXT: the run knows no 'z', only '01234567?abcdefgh'"),
+        (["a", "z"], "error: TEXT: the run knows no 'z', only '01234567?abcdefgh'"),
         ([""], "error: TEXT: expected at least one character, got none"),
         (["a", "--top", "0"], "error: expected --top of at least 1, got 0"),
         (["a", "--model-seed", "7"], "expected a finished run with a model for seed 7"),
@@ -95,8 +95,8 @@ def test_a_run_of_answers_is_not_sampled(trained, capsys):
 @pytest.mark.parametrize(
     "arguments, wanted",
     [
-        (["--task", "echo", "--delay", "0"], "expected delay to be a whole number of at least 1, got 0"),
-        (["--delay", "3"], "expected no options of the task, got delay"),
+        (["--task", "echo", "--delay", "0"], "expected delay to be a whole number from 1 to 10,000, got 0"),
+        (["--delay", "3"], "expected --delay with a task of recall, echo, got it with names"),
         (["--task", "echo", "--data", "x"], "echo draws its data"),
         (["--task", "echo", "--distinct"], "expected no file, no alphabet and no --distinct"),
     ],

@@ -125,8 +125,8 @@ def test_options_are_checked():
         TASKS["echo"].checked({"length": 3})
     with pytest.raises(ValueError, match="expected no options of the task, got delay"):
         TASKS["names"].checked({"delay": 3})
-    for value in (0, -1, True, 2.5, "3", None):
-        with pytest.raises(ValueError, match="expected delay to be a whole number of at least 1, got"):
+    for value in (0, -1, True, 2.5, "3", None, 10_001):
+        with pytest.raises(ValueError, match="expected delay to be a whole number from 1 to 10,000, got"):
             TASKS["echo"].checked({"delay": value})
 
 
@@ -190,3 +190,26 @@ def test_stretches_resume_to_the_same_models(tmp_path):
     resumed = run(long, tmp_path / "cut", evaluate_every=700, checkpoint_every=700)
     assert [one["val"] for one in resumed["runs"]] == [one["val"] for one in whole["runs"]]
     assert whole["mean"]["val"] < 0.05, "a delay of 4 is easy"
+
+
+def test_a_transformer_too_short_for_the_task_is_told_how_to_be_longer(tmp_path):
+    wanted = "sequences of recall have 41 steps, and this transformer takes at most 40; .*--set length=41"
+    long = Run("transformer", Config(steps=2), task="recall", options={"delay": 40})
+    with pytest.raises(ValueError, match=wanted):
+        run(long, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    run(replace(long, sizes={"length": 41, "n_channels": 8, "heads": 1, "blocks": 1}), tmp_path / "run", splits=("val",))
+
+
+def test_a_search_hears_of_a_task_that_diverges(tmp_path):
+    one = Run("lstm", Config(steps=40, lr=3e38), task="recall", options={"delay": 3})
+    heard = []
+    run(
+        one,
+        tmp_path / "run",
+        evaluate_every=20,
+        report=lambda step, value: heard.append(value),
+        splits=("val",),
+    )
+    assert heard[-1] != heard[-1], "NaN, and no share of answers"
+    assert not (tmp_path / "run" / "results.json").exists()

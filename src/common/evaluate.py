@@ -33,12 +33,15 @@ def mean_loss(model: Module, contexts: Tensor, targets: Tensor) -> float:
 def error_rate(model: Module, contexts: Tensor, targets: Tensor, chunk: int = 512) -> float:
     """The share of predictions in evaluation mode whose likeliest token is not the target.
 
-    As in `token_losses`, positions with IGNORE_INDEX do not count. Introduced in part two, chapter 2.
+    As in `token_losses`, positions with IGNORE_INDEX do not count. NaN where a logit is no finite number: the
+    likeliest of such would be some token. Introduced in part two, chapter 2.
     """
     wrong: list[Tensor] = []
     with evaluating(model):
         for x, y in zip(contexts.split(chunk), targets.split(chunk), strict=True):
             logits, wanted = predictions(model, x, y)
+            if not logits.isfinite().all():
+                return math.nan
             wrong.append((logits.argmax(-1) != wanted).cpu())
     return torch.cat(wrong).double().mean().item()
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..nn import GRU, LSTM, RNN, Module, RNNCell, instead, recurrent_cells
+from ..nn import GRU, LSTM, RNN, Linear, Module, RNNCell, instead, recurrent_cells
 
 KERNELS = {GRU: torch.gru, LSTM: torch.lstm}
 OF_ACTIVATION = {torch.tanh: torch.rnn_tanh, torch.relu: torch.rnn_relu}
@@ -19,6 +19,7 @@ def fused(model: Module) -> Iterator[Module]:
 
     Same weights, same outputs and gradients up to rounding; a layer of another class, or with another
     cell or activation, keeps its loop. Dropout between layers too: its masks come from CPU generators.
+    Copy a model outside of the block, for a copy would keep its way; torch.func needs the loop.
     """
     with instead(model, RNN, "run", run):
         yield model
@@ -28,11 +29,15 @@ def kernel_of(layer: RNN) -> Any:
     """torch's function for a layer; None where there is none."""
     if any(module.p and layer.training for module in layer.dropout):
         return None
-    cells = {type(cell) for cell in recurrent_cells(layer)}
-    if cells != {layer.Cell}:
+    cells = recurrent_cells(layer)
+    maps = [part for cell in cells for part in (cell.input, cell.recurrent)]
+    if {type(cell) for cell in cells} != {layer.Cell} or {type(part) for part in maps} != {Linear}:
         return None
-    if type(layer) is RNN and cells == {RNNCell}:
-        return OF_ACTIVATION.get(vars(layer.layers[0]["forward"])["activation"])
+    if len({part.bias is None for part in maps}) > 1:
+        return None
+    if type(layer) is RNN and layer.Cell is RNNCell:
+        activations = {vars(cell)["activation"] for cell in cells}
+        return OF_ACTIVATION.get(activations.pop()) if len(activations) == 1 else None
     return KERNELS.get(type(layer))
 
 

@@ -20,11 +20,14 @@ def predictions(model: Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
     Windows x (B, T) with targets y (B,) give one each, P = B. Of whole names, y (B, T), every
     character counts that is not IGNORE_INDEX; the model reads a name up to the last one that counts.
-    BatchNorm never counts what pads.
+    BatchNorm never counts what pads. ValueError where nothing counts, or x and y differ in shape.
     """
     if y.ndim == 1:
         return model(x), y
     counted = y != IGNORE_INDEX
+    if x.shape != y.shape or not counted.any():
+        got = f"{(*x.shape,)} and {(*y.shape,)}" + ", of which none counts" * (x.shape == y.shape)
+        raise ValueError(f"expected inputs and targets of one shape, some of which count, got {got}")
     read = counted.flip(1).cummax(1).values.flip(1)
     if is_packable(model):
         position = torch.arange(x.shape[1], device=x.device).expand_as(x)

@@ -5,6 +5,7 @@ from typing import Any
 from torch import Generator, Tensor
 
 from ..nn import (
+    GRU,
     LSTM,
     RNN,
     Dropout,
@@ -68,8 +69,10 @@ class StatefulNetwork(Module):
         self.output = Linear(n_hidden, vocab_size, generator=generator)
         if start not in STARTS:
             raise ValueError(f"expected a start among {list(STARTS)}, got {start!r}")
-        if start == "forget" and layer is not LSTM:
-            raise ValueError(f"expected an LSTM for the start {start!r}, got {layer.__name__}")
+        gated = {"forget": (LSTM,), "chrono": (LSTM, GRU)}.get(start, (layer,))
+        if layer not in gated:
+            wanted = " or ".join(kind.__name__ for kind in gated)
+            raise ValueError(f"expected a layer of {wanted} for the start {start!r}, got {layer.__name__}")
         if start == "orthogonal":
             orthogonal_start(self.recurrent, generator)
         elif start == "forget":

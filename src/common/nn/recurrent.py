@@ -1,9 +1,9 @@
 """Recurrent cells from scratch, and the layers that carry them over a sequence.
 
 A cell takes one step: an input and a state in, the next state out. A layer takes them all, a padded batch
-(B, T, C) or torch's `PackedSequence`, in one direction or both. Equations, names of arguments, order of the
-gates and the state's shapes are those of torch.nn; weights are (inputs, outputs), as in `Linear`. The loops
-are in Python, to be read: `common.fast.fused` computes the same with torch's kernels.
+(B, T, C) or torch's `PackedSequence`, in one direction or both. Equations, sizes, order of the gates and the
+state's shapes are those of torch.nn with ``batch_first=True``; weights are (inputs, outputs), as in `Linear`.
+The loops are in Python, to be read: `common.fast.fused` computes the same with torch's kernels.
 """
 
 import re
@@ -25,9 +25,9 @@ State = Any  # a tensor h, or the LSTM's pair (h, c)
 class Cell(Module):
     """What the cells share: one map of the input, one of the state, side by side for all gates.
 
-    x: (B, input_size); the state's tensors: (B, hidden_size), zeros where none is given. Weights and biases
-    start uniform between -1 / sqrt(hidden_size) and its opposite, as in torch.nn. ValueError for sizes below
-    1, and for inputs and states that do not fit. Introduced in part two, chapter 2.
+    x: (..., input_size); the state's tensors: (..., hidden_size), zeros where none is given. Weights and
+    biases start uniform between -1 / sqrt(hidden_size) and its opposite, as in torch.nn. ValueError for sizes
+    below 1, and for inputs and states that do not fit. Introduced in part two, chapter 2.
 
     >>> class Adding(Cell):
     ...     def __call__(self, x, h=None):
@@ -58,8 +58,9 @@ class Cell(Module):
         if state is None:
             zeros = x.new_zeros(wanted)
             return zeros if self.tensors == 1 else (zeros,) * self.tensors
+        state = _as_state(state, self.tensors)
         got = [(*part.shape,) for part in (state if isinstance(state, tuple) else (state,))]
-        if got != [wanted] * self.tensors or isinstance(state, tuple) != (self.tensors > 1):
+        if got != [wanted] * self.tensors:
             raise ValueError(f"expected a state of {self.tensors} x {wanted}, got {got}")
         return state
 
@@ -143,6 +144,19 @@ def unroll(cell: Cell, steps: Sequence[Tensor], state: State | None = None,
     return outputs[::-1] if backward else outputs, state
 
 
+def _as_state(state: State, tensors: int) -> State:
+    """A state as cells and layers pass it on: a tensor, or a tuple of so many. ValueError for another."""
+    state = tuple(state) if isinstance(state, list) else state
+    parts = state if isinstance(state, tuple) else (state,)
+    if len(parts) != tensors or isinstance(state, tuple) != (tensors > 1):
+        wanted = "one tensor" if tensors == 1 else f"a tuple of {tensors} tensors"
+        got = f"{len(parts)} of them" if isinstance(state, tuple) else type(state).__name__
+        raise ValueError(f"expected as state {wanted}, got {got}")
+    if not all(isinstance(part, Tensor) for part in parts):
+        raise ValueError(f"expected a state of tensors, got {[type(part).__name__ for part in parts]}")
+    return state
+
+
 def _cell_by_cell(state: State) -> list[State]:
     """A layer's state, one cell at a time."""
     return list(zip(*state, strict=True) if isinstance(state, tuple) else state)
@@ -175,6 +189,8 @@ class RNN(Module):
                  dropout: float = 0.0, generator: Generator | None = None, **options: Any):  # fmt: skip
         if num_layers < 1:
             raise ValueError(f"expected at least 1 layer, got {num_layers}")
+        if dropout and num_layers == 1:
+            raise ValueError(f"expected at least 2 layers for a dropout of {dropout} between them, got 1")
         ways = ("forward", "backward")[: 1 + bidirectional]
         sizes = [input_size] + [len(ways) * hidden_size] * (num_layers - 1)
         self.layers = [
@@ -184,14 +200,18 @@ class RNN(Module):
         self.dropout = [Dropout(dropout) for _ in range(num_layers - 1)]
 
     def __call__(self, x: Any, state: State = None) -> tuple[Any, State]:
-        if state is not None:
-            got = {len(part) for part in (state if isinstance(state, tuple) else (state,))}
-            if got != {count := sum(map(len, self.layers))}:
-                raise ValueError(f"expected a state for {count} cells, got one for {sorted(got)}")
-        if isinstance(x, PackedSequence):
-            return self._packed(x, state)
-        if x.ndim != 3 or not x.shape[1]:
+        packed = isinstance(x, PackedSequence)
+        if not packed and (x.ndim != 3 or not x.shape[1]):
             raise ValueError(f"expected (B, T, C) with at least one step, got shape {(*x.shape,)}")
+        if state is not None:
+            state = _as_state(state, self.Cell.tensors)
+            wanted = (sum(map(len, self.layers)), int(x.batch_sizes[0]) if packed else len(x))
+            got = [(*part.shape[:2],) for part in (state if isinstance(state, tuple) else (state,))]
+            if got != [wanted] * len(got):
+                cells, rows = wanted
+                raise ValueError(f"expected a state for {cells} cells and {rows} sequences, got {got}")
+        if packed:
+            return self._packed(x, state)
         outputs, state = self.run(x.unbind(1), state)
         return torch.stack(outputs, 1), state
 
@@ -248,48 +268,69 @@ def recurrent_cells(model: Module) -> list[Cell]:
     return [module for module in model.modules() if isinstance(module, Cell)]
 
 
+def _cells_to_start(model: Module, kind: type | tuple[type, ...], wanted: str) -> list[Cell]:
+    """The cells of a model, all checked before any is changed. ValueError where there are none, or others."""
+    cells = recurrent_cells(model)
+    if not cells:
+        raise ValueError(f"expected {wanted}, got {type(model).__name__}")
+    for cell in cells:
+        without = [one for one in (cell.input, cell.recurrent) if one.bias is None]
+        if not isinstance(cell, kind) or (without and kind is not Cell):
+            raise ValueError(
+                f"expected {wanted}, got {type(cell).__name__}{' without biases' * bool(without)}"
+            )
+    return cells
+
+
+def _gates(linear: Linear, count: int) -> tuple[Tensor, ...]:
+    """The bias of each gate."""
+    return () if linear.bias is None else linear.bias.chunk(count)
+
+
+@torch.no_grad()
 def orthogonal_start(model: Module, generator: Generator | None = None) -> Module:
     """Every recurrent map of a model starts orthogonal, one matrix a gate: it leaves the length of what it is
-    multiplied with (Saxe et al., 2014). Returns the model. Introduced in part two, chapter 2."""
-    for cell in recurrent_cells(model):
+    multiplied with (Saxe et al., 2014). Returns the model. ValueError for a model without cells. Introduced
+    in part two, chapter 2."""
+    for cell in _cells_to_start(model, Cell, "a model with recurrent cells"):
         for block in cell.recurrent.weight.chunk(cell.gates, -1):
             orthogonal_(block, generator=generator)
     return model
 
 
+@torch.no_grad()
 def chrono_start(model: Module, longest: int, generator: Generator | None = None) -> Module:
-    """Gates of LSTMs and GRUs start with memories of 1 to `longest` steps (Tallec and Ollivier, 2018).
+    """Gates of LSTMs and GRUs start with memories of 2 to `longest` steps (Tallec and Ollivier, 2018).
 
     The bias of an LSTM's forget gate, and of a GRU's update gate, becomes log(u), u uniform from 1 to
-    longest - 1, and that of an LSTM's input gate its opposite. Returns the model. ValueError below 2 steps,
-    and for cells without gates or biases. Introduced in part two, chapter 2.
+    longest - 1, and that of an LSTM's input gate its opposite: with nothing coming in, such a gate keeps u /
+    (1 + u) of the memory in a step. Returns the model. ValueError below 2 steps, and for cells without gates
+    or biases. Introduced in part two, chapter 2.
     """
-    if longest < 2:
+    if not 2 <= longest < 2**31:
         raise ValueError(f"expected a memory of at least 2 steps, got {longest}")
-    for cell in recurrent_cells(model):
-        if cell.gates == 1 or cell.input.bias is None or cell.recurrent.bias is None:
-            raise ValueError(f"expected a cell with gates and biases, got {cell!r}")
+    for cell in _cells_to_start(model, (LSTMCell, GRUCell), "cells of an LSTM or a GRU, with biases"):
         drawn = torch.empty(len(cell.recurrent.weight)).uniform_(1, longest - 1, generator=generator).log_()
-        for bias, own in ((cell.input.bias, drawn), (cell.recurrent.bias, torch.zeros_like(drawn))):
-            parts = bias.chunk(cell.gates)
+        for one, own in ((cell.input, drawn), (cell.recurrent, torch.zeros_like(drawn))):
+            parts = _gates(one, cell.gates)
             parts[1].copy_(own)  # forget or update
             if isinstance(cell, LSTMCell):
                 parts[0].copy_(-own)
     return model
 
 
+@torch.no_grad()
 def forget_bias_start(model: Module, bias: float = 1.0) -> Module:
     """Every LSTM's forget gate starts with this bias, and so nearly open (Gers et al., 2000); returns the
-    model. Introduced in part two, chapter 2."""
-    for cell in recurrent_cells(model):
-        for one, start in ((cell.input, bias), (cell.recurrent, 0.0)):
-            if isinstance(cell, LSTMCell) and one.bias is not None:
-                one.bias.chunk(4)[1].fill_(start)
+    model. ValueError for other cells, and for those without biases. Introduced in part two, chapter 2."""
+    for cell in _cells_to_start(model, LSTMCell, "cells of an LSTM, with biases"):
+        _gates(cell.input, 4)[1].fill_(bias)
+        _gates(cell.recurrent, 4)[1].zero_()
     return model
 
 
 def from_torch(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state_dict of torch's RNN, LSTM, GRU, or of a cell of theirs, under the names used here.
+    """The state_dict of torch's RNN, LSTM, GRU, or of a cell of theirs, under the names used here; copies.
 
     >>> list(from_torch(torch.nn.GRU(2, 3, bias=False).state_dict()))
     ['layers.0.forward.input.weight', 'layers.0.forward.recurrent.weight']
@@ -302,5 +343,6 @@ def from_torch(state: dict[str, Tensor]) -> dict[str, Tensor]:
         kind, source, layer, reverse = found.groups()
         where = "" if layer is None else f"layers.{layer}.{'backward' if reverse else 'forward'}."
         now = tensor.detach().mT if kind == "weight" else tensor.detach()
-        ours[f"{where}{'input' if source == 'i' else 'recurrent'}.{kind}"] = now.contiguous()
+        name = f"{where}{'input' if source == 'i' else 'recurrent'}.{kind}"
+        ours[name] = now.clone(memory_format=torch.contiguous_format)
     return ours

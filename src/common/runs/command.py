@@ -204,7 +204,12 @@ def _add_run(add) -> None:
         "--data", "--names", type=_path, metavar="FILE",
         help="a list of your own, one name a line (default: the shipped list)",
     )  # fmt: skip
-    add("--task", choices=TASKS, default="names", help="what is made of the file; default: names")
+    add(
+        "--task",
+        choices=TASKS,
+        default="names",
+        help="what is trained: names are read from the file, the others are drawn; default: names",
+    )
     for option in sorted({name for task in TASKS.values() for name in task.options}):
         of = [f"{name} ({task.options[option]})" for name, task in TASKS.items() if option in task.options]
         add(f"--{option}", type=int, help=f"in steps, for {', '.join(of)}")
@@ -270,6 +275,10 @@ def run_of(options: argparse.Namespace) -> Run:
     said = vars(options) | {"seeds": range(options.first_seed, options.first_seed + options.seeds)}
     said |= {"alphabet": None if options.alphabet == "any" else options.alphabet}
     known = {name for task in TASKS.values() for name in task.options}
+    for name in known - set(TASKS[options.task].options):
+        if said[name] is not None:
+            of = [task for task, described in TASKS.items() if name in described.options]
+            raise ValueError(f"expected --{name} with a task of {', '.join(of)}, got it with {options.task}")
     said |= {"options": {name: said[name] for name in known if said[name] is not None}}
     said |= {"config": Config(**{field.name: said[field.name] for field in fields(Config)})}
     return Run(**{field.name: said[field.name] for field in fields(Run)})
@@ -366,12 +375,13 @@ def _predict(options, say) -> None:
         raise ValueError(f"expected --top of at least 1, got {options.top}")
     vocabulary, T = Vocabulary(settings["vocabulary"]), RECIPES[settings["model"]].block_size
     begins = [vocabulary.begin_index] * (T or TASKS[task_of(settings)].reads_a_file)
-    for text in options.texts:
-        text = spelled(text, settings["vocabulary"])
+    texts = [spelled(text, settings["vocabulary"]) for text in options.texts]
+    for text in texts:
         _check_known("TEXT", text, settings["vocabulary"])
-        read = begins + vocabulary.encode(text)
-        if not read:
+        if not begins and not text:
             raise ValueError("TEXT: expected at least one character, got none")
+    for text in texts:
+        read = begins + vocabulary.encode(text)
         with evaluating(model):
             logits = model(torch.tensor([read[-T:] if T else read]))
         p, which = (logits if T else logits[:, -1])[0].softmax(-1).topk(min(options.top, len(vocabulary)))

@@ -41,7 +41,8 @@ class Run:
     the same twice.
 
     sizes: of the model, those that differ from its recipe's; a dict will do.
-    data: the task's file; None is the list of names in use. alphabet: None takes whatever the list holds.
+    data: the task's file, where it reads one; None is the list of names in use.
+    alphabet: None takes whatever the list holds.
     options: of the task, such as the delay of recall, those that differ from its own; a dict will do.
     teachers: folders of finished runs on the same data; the mean of all their models' probabilities
         takes part in the loss, as ``config.distill`` says.
@@ -301,7 +302,12 @@ def run(
 
 def _check_fit(what: Run, data: TaskData, model: Module) -> None:
     """ValueError for a run that could not be trained to its end: its longest name, batch, teachers."""
-    most = longest_name(model)
+    most, steps = longest_name(model), data.splits["train"][0].shape[1]
+    if most is not None and not data.longest and steps > most + 1:
+        raise ValueError(
+            f"sequences of {what.task} have {steps} steps, and this {what.model} takes at most {most + 1}; "
+            f"make it longer with --set length={steps}, or take another model"
+        )
     if most is not None and len(data.longest) > most:
         raise ValueError(
             f"{what.data}: {data.longest!r} has {len(data.longest)} characters, and this {what.model} takes "

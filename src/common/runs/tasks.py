@@ -85,11 +85,12 @@ def _names(
     return TaskData(splits, vocabulary, about, max(listed, key=len))
 
 
+MOST_STEPS = 10_000  # of a delay: more would not fit into memory
 DRAWN = {"train": 20_000, "val": 1_000, "test": 1_000}  # sequences a split
 
 
 def drawn(task: str, device: torch.device, delay: int) -> TaskData:
-    """Sequences of a task of `data.memory`, the same in every run: what is wrong is the share of answers."""
+    """Sequences of a task of `data.memory`, the same in every run. Measured is the share of wrong answers."""
     draw, vocabulary = {"recall": (recall, RECALL), "echo": (echo, ECHO)}[task]
     splits, content = {}, sha256()
     for seed, (split, count) in enumerate(DRAWN.items()):
@@ -118,8 +119,10 @@ class Task(NamedTuple):
             wanted = f"options among {sorted(self.options)}" if self.options else "no options of the task"
             raise ValueError(f"expected {wanted}, got {', '.join(unknown)}")
         for name, value in options.items():
-            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 2**31:
-                raise ValueError(f"expected {name} to be a whole number of at least 1, got {value!r}")
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_STEPS:
+                raise ValueError(
+                    f"expected {name} to be a whole number from 1 to {MOST_STEPS:,}, got {value!r}"
+                )
         return self.options | options
 
 
