@@ -198,7 +198,8 @@ def test_a_transformer_too_short_for_the_task_is_told_how_to_be_longer(tmp_path)
     with pytest.raises(ValueError, match=wanted):
         run(long, tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    run(replace(long, sizes={"length": 41, "n_channels": 8, "heads": 1, "blocks": 1}), tmp_path / "run", splits=("val",))
+    small = {"length": 41, "n_channels": 8, "heads": 1, "blocks": 1}
+    run(replace(long, sizes=small), tmp_path / "run", splits=("val",))
 
 
 def test_a_search_hears_of_a_task_that_diverges(tmp_path):
