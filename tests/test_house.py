@@ -28,7 +28,8 @@ MAY_IMPORT = {  # room: the rooms that it may import beside itself
 CORE_LIBRARIES = {"torch", "numpy", "safetensors"}
 CORE_LINES, PART_ONE_LINES = 2_400, 1_370  # with all of it; of the modules that part one teaches
 PART_TWO = {  # what part two teaches, and the networks of torch.nn that it will replace
-    "common.models.recurrent", "common.models.transformer", "common.nn.recurrent", "common.nn.torch_module",
+    "common.data.waves", "common.models.recurrent", "common.models.transformer", "common.nn.recurrent",
+    "common.nn.torch_module",
 }  # fmt: skip
 LEFT = {"mask", "place", "takes", "packs", "outputs_first"}  # what a layer is no longer told
 

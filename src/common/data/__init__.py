@@ -1,4 +1,4 @@
-"""Text in, integers out: vocabularies and lists of names."""
+"""Text in, integers out: vocabularies and lists of names. And waves to forecast."""
 
 from .names import (
     END,
@@ -13,3 +13,4 @@ from .names import (
     windows,
 )
 from .vocabulary import Vocabulary
+from .waves import mackey_glass, sums_of_sines, wandering
