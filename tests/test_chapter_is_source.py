@@ -24,7 +24,12 @@ import torch
 from common import constraints, data, models, nn, optim, sampling, train
 
 ROOT = Path(__file__).resolve().parent.parent
-CHAPTERS = {path.name[:2]: path for path in sorted((ROOT / "book" / "wavenet").glob("[0-9][0-9]_*.ipynb"))}
+PARTS = {"wavenet": "", "rnn": "rnn-"}  # a chapter of part two has its folder's name before its number
+CHAPTERS = {
+    before + path.name[:2]: path
+    for part, before in PARTS.items()
+    for path in sorted((ROOT / "book" / part).glob("[0-9][0-9]_*.ipynb"))
+}
 ROOMS = (nn, models, data, optim, train, sampling, constraints)
 IMPORTED = {"torch", "math", "dataclasses", "common.nn", "common.models", "common.data", "common.optim"}
 VOCABULARY = data.Vocabulary("abcdefghijklmnopqrstuvwxyz")
@@ -299,6 +304,12 @@ def muon(own, core) -> None:
     same((ours, momentum), (theirs, state["b"]), 1e-6)
 
 
+def unrolled(own, core) -> None:
+    cell, steps = nn.RNNCell(3, 5, generator=generator()), torch.randn((7, 4, 3), generator=generator())
+    same(own(cell, steps), core(cell, steps))
+    same(own(cell, steps, torch.ones(4, 5)), core(cell, steps, torch.ones(4, 5)))
+
+
 # ---- what is kept ----------------------------------------------------------------------
 
 
@@ -314,6 +325,7 @@ class Kept(NamedTuple):
 
 
 ERRORS = "the same arithmetic, and errors that say what was expected"  # chapter 2 of all its layers
+MORE_CASES = "The classes in `common.nn` are these, with more cases"  # of part two, chapter 1
 KEPT = {
     ("01", "windows"): Kept("data.windows", cut_into_windows, "They return the same tensors"),
     ("02", "Module"): Kept("nn.Module", modules_in_steps, ERRORS),
@@ -357,6 +369,9 @@ KEPT = {
     ("10", "RMSprop"): Kept("optim.RMSprop", optimizer(), "with the same two functions"),
     ("10", "Adam"): Kept("optim.Adam", optimizer(weight_decay=0.1), "with the same two functions"),
     ("10", "AdamW"): Kept("optim.AdamW", optimizer(weight_decay=0.1), "with the same two functions"),
+    ("rnn-01", "RNNCell"): Kept("nn.RNNCell", layer((3, 5), (2, 3)), MORE_CASES),
+    ("rnn-01", "unroll"): Kept("nn.unroll", unrolled, MORE_CASES),
+    ("rnn-01", "RNN"): Kept("nn.RNN", layer((3, 5), (2, 4, 3)), MORE_CASES),
     ("11", "orthogonal"): Kept("optim.orthogonal"),
     ("11", "muon_step"): Kept("optim.Muon", muon, "multiplies the rate of the matrices by four"),
 }

@@ -1,8 +1,9 @@
-"""The page on what breaks quotes messages that the code really gives."""
+"""The page on what breaks quotes messages that the code, or a cell of a chapter, really gives."""
 
 import re
 from pathlib import Path
 
+import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -12,6 +13,14 @@ SOURCE = "\n".join(
     for folder in ("src/common", "tools")
     for path in sorted((ROOT / folder).rglob("*.py"))
 )
+STORED = [  # the errors that cells of the book reproduce
+    output.evalue
+    for path in sorted((ROOT / "book").glob("*/[0-9][0-9]_*.ipynb"))
+    for cell in nbformat.read(path, as_version=4).cells
+    for output in cell.get("outputs", [])
+    if output.output_type == "error"
+]
+SOURCE = "\n".join([SOURCE, *STORED])
 HEADS = re.findall(r"^\*\*(.+?)\*\*", PAGE, re.MULTILINE)
 QUOTED = [found for head in HEADS for found in re.findall(r'"([^"]+)"|^`([^`]+)`[.]$', head)]
 QUOTED = ["".join(found) for found in QUOTED]
@@ -25,6 +34,10 @@ def pieces(message: str) -> list[str]:
 
 def test_the_page_quotes_messages():
     assert len(QUOTED) >= 8
+
+
+def test_errors_that_cells_reproduce_are_read():
+    assert any("must be equal to input_size" in error for error in STORED)
 
 
 @pytest.mark.parametrize("message", QUOTED)

@@ -83,6 +83,14 @@ PARTS = {
             winner="small",
         ),
     ),
+    "Part two: Recurrent networks": (
+        Stop(
+            "rnn/01_sine_wave",
+            "The state: a network that reads value by value, and continues waves on its own.",
+            "chaos",
+            results="rnn-01",
+        ),
+    ),
 }
 
 
