@@ -162,7 +162,7 @@ def test_an_exercise_has_its_number(opened, stored):
     said = opened.locator(".jp-Notebook .myst-exercise-title").all_inner_texts()
     titles = re.findall(r"\{exercise\} (.+)", "\n".join(cell.source for cell in stored.cells))
     assert said == [f"Exercise 5.{number} ({title})" for number, title in enumerate(titles, start=1)]
-    assert len(said) == 3
+    assert len(said) >= 3
 
 
 def test_a_term_says_on_hover_what_it_means(opened, stored):
