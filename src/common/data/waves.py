@@ -62,26 +62,30 @@ def wandering(count: int, steps: int, periods: tuple[float, float] = (12.0, 40.0
     return torch.sin(phase + 2 * math.pi * (1 / period).cumsum(1)).float()
 
 
-def mackey_glass(count: int, steps: int, tau: float = 17.0, generator: Generator | None = None) -> Tensor:
+def mackey_glass(count: int, steps: int, tau: float = 17.0, generator: Generator | None = None,
+                 *, skip: int = 2_000) -> Tensor:  # fmt: skip
     """A chaotic series: blood cells that are made after a delay (Mackey and Glass, 1977).
 
     dx/dt = 0.2 x(t - tau) / (1 + x(t - tau)^10) - 0.1 x(t)
 
     tau: the delay, in units of time; at 17 the series is chaotic. One value a unit. Each wave starts from
-    a constant history, uniform between 0.5 and 1.3, and its first 300 units are left out. Integrated with
-    the classical Runge-Kutta method (order 4) in steps of 0.1, in float64; the delayed value in the middle
-    of a step is interpolated with the slopes at its ends. ValueError for a delay that is not a multiple of
-    0.1 of at least 0.1, and for no wave or no step. Introduced in part two, chapter 1.
+    a constant history, uniform between 0.5 and 1.3. skip: units that are left out first, for waves from
+    like histories stay alike for hundreds of units. Integrated with the classical Runge-Kutta method (order
+    4) in steps of 0.1, in float64; the delayed value in the middle of a step is interpolated with the slopes
+    at its ends. ValueError for a delay that is not a multiple of 0.1 of at least 0.1, a negative skip, and
+    for no wave or no step. Introduced in part two, chapter 1.
 
     >>> mackey_glass(3, 100).shape
     torch.Size([3, 100])
     """
     _check(count, steps)
-    parts, skipped = 10, 300
+    if skip < 0:
+        raise ValueError(f"expected at least 0 units to skip, got {skip}")
+    parts = 10
     delay = round(tau * parts)
     if not (delay >= 1 and math.isclose(tau * parts, delay)):
         raise ValueError(f"expected a delay of a multiple of {1 / parts}, got {tau}")
-    step, last = 1 / parts, (skipped + steps) * parts + delay
+    step, last = 1 / parts, (skip + steps) * parts + delay
     xs = torch.empty((last + 1, count), dtype=torch.float64)
     xs[: delay + 1] = torch.empty(count, dtype=torch.float64).uniform_(0.5, 1.3, generator=generator)
     slopes = torch.zeros_like(xs)  # those of the history: it is constant
@@ -96,7 +100,7 @@ def mackey_glass(count: int, steps: int, tau: float = 17.0, generator: Generator
         b = slope(x + step / 2 * a, middle)
         c = slope(x + step / 2 * b, middle)
         xs[i + 1] = x + step / 6 * (a + 2 * b + 2 * c + slope(x + step * c, end))
-    return xs[delay + skipped * parts : last : parts].T.float().contiguous()
+    return xs[delay + skip * parts : last : parts].T.float().contiguous()
 
 
 def _check(count: int, steps: int) -> None:
