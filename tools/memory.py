@@ -100,8 +100,8 @@ class Job(NamedTuple):
 
 
 def train(job: Job) -> None:
-    """Train one, in a process of the pool. Gradients that have faded below 1e-38 count as 0: a processor takes
-    ten times as long for such numbers."""
+    """Train one, in a process of the pool. Gradients that have faded below 1e-38 count as 0: a processor
+    takes ten times as long for such numbers."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     steps = job.run.config.steps
