@@ -8,15 +8,14 @@ of it is there, the results are written.
 """
 
 import argparse
-import ast
 import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import nbformat
 import torch
+from taught import definitions
 from torch import Tensor
 
 import common.data
@@ -34,20 +33,14 @@ HORIZONS = (1, 5, 10, 25, 50, 100)
 ORDERS = (1, 2, 4, 8, 16, 32, 64, 100, 150, 190)
 
 
+TAUGHT = {"Forecaster", "train_forecaster", "free_run", "rms", "fit_weights", "run_linear", "drawn_from"}
+
+
 def chapter() -> dict[str, Any]:
-    """The functions and classes of the chapter, without running it."""
+    """The functions and classes of the chapter."""
     space: dict[str, Any] = {"torch": torch, "fused": common.fast.fused}
     space |= {name: getattr(common.nn, name) for name in ("RNN", "Linear", "Module", "orthogonal_start")}
-    taught = {"Forecaster", "train_forecaster", "free_run", "rms", "fit_weights", "run_linear", "drawn_from"}
-    for cell in nbformat.read(CHAPTER, as_version=4).cells:
-        if cell.cell_type == "code" and not cell.source.startswith(("%", "!")):
-            nodes = ast.parse(cell.source).body
-            for node in nodes:
-                if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in taught:
-                    exec(compile(ast.Module([node], []), CHAPTER.name, "exec"), space)
-    if missing := taught - space.keys():
-        raise ValueError(f"{CHAPTER.name}: expected definitions of {', '.join(sorted(missing))}")
-    return space
+    return definitions(CHAPTER, TAUGHT, space)
 
 
 class Task(NamedTuple):

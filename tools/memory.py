@@ -1,76 +1,110 @@
 """Train the networks of part two, chapter 2, on recall and echo, and store them: data/results/rnn-02.json.
 
-    .venv/bin/python tools/memory.py [--workers N] [--only TASK] [--seeds N]
+    .venv/bin/python tools/memory.py [--workers N] [--only TASK]
 
-Every network has at most 20,000 parameters and the same training. Its learning rate is the one among RATES
-with the lowest validation error, for each task at two delays, by a seed that is not reported. The runs lie in
-runs/rnn-02, one a folder; a finished one is not trained again, and when all are there, the results are
-written.
+Networks, tasks and training are the chapter's own definitions, read from its notebook. Every network has at
+most 20,000 parameters and the same training. Its learning rate is the one among RATES with the fewest wrong
+answers on validation sequences, by a seed that is not reported, at each delay of SEARCHED_AT. What is
+finished lies in runs/rnn-02, a file a training, and is not trained again; when all of it is there, the
+results are written.
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
+from taught import definitions
 
-from common.data import ECHO, RECALL
-from common.models import MODELS, count_parameters
-from common.runs import Run, run
+import common.data
+import common.nn
+from common.fast import fused
+from common.models import Dilated, count_parameters
 from common.runs.files import read_json, replace_files
-from common.runs.provenance import ROOT
-from common.runs.sizes import build_model
-from common.train import Config
+from common.runs.provenance import ROOT, provenance
 
+CHAPTER = ROOT / "book" / "rnn" / "02_memory.ipynb"
 STORE, RUNS = ROOT / "data" / "results" / "rnn-02.json", ROOT / "runs" / "rnn-02"
-PARAMETERS, EMBEDDING = 20_000, 8
-RATES, SEARCHED_BY = (3e-3, 1e-3, 1e-2), 100  # the first of equals is taken
-VOCABULARIES = {"recall": RECALL, "echo": ECHO}
-DELAYS = {"recall": (10, 30, 100), "echo": (10, 20, 30, 50)}
-SEARCHED_AT = {"recall": (30, 100), "echo": (20, 50)}
-TRAINING = {"recall": (1_200, 64), "echo": (2_000, 32)}  # steps, sequences a batch
-LOOKS = 8
+TAUGHT = {"draw", "Answerer", "train_on", "wrong", "start"}
+PARAMETERS, SEEDS = 20_000, 5
+RATES, SEARCHED_BY = (3e-3, 1e-3, 1e-2), 100  # of equal rates the first is taken
+DELAYS = {"recall": (10, 30, 100), "echo": (10, 25, 50)}
+SEARCHED_AT = {"recall": (30, 100), "echo": (25, 50)}
+STEPS, BATCH_SIZE, CLIP = 600, 32, 1.0
+VAL, TEST = 1001, 1002  # seeds of the sequences
 
 
 class Variant(NamedTuple):
-    """A network of the comparison; `memory` of a chrono start is the delay."""
+    """A network of the comparison: a recurrent layer with its start, or dilations of convolutions."""
 
     title: str
-    model: str
-    sizes: dict[str, Any] = {}
-    tasks: tuple[str, ...] = ("recall", "echo")
+    layer: str = ""
+    start: str = "usual"
+    dilations: tuple[int, ...] = ()
 
 
-SHORT, LONG = [1, 2, 4, 8, 16], [1, 2, 4, 8, 16, 32, 64]
 VARIANTS = {
-    "rnn": Variant("RNN", "rnn"),
-    "rnn-orthogonal": Variant("RNN, orthogonal start", "rnn", {"start": "orthogonal"}),
-    "lstm": Variant("LSTM", "lstm"),
-    "lstm-forget": Variant("LSTM, forget bias 1", "lstm", {"start": "forget"}, ("recall",)),
-    "lstm-chrono": Variant("LSTM, chrono start", "lstm", {"start": "chrono"}),
-    "gru": Variant("GRU", "gru"),
-    "gru-chrono": Variant("GRU, chrono start", "gru", {"start": "chrono"}),
-    "convolution": Variant("convolutions, 128 steps", "dilated", {"dilations": LONG}),
-    "convolution-short": Variant("convolutions, 32 steps", "dilated", {"dilations": SHORT}),
+    "rnn": Variant("RNN", "RNN"),
+    "rnn-orthogonal": Variant("RNN, orthogonal start", "RNN", "orthogonal"),
+    "lstm": Variant("LSTM", "LSTM"),
+    "lstm-forget": Variant("LSTM, forget bias 1", "LSTM", "forget"),
+    "lstm-chrono": Variant("LSTM, chrono start", "LSTM", "chrono"),
+    "gru": Variant("GRU", "GRU"),
+    "gru-chrono": Variant("GRU, chrono start", "GRU", "chrono"),
+    "convolution": Variant("convolutions, 128 steps", dilations=(1, 2, 4, 8, 16, 32, 64)),
+    "convolution-short": Variant("convolutions, 32 steps", dilations=(1, 2, 4, 8, 16)),
 }
 
 
-def sizes_of(variant: Variant, task: str, delay: int) -> dict[str, Any]:
-    """The widest network of a kind that has at most so many parameters."""
-    sizes = {"n_embd": EMBEDDING, **variant.sizes}
-    if sizes.get("start") == "chrono":
-        sizes["memory"] = delay
-    vocabulary, wide = len(VOCABULARIES[task]), 8
-    while True:
-        model = build_model(MODELS[variant.model], vocabulary, sizes | {"n_hidden": wide}, torch.Generator())
-        if count_parameters(model) > PARAMETERS:
-            return sizes | {"n_hidden": wide - 1}
-        wide += 1
+def chapter() -> dict[str, Any]:
+    """The functions and classes of the chapter."""
+    space: dict[str, Any] = {"torch": torch, "F": F, "fused": fused}
+    space |= {name: getattr(common.data, name) for name in ("recall", "echo", "IGNORE_INDEX")}
+    space |= {
+        name: getattr(common.nn, name)
+        for name in ("Linear", "Module", "evaluating", "recurrent_cells", "orthogonal_start", "chrono_start",
+                     "forget_bias_start")
+    }  # fmt: skip
+    space["ANSWERS"] = {"recall": common.data.memory.SYMBOLS, "echo": "01"}
+    space["VOCABULARY"] = {"recall": common.data.RECALL, "echo": common.data.ECHO}
+    return definitions(CHAPTER, TAUGHT, space)
+
+
+class Window(common.nn.Module):
+    """Part one's dilated convolutions with as many scores as there are answers."""
+
+    def __init__(self, task: str, n_hidden: int, dilations: tuple[int, ...], *, generator: torch.Generator):
+        taught = chapter()
+        vocabulary, self.answers = len(taught["VOCABULARY"][task]), len(taught["ANSWERS"][task])
+        self.network = Dilated(
+            vocabulary, n_embd=8, n_hidden=n_hidden, dilations=dilations, generator=generator
+        )
+        self.network.output = common.nn.Linear(n_hidden, self.answers, generator=generator)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return self.network(x)
+
+
+def build(variant: Variant, task: str, n_hidden: int, delay: int, generator: torch.Generator) -> Any:
+    """A network before its training."""
+    if variant.dilations:
+        return Window(task, n_hidden, variant.dilations, generator=generator)
+    taught = chapter()
+    model = taught["Answerer"](getattr(common.nn, variant.layer), task, n_hidden, generator=generator)
+    return taught["start"](model, variant.start, delay, generator)
+
+
+def widest(variant: Variant, task: str) -> int:
+    """The largest hidden size, in steps of four, with at most so many parameters."""
+    sizes = range(8, 200, 4)
+    count = lambda size: count_parameters(build(variant, task, size, 10, torch.Generator()))  # noqa: E731
+    return max(size for size in sizes if count(size) <= PARAMETERS)
 
 
 class Job(NamedTuple):
@@ -83,87 +117,100 @@ class Job(NamedTuple):
     seed: int
 
     @property
-    def folder(self) -> Path:
-        return RUNS / f"{self.task}-{self.delay}" / self.key / f"{self.rate:g}-{self.seed}"
+    def path(self) -> Path:
+        return RUNS / f"{self.task}-{self.delay}" / self.key / f"{self.rate:g}-{self.seed}.json"
 
     @property
-    def run(self) -> Run:
-        steps, batch_size = TRAINING[self.task]
-        config = Config(steps, batch_size, self.rate, "cosine", optimizer="adam", max_grad_norm=1.0)
-        variant = VARIANTS[self.key]
-        sizes = sizes_of(variant, self.task, self.delay)
-        return Run(variant.model, config, sizes, (self.seed,), task=self.task, options={"delay": self.delay})
-
-    @property
-    def results(self) -> dict[str, Any]:
-        return read_json(self.folder / "results.json")
+    def result(self) -> dict[str, Any]:
+        return read_json(self.path)
 
 
-def train(job: Job) -> None:
-    """Train one, in a process of the pool. Gradients that have faded below 1e-38 count as 0: a processor
-    takes ten times as long for such numbers."""
+def train(job: Job) -> Job:
+    """Train one, in a process of the pool.
+
+    Gradients that have faded below 1e-38 count as 0: a processor takes ten times as long for such numbers.
+    """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    steps = job.run.config.steps
-    splits = ("val",) if job.seed == SEARCHED_BY else ("val", "test")
-    run(job.run, job.folder, compile=False, evaluate_every=steps // LOOKS, splits=splits)
-
-
-def cells(only: str | None = None) -> Iterator[tuple[str, str, int]]:
-    """What is compared: (network, task, delay), the longest delays first."""
-    for task in DELAYS:
-        for delay in sorted(DELAYS[task], reverse=True):
-            for key, variant in VARIANTS.items():
-                if task in variant.tasks and only in (None, task):
-                    yield key, task, delay
-
-
-def rate_of(key: str, task: str, delay: int) -> float:
-    """The best rate at the next longer delay that was searched at."""
-    at = min(searched for searched in SEARCHED_AT[task] if searched >= delay)
-    errors = {rate: Job(key, task, at, rate, SEARCHED_BY).results["mean"]["val"] for rate in RATES}
-    return min(errors, key=lambda rate: errors[rate])
+    variant, g, taught = VARIANTS[job.key], torch.Generator().manual_seed(job.seed), chapter()
+    n_hidden = widest(variant, job.task)
+    model = build(variant, job.task, n_hidden, job.delay, g)
+    losses = torch.tensor(taught["train_on"](model, job.task, job.delay, g, STEPS, job.rate, CLIP))
+    result = {
+        "seed": job.seed, "parameters": count_parameters(model), "n_hidden": n_hidden,
+        "val": taught["wrong"](model, job.task, job.delay, VAL),
+        "curve": [round(value, 4) for value in losses.view(20, -1).mean(1).tolist()],
+    }  # fmt: skip
+    if job.seed != SEARCHED_BY:
+        result["test"] = taught["wrong"](model, job.task, job.delay, TEST)
+    result["provenance"] = provenance(torch.device("cpu"))
+    job.path.parent.mkdir(parents=True, exist_ok=True)
+    replace_files({job.path: (json.dumps(result, indent=1) + "\n").encode()})
+    return job
 
 
 def train_all(jobs: list[Job], workers: int) -> None:
-    waiting = [job for job in jobs if not (job.folder / "results.json").exists()]
+    waiting = [job for job in jobs if not job.path.exists()]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for job, _ in zip(waiting, pool.map(train, waiting), strict=True):
-            print(
-                f"{job.task} {job.delay} {job.key} {job.rate:g} {job.seed}: {job.results['mean']}", flush=True
-            )
+        for done in as_completed([pool.submit(train, job) for job in waiting]):
+            job = done.result()
+            shown = {name: value for name, value in job.result.items() if name in ("val", "test")}
+            print(job.task, job.delay, job.key, f"{job.rate:g}", job.seed, shown, flush=True)
 
 
-def collected(seeds: int) -> dict[str, Any]:
+def cells(task: str) -> Iterator[tuple[str, str, int]]:
+    """What is compared: (network, task, delay), the longest delays first."""
+    for delay in sorted(DELAYS[task], reverse=True):
+        for key in VARIANTS:
+            yield key, task, delay
+
+
+def searched(task: str, key: str, delay: int) -> dict[float, float]:
+    """The wrong answers of each rate at a delay of the search."""
+    return {rate: Job(key, task, delay, rate, SEARCHED_BY).result["val"] for rate in RATES}
+
+
+def rate_of(key: str, task: str, delay: int) -> float:
+    """The best rate at the delay, or at the next longer one that was searched."""
+    errors = searched(task, key, min(at for at in SEARCHED_AT[task] if at >= delay))
+    return min(errors, key=lambda rate: errors[rate])
+
+
+def train_task(task: str, workers: int) -> None:
+    for delay in sorted(DELAYS[task], reverse=True):
+        own = [each for each in cells(task) if each[2] == delay]
+        if delay in SEARCHED_AT[task]:
+            train_all([Job(*each, rate, SEARCHED_BY) for each in own for rate in RATES], workers)
+        train_all([Job(*each, rate_of(*each), seed) for each in own for seed in range(SEEDS)], workers)
+
+
+def collected() -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for key, task, delay in cells():
-        rate = rate_of(key, task, delay)
-        reports = [Job(key, task, delay, rate, seed).results for seed in range(seeds)]
-        entry = {
-            "title": VARIANTS[key].title, "lr": rate, "sizes": reports[0]["sizes"],
-            "looks": reports[0]["curve"]["steps"],
-            "runs": [
-                {**report["runs"][0], "curve": report["curve"]["val"][0]} for report in reports
-            ],
-        }  # fmt: skip
-        found.setdefault(f"{task}-{delay}", {})[key] = entry
-    searched = {
+    for task in DELAYS:
+        for key, _, delay in cells(task):
+            rate = rate_of(key, task, delay)
+            runs = [Job(key, task, delay, rate, seed).result for seed in range(SEEDS)]
+            entry = {"title": VARIANTS[key].title, "lr": rate, "n_hidden": runs[0]["n_hidden"]}
+            entry["runs"] = [
+                {k: v for k, v in run.items() if k not in ("provenance", "n_hidden")} for run in runs
+            ]
+            entry["provenance"] = runs[0]["provenance"]
+            found.setdefault(f"{task}-{delay}", {})[key] = entry
+    search = {
         f"{task}-{delay}": {
-            key: {f"{r:g}": Job(key, task, delay, r, SEARCHED_BY).results["mean"]["val"] for r in RATES}
-            for key, variant in VARIANTS.items() if task in variant.tasks
+            key: {f"{rate:g}": error for rate, error in searched(task, key, delay).items()}
+            for key in VARIANTS
         }
-        for task in DELAYS for delay in SEARCHED_AT[task]
-    }  # fmt: skip
-    training = {
-        task: dict(zip(("steps", "batch_size"), both, strict=True)) for task, both in TRAINING.items()
+        for task in DELAYS
+        for delay in SEARCHED_AT[task]
     }
     return {
         "made_by": "tools/memory.py",
         "measure": {"name": "wrong answers", "better": "lower", "digits": 3},
-        "training": training | {"optimizer": "adam", "schedule": "cosine", "max_grad_norm": 1.0},
-        "search": {"rates": list(RATES), "seed": SEARCHED_BY, "val": searched},
+        "training": {"steps": STEPS, "batch_size": BATCH_SIZE, "optimizer": "adam", "schedule": "cosine",
+                     "max_grad_norm": CLIP},
+        "search": {"rates": list(RATES), "seed": SEARCHED_BY, "val": search},
         "tasks": found,
-        "provenance": reports[0]["provenance"],
     }  # fmt: skip
 
 
@@ -171,21 +218,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--only", choices=DELAYS)
-    parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args(arguments)
-    for task in DELAYS:
-        own = [each for each in cells(options.only) if each[1] == task]
-        searched = [each for each in own if each[2] in SEARCHED_AT[task]]
-        train_all([Job(*each, r, SEARCHED_BY) for each in searched for r in RATES], options.workers)
-        train_all(
-            [Job(*each, rate_of(*each), seed) for each in own for seed in range(options.seeds)],
-            options.workers,
-        )
-    if options.only:
-        return 0
-    content = json.dumps(collected(options.seeds), indent=1) + "\n"
-    replace_files({STORE: content.encode()})
-    print(f"stored in {STORE.relative_to(ROOT)}")
+    for task in [options.only] if options.only else DELAYS:
+        train_task(task, options.workers)
+    if not options.only:
+        replace_files({STORE: (json.dumps(collected(), indent=1) + "\n").encode()})
+        print(f"stored in {STORE.relative_to(ROOT)}")
     return 0
 
 
