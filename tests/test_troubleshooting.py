@@ -6,6 +6,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from common.runs.command import parser
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "book" / "troubleshooting.md").read_text(encoding="utf-8")
 SOURCE = "\n".join(
@@ -46,3 +48,11 @@ def test_a_quoted_message_stands_in_the_code(message):
     code = re.sub(r'"\s*\n\s*f?"', "", said)  # strings that go on in the next line
     for piece in pieces(message):
         assert piece in code, f"{piece!r} of {message!r} is said nowhere"
+
+
+def test_the_page_names_options_that_the_command_has():
+    spans = [span for span in re.findall(r"`([^`]+)`", PAGE) if span.startswith(("--", "python -m common"))]
+    named = {option for span in spans for option in re.findall(r"--[a-z-]+", span)}
+    [commands] = parser()._subparsers._group_actions
+    known = {option for command in commands.choices.values() for option in command._option_string_actions}
+    assert len(named) > 4 and named <= known
