@@ -136,6 +136,18 @@ def test_an_answer_of_too_few_arguments_is_reported(printed):
     assert "raised TypeError" in printed(lambda: 1, [((1,), 1)])
 
 
+def test_what_a_generator_yields_is_marked_and_shown(printed):
+    def pairs(series):
+        for i in range(len(series)):
+            yield series[i], series[i + 1]
+
+    cases = [(([1, 2, 3],), [(1, 2), (2, 3)])]
+    assert printed(lambda s: zip(s, s[1:], strict=False), cases) == "exercise 4.1: correct (1 case)\n"
+    assert "expected [(1, 2), (2, 3)], got [(1, 3)]" in printed(lambda s: iter([(1, 3)]), cases)
+    assert "raised IndexError on ([1, 2, 3]): list index" in printed(pairs, cases)
+    assert "got [1, 1, 1" in printed(lambda s: iter(lambda: 1, 2), cases), "it never ends"
+
+
 @pytest.mark.parametrize(
     "got, expected",
     [

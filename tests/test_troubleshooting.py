@@ -6,6 +6,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from common.runs.command import parser
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "book" / "troubleshooting.md").read_text(encoding="utf-8")
 SOURCE = "\n".join(
@@ -15,7 +17,7 @@ SOURCE = "\n".join(
 )
 STORED = [  # the errors that cells of the book reproduce
     output.evalue
-    for path in sorted((ROOT / "book").glob("*/[0-9][0-9]_*.ipynb"))
+    for path in [*sorted((ROOT / "book").glob("*/[0-9][0-9]_*.ipynb")), ROOT / "book" / "tensors.ipynb"]
     for cell in nbformat.read(path, as_version=4).cells
     for output in cell.get("outputs", [])
     if output.output_type == "error"
@@ -46,3 +48,11 @@ def test_a_quoted_message_stands_in_the_code(message):
     code = re.sub(r'"\s*\n\s*f?"', "", said)  # strings that go on in the next line
     for piece in pieces(message):
         assert piece in code, f"{piece!r} of {message!r} is said nowhere"
+
+
+def test_the_page_names_options_that_the_command_has():
+    spans = [span for span in re.findall(r"`([^`]+)`", PAGE) if span.startswith(("--", "python -m common"))]
+    named = {option for span in spans for option in re.findall(r"--[a-z-]+", span)}
+    [commands] = parser()._subparsers._group_actions
+    known = {option for command in commands.choices.values() for option in command._option_string_actions}
+    assert len(named) > 4 and named <= known

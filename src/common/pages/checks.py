@@ -7,8 +7,9 @@ cell as one small mark that opens; nbval compares them. `grade` marks an exercis
 
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
+from itertools import islice
 
 import numpy as np
 import torch
@@ -81,8 +82,8 @@ def grade(
 ) -> None:
     """Try an answer on cases ((arguments), expected); print what came of it.
 
-    A function that returns None counts as not answered yet. Numbers may be off by `tolerance`.
-    ValueError for no cases.
+    A function that returns None counts as not answered yet. A generator is marked by what it yields, up to
+    a thousand values. Numbers may be off by `tolerance`. ValueError for no cases.
     """
     cases = list(cases)
     if not cases:
@@ -91,6 +92,8 @@ def grade(
         shown = ", ".join(repr(a) if len(repr(a)) < 60 else "..." for a in arguments)
         try:
             got = answer(*arguments)
+            if isinstance(got, Iterator):  # a generator: its errors are the answer's, and it may never end
+                got = list(islice(got, 1_000))
         except Exception as error:
             print(f"exercise {exercise}: your function raised {type(error).__name__} on ({shown}): {error}")
             return
