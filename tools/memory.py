@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -160,8 +161,8 @@ def train_all(jobs: list[Job], workers: int) -> None:
 
 
 def compared(task: str) -> Iterator[tuple[str, str, int]]:
-    """What is compared: (network, task, delay), the longest delays last."""
-    for delay in DELAYS[task]:
+    """What is compared: (network, task, delay), the longest delay first."""
+    for delay in sorted(DELAYS[task], reverse=True):
         for key in VARIANTS:
             if (task, key) not in LEFT_OUT:
                 yield key, task, delay
@@ -189,7 +190,7 @@ def train_task(task: str, workers: int) -> None:
 
 def collected() -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for key, task, delay in (each for task in DELAYS for each in compared(task)):
+    for key, task, delay in chain.from_iterable(map(compared, DELAYS)):
         rate = rate_of(key, task)
         runs = [Job(key, task, delay, rate, seed).result for seed in range(SEEDS)]
         entry = {"title": VARIANTS[key].title, "lr": rate, "n_hidden": runs[0]["n_hidden"]}
