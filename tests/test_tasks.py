@@ -80,7 +80,7 @@ def test_a_list_that_has_changed_is_read_again(short_list):
 def test_a_digest_is_that_of_the_content(short_list, tmp_path):
     assert digest(short_list) == digest(short_list) != digest(SHIPPED_NAMES)
     assert digest(tmp_path) == digest(tmp_path / "nowhere") == ""
-    assert list(tasks.TASKS) == ["names", "recall", "echo"]
+    assert list(tasks.TASKS) == ["names", "recall", "echo", "reviews"]
 
 
 # ---- tasks that draw their data ----------------------------------------------------------

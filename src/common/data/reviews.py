@@ -14,7 +14,7 @@ from .text import read_text
 from .vocabulary import Vocabulary
 
 FILES = {"films": "movieReviewSnippets_GroundTruth.txt", "products": "amazonReviewSnippets_GroundTruth.txt"}
-MOST_LABELS = 20
+MOST_LABELS, LONGEST_LABEL = 20, 60
 ONE_A_LINE = "a label, a tab and a text on every line"
 TOKEN = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 
@@ -100,7 +100,8 @@ def load_labelled(path: str | Path) -> list[Labelled]:
     """A file of one's own: on every line a label, a tab and a text, in UTF-8.
 
     ValueError names the file, and the line where there is one: for a file that is no text, a line of another
-    form, a label that stands in one line alone (a heading, say), and for fewer than 2 labels or more than 20.
+    form, a label that stands in one line alone (a heading, say) or has more than 60 characters, and for fewer
+    than 2 labels or more than 20.
     """
     path = Path(path)
     lines = read_text(path, f"a text file in UTF-8 with {ONE_A_LINE}").removesuffix("\n").split("\n")
@@ -109,6 +110,9 @@ def load_labelled(path: str | Path) -> list[Labelled]:
         label, *texts = (part.strip() for part in line.split("\t"))
         if len(texts) != 1 or not label or not texts[0]:
             raise ValueError(f"{path}, line {number}: expected {ONE_A_LINE}, got {_short(line)}")
+        if len(label) > LONGEST_LABEL:
+            wanted = f"a label of at most {LONGEST_LABEL} characters, a tab and a text"
+            raise ValueError(f"{path}, line {number}: expected {wanted}, got {_short(line)}")
         found.append(Labelled(texts[0], label))
     counts = Counter(one.label for one in found)
     if not 2 <= len(counts) <= MOST_LABELS:
@@ -180,15 +184,18 @@ def split_reviews(reviews: Sequence[Item], seed: int = 42, threshold: float = 0.
     >>> [len(part) for part in split_reviews([Labelled(text, "") for text in texts])]
     [4, 1, 1]
     """
-    group = list(range(len(reviews)))  # the group of each: one of its members, which stands for it
+    first_of: dict[frozenset, int] = {}  # texts that are the same up to signs: one of them is compared
+    # the group of each: one of its members, which stands for it
+    group = [first_of.setdefault(_runs(review.text), i) for i, review in enumerate(reviews)]
+    compared = list(first_of.values())
 
     def of(i: int) -> int:
         while group[i] != i:
             i = group[i]
         return i
 
-    for i, j in near_duplicates([review.text for review in reviews], threshold):
-        group[of(j)] = of(i)
+    for i, j in near_duplicates([reviews[i].text for i in compared], threshold):
+        group[of(compared[j])] = of(compared[i])
     together = defaultdict(list)
     for i, review in enumerate(reviews):
         together[of(i)].append(review)
