@@ -123,6 +123,10 @@ MALFORMED = {
     "one label": ("good\tone\ngood\ttwo\n", "expected 2 to 20 labels that repeat, got 1, as 'good'"),
     "ratings": ("".join(f"{n / 10}\ttext\n" for n in range(30)), "got 30, as '0.0', '0.1', '0.2'"),
     "long line": (GOOD + "x" * 500, "line 5: .* got 'x{79}…'$"),
+    "long label": (
+        GOOD + "x" * 200 + "\tA film.\n",
+        "line 5: expected a label of at most 60 characters, a tab",
+    ),
     "empty file": ("\n", "the file is empty; expected a text file in UTF-8 with a label, a tab"),
 }
 
@@ -184,6 +188,14 @@ def test_what_is_linked_stays_together(seed):
     shuffled = random.Random(seed).sample(range(400), 400)
     where = {i: (at >= 320) + (at >= 360) for at, i in enumerate(shuffled)}
     assert any(where[i] != where[j] for i, j in near_duplicates(texts))
+
+
+def test_texts_that_stand_many_times_are_compared_once():
+    """Thirty thousand of one text have half a billion pairs."""
+    items = [Labelled(text, "") for text in ["ok", "OK!"] * 15_000 + [f"word{n}" for n in range(30_000)]]
+    parts = split_reviews(items)
+    assert len({n for n, part in enumerate(parts) for item in part if item.text in ("ok", "OK!")}) == 1
+    assert [len(part) for part in parts] == [48_000, 6_000, 6_000]
 
 
 def test_a_chain_of_near_duplicates_is_one_group():

@@ -169,13 +169,13 @@ def _reviews(path: Path | None, content: str, device: torch.device, words: int) 
         x = sentences((one.text for one in part), vocabulary, words)
         y = torch.tensor([labels.index(one.label) for one in part])
         splits[split] = (x.to(device), y.to(device))
-    read = splits["val"][0]
-    unknown = (read[read > 0] < 2).double().mean()  # 0 is "<pad>", 1 is "<unk>"
+    read = [word for one in parts["val"] for word in tokenize(one.text) if word[0].isalnum()]
+    unknown = vocabulary.encode(read).count(1) / max(1, len(read))  # 1 is "<unk>"
     about = {
         "reviews": {
             "file": CORPORA["reviews"].archive if path is None else path.name, "sha256": content,
             "words": words, "cut": sum(len(tokenize(one.text)) > words for one in found),
-            "unknown_words": round(unknown.item(), 4),  # the share of them in the validation texts
+            "unknown_words": round(unknown, 4),  # the share of them in the validation texts
             "texts": {
                 split: dict(sorted(Counter(one.label for one in part).items()))
                 for split, part in parts.items()
