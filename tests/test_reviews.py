@@ -6,6 +6,7 @@ from itertools import combinations
 
 import pytest
 
+from common.data import reviews
 from common.data.reviews import (
     FILES,
     Labelled,
@@ -196,6 +197,15 @@ def test_texts_that_stand_many_times_are_compared_once():
     parts = split_reviews(items)
     assert len({n for n, part in enumerate(parts) for item in part if item.text in ("ok", "OK!")}) == 1
     assert [len(part) for part in parts] == [48_000, 6_000, 6_000]
+
+
+def test_texts_of_one_pattern_are_one_group_before_all_pairs_are_compared(monkeypatch):
+    compared, shared = [], reviews._shared
+    monkeypatch.setattr(reviews, "_shared", lambda *two: compared.append(two) or shared(*two))
+    texts = [f"I would rate this film that I saw last week with {n} points" for n in range(300)]
+    parts = split_reviews([Labelled(text, "") for text in texts + [f"word{n}" for n in range(300)]])
+    assert len({n for n, part in enumerate(parts) for item in part if "points" in item.text}) == 1
+    assert 299 <= len(compared) < 600
 
 
 def test_a_chain_of_near_duplicates_is_one_group():

@@ -258,6 +258,7 @@ def test_sentences_are_read_split_and_say_where_they_are_from(mine):
     }  # fmt: skip
     assert vocabulary_of(json.loads(json.dumps(data.about))) == words
     assert TASKS["reviews"].load(mine, CPU, words=400) is data
+    assert type(data.to_train_on()) is Sentences
     short = TASKS["reviews"].load(mine, CPU, words=3)
     assert {x.shape[1] for x, _ in short.splits.values()} == {3}
     assert short.about["reviews"]["cut"] == sum(

@@ -3,7 +3,7 @@
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
@@ -142,11 +142,17 @@ def similarity(first: str, second: str) -> float:
     >>> similarity("A small movie with a big heart.", "a small movie with a big impact")
     0.6666666666666666
     """
-    one, other = _runs(first), _runs(second)
+    return _shared(_runs(first), _runs(second))
+
+
+Runs = frozenset[tuple[str, ...]]
+
+
+def _shared(one: Runs, other: Runs) -> float:
     return len(one & other) / len(one | other)
 
 
-def _runs(text: str) -> frozenset[tuple[str, ...]]:
+def _runs(text: str) -> Runs:
     words = [token for token in tokenize(text) if token[0].isalnum()]
     return frozenset(tuple(words[i : i + 3]) for i in range(max(1, len(words) - 2)))
 
@@ -155,24 +161,25 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.5) -> list[tuple[
     """The pairs whose `similarity` is at least the threshold, as indices. At 1.0, the texts that differ in
     case and punctuation alone.
 
-    Two sets of which so much is shared have one of their rarest runs in common, so only pairs that do are
-    compared: "prefix filtering" (Chaudhuri, Ganti and Kaushik, 2006).
-
     >>> near_duplicates(["Wow!", "A film.", "wow"])
     [(0, 2)]
     """
+    runs = [_runs(text) for text in texts]
+    return sorted((i, j) for i, j in _candidates(runs, threshold) if _shared(runs[i], runs[j]) >= threshold)
+
+
+def _candidates(runs: Sequence[Runs], threshold: float) -> Iterator[tuple[int, int]]:
+    """The pairs that are worth a comparison. Two sets of which so much is shared have one of their rarest
+    runs in common: "prefix filtering" (Chaudhuri, Ganti and Kaushik, 2006)."""
     if not 0 < threshold <= 1:
         raise ValueError(f"expected a threshold above 0 and at most 1, got {threshold}")
-    runs = [_runs(text) for text in texts]
     counts = Counter(chain.from_iterable(runs))
     seen: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    pairs: set[tuple[int, int]] = set()
     for i, own in enumerate(runs):
         rarest = sorted(own, key=lambda run: (counts[run], run))[: len(own) - int(threshold * len(own)) + 1]
-        pairs |= {(j, i) for run in rarest for j in seen[run]}
+        yield from ((j, i) for j in {j for run in rarest for j in seen[run]})
         for run in rarest:
             seen[run].append(i)
-    return sorted((i, j) for i, j in pairs if similarity(texts[i], texts[j]) >= threshold)
 
 
 def split_reviews(reviews: Sequence[Item], seed: int = 42, threshold: float = 0.5) -> Splits[Item]:
@@ -184,18 +191,21 @@ def split_reviews(reviews: Sequence[Item], seed: int = 42, threshold: float = 0.
     >>> [len(part) for part in split_reviews([Labelled(text, "") for text in texts])]
     [4, 1, 1]
     """
-    first_of: dict[frozenset, int] = {}  # texts that are the same up to signs: one of them is compared
+    first: dict[Runs, int] = {}  # of texts that are the same but for signs, one is compared
     # the group of each: one of its members, which stands for it
-    group = [first_of.setdefault(_runs(review.text), i) for i, review in enumerate(reviews)]
-    compared = list(first_of.values())
+    group = [first.setdefault(_runs(review.text), i) for i, review in enumerate(reviews)]
 
     def of(i: int) -> int:
         while group[i] != i:
+            group[i] = group[group[i]]  # the next time it is nearer
             i = group[i]
         return i
 
-    for i, j in near_duplicates([reviews[i].text for i in compared], threshold):
-        group[of(compared[j])] = of(compared[i])
+    runs, number = list(first), list(first.values())
+    for a, b in _candidates(runs, threshold):
+        i, j = of(number[a]), of(number[b])
+        if i != j and _shared(runs[a], runs[b]) >= threshold:
+            group[j] = i
     together = defaultdict(list)
     for i, review in enumerate(reviews):
         together[of(i)].append(review)
