@@ -191,9 +191,9 @@ def split_reviews(reviews: Sequence[Item], seed: int = 42, threshold: float = 0.
     >>> [len(part) for part in split_reviews([Labelled(text, "") for text in texts])]
     [4, 1, 1]
     """
-    first: dict[Runs, int] = {}  # of texts that are the same but for signs, one is compared
+    same: dict[Runs, int] = {}  # of texts that are the same but for signs, one is compared
     # the group of each: one of its members, which stands for it
-    group = [first.setdefault(_runs(review.text), i) for i, review in enumerate(reviews)]
+    group = [same.setdefault(_runs(review.text), i) for i, review in enumerate(reviews)]
 
     def of(i: int) -> int:
         while group[i] != i:
@@ -201,7 +201,7 @@ def split_reviews(reviews: Sequence[Item], seed: int = 42, threshold: float = 0.
             i = group[i]
         return i
 
-    runs, number = list(first), list(first.values())
+    runs, number = list(same), list(same.values())
     for a, b in _candidates(runs, threshold):
         i, j = of(number[a]), of(number[b])
         if i != j and _shared(runs[a], runs[b]) >= threshold:

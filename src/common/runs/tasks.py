@@ -125,7 +125,7 @@ BATCHES = 8  # that are drawn together, so that each can have sentences of simil
 
 
 class Sentences(Examples):
-    """Batches of sentences of similar length, padded to their own longest: half of the steps, the same words.
+    """Batches of sentences of similar length: what takes time is the longest, and what is wasted its pads.
 
     Contexts (N, T), padded behind with 0, and targets (N,).
     """
