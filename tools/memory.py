@@ -33,7 +33,7 @@ from common.runs.provenance import ROOT, provenance
 CHAPTER = ROOT / "book" / "rnn" / "02_memory.ipynb"
 STORE, RUNS = ROOT / "data" / "results" / "rnn-02.json", ROOT / "runs" / "rnn-02"
 NORMED = {"LayerNorm", "LayerNormCell", "LayerNormRNN", "BatchNormCell", "BatchNormRNN"}
-TAUGHT = {"draw", "Answerer", "train_on", "wrong", "start"} | NORMED
+TAUGHT = {"draw", "Answerer", "train_on", "wrong", "start", "gradient_lengths"} | NORMED
 PARAMETERS, SEEDS = 20_000, 5
 RATES, SEARCHED_BY = (3e-3, 1e-3, 1e-2), 100  # of equal rates the first is taken
 DELAYS = {"recall": (10, 30, 100), "echo": (10, 25, 50)}
@@ -131,6 +131,13 @@ class Job(NamedTuple):
         return read_json(self.path)
 
 
+def factor(model: Any, task: str, taught: dict[str, Any]) -> float:
+    """What a step back multiplies the gradient by, between 80 and 20 steps before the last of 100."""
+    x, y = taught["draw"](task, 64, 100, torch.Generator().manual_seed(VAL))
+    lengths = taught["gradient_lengths"](model, x, y)[-101:]
+    return round(((lengths[20] / lengths[80]) ** (1 / 60)).item(), 4)
+
+
 def train(job: Job) -> Job:
     """Train one, in a process of the pool.
 
@@ -141,12 +148,15 @@ def train(job: Job) -> Job:
     variant, g, taught = VARIANTS[job.key], torch.Generator().manual_seed(job.seed), chapter()
     n_hidden = widest(variant, job.task)
     model = build(variant, job.task, n_hidden, job.delay, g)
+    before = None if variant.dilations else factor(model, job.task, taught)
     losses = torch.tensor(taught["train_on"](model, job.task, job.delay, g, STEPS, job.rate, CLIP))
     result = {
         "seed": job.seed, "parameters": count_parameters(model), "n_hidden": n_hidden,
         "val": taught["wrong"](model, job.task, job.delay, VAL),
         "curve": [round(value, 4) for value in losses.view(20, -1).mean(1).tolist()],
     }  # fmt: skip
+    if before is not None:
+        result["factor"] = [before, factor(model, job.task, taught)]
     if job.seed != SEARCHED_BY:
         result["test"] = taught["wrong"](model, job.task, job.delay, TEST)
     result["provenance"] = provenance(torch.device("cpu"))

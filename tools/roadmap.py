@@ -90,6 +90,7 @@ PARTS = {
             "chaos",
             results="rnn-01",
         ),
+        Stop("rnn/02_memory", "The memory: why it fades, and the gates and the start that keep it."),
     ),
 }
 
