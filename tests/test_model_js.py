@@ -249,7 +249,9 @@ def test_another_recurrent_cell_is_refused(cell):
 # ---- part two's recurrent layers ---------------------------------------------------------------
 
 KINDS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
-IN_ORDER = "everyLayer(stage.layers).filter(recurs)"
+READ = """(stage, x, T, memory) => [...through(stage.layers, {
+  data: Float32Array.from(x), shape: [x.length / T / stage.layers[0].inputs, T, stage.layers[0].inputs],
+}, memory).at(-1).data]"""
 
 
 def generator(seed):
@@ -287,11 +289,14 @@ def test_recurrent_layers_and_their_states_are_pytorchs_on_500_inputs(kind, size
     layers, both = SIZES[size]
     rnn = strong(KINDS[kind](6, 10, layers, bidirectional=both, generator=generator(3)))
     x, start = torch.randn((500, 7, 6), generator=generator(2)), states(rnn, 500)
-    function = f"""(stage, {{ x, B, T, start }}) => {{
-      const memory = new Map({IN_ORDER}.map((layer, k) => [layer, start[k].map((part) => Float32Array.from(part))]));
-      const {{ data, shape }} = through(stage.layers, {{ data: Float32Array.from(x), shape: [B, T, 6] }}, memory).at(-1);
-      return {{ data: [...data], shape, end: {IN_ORDER}.map((layer) => memory.get(layer).map((part) => [...part])) }};
-    }}"""
+    function = """(stage, { x, B, T, start }) => {
+      const cells = everyLayer(stage.layers).filter(recurs);
+      const given = start.map((state) => state.map((part) => Float32Array.from(part)));
+      const memory = new Map(cells.map((cell, k) => [cell, given[k]]));
+      const value = { data: Float32Array.from(x), shape: [B, T, 6] };
+      const { data, shape } = through(stage.layers, value, memory).at(-1);
+      return { data: [...data], shape, end: cells.map((cell) => memory.get(cell).map((part) => [...part])) };
+    }"""
     flat = [[part.flatten().tolist() for part in own] for own in start]
     model = Sequential([rnn])
     found = ask(function, model, halve_above=10, x=x.flatten().tolist(), B=500, T=7, start=flat)
@@ -310,11 +315,11 @@ def test_recurrent_layers_and_their_states_are_pytorchs_on_500_inputs(kind, size
 def test_a_sequence_may_be_read_in_pieces(kind):
     """From the state that is left a step costs the same at every place."""
     model = Sequential([strong(KINDS[kind](1, 8, 2, generator=generator(3))), Linear(8, 1)])
-    function = """(stage, { x }) => {
-      const memory = new Map();
-      const piece = (values) => [...through(stage.layers, { data: Float32Array.from(values), shape: [1, values.length, 1] }, memory).at(-1).data];
-      return [...piece(x.slice(0, 5)), ...piece(x.slice(5, 6)), ...piece(x.slice(6))];
-    }"""
+    function = f"""(stage, {{ x }}) => {{
+      const [read, memory] = [{READ}, new Map()];
+      const pieces = [x.slice(0, 5), x.slice(5, 6), x.slice(6)];
+      return pieces.flatMap((piece) => read(stage, piece, piece.length, memory));
+    }}"""
     x = torch.randn(20, generator=generator(2))
     whole = model.layers[1](model.layers[0](x[None, :, None])[0])[0, :, 0]
     torch.testing.assert_close(torch.tensor(ask(function, model, x=x.tolist())), whole, atol=1e-5, rtol=1e-5)
@@ -323,7 +328,7 @@ def test_a_sequence_may_be_read_in_pieces(kind):
 def test_a_cell_without_biases_has_none_in_the_page():
     model = Sequential([nn.LSTM(3, 5, bias=False, generator=generator(3))])
     x = torch.randn((2, 4, 3), generator=generator(2))
-    function = "(stage, { x }) => [...through(stage.layers, { data: Float32Array.from(x), shape: [2, 4, 3] }).at(-1).data]"
+    function = f"(stage, {{ x }}) => ({READ})(stage, x, 4)"
     found = torch.tensor(ask(function, model, x=x.flatten().tolist())).view(2, 4, 5)
     torch.testing.assert_close(found, model.layers[0](x)[0], atol=1e-5, rtol=1e-5)
 

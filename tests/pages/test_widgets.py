@@ -13,18 +13,26 @@ import time
 import nbformat
 import pytest
 import torch
+from notebooks import WIDGET_STATE
 
 from common.constraints import Alphabet, Automaton, Length, NotIn, Pattern
 from common.data import SHIPPED_NAMES, Vocabulary, load_names, sequences, split_names, windows
 from common.data.reviews import tokenize, words_of
-from common.models import MODELS, SentenceClassifier, WaveNet, as_convolution, count_parameters, pretrained, tagged
+from common.models import (
+    MODELS,
+    SentenceClassifier,
+    WaveNet,
+    as_convolution,
+    count_parameters,
+    pretrained,
+    tagged,
+)
 from common.nn import GRU, CausalConv1d, Sequential, evaluating
 from common.optim import SGD, Adam, RMSprop
 from common.pages import widgets
 from common.pages.widgets import halved
 from common.sampling import probabilities
 from conftest import ROOT
-from notebooks import WIDGET_STATE
 
 PLAYGROUND = "playground.html"
 CONVOLUTION = "wavenet/07_causal_convolutions.html"
@@ -1337,7 +1345,9 @@ def sentences(build_small):
     """A page with two readers: of a model that reads from both ends, and of one that carries its state."""
     one = widgets.sentence_reader(BOTH, READ, SENTENCES, temperature=1.5, halve_above=10)
     two = widgets.sentence_reader(FORWARDS, READ, text="good")
-    out, said = build_small({"index.md": "# A small book\n\nIt has widgets.", "live.ipynb": page_of(one, two)})
+    out, said = build_small(
+        {"index.md": "# A small book\n\nIt has widgets.", "live.ipynb": page_of(one, two)}
+    )
     assert out, said
     return out
 
@@ -1374,7 +1384,7 @@ def test_each_word_has_pytorchs_probability(sentences, open_live, axe, which, te
         said, reach = shown_after_each(reader)
         assert said == pytest.approx([100 * p for p in wanted], abs=0.55)
         assert reach == pytest.approx([100 * (p - 0.5) for p in wanted], abs=0.01)
-        moves = [round(100 * (b - a)) for a, b in zip([0.5, *wanted], wanted)]
+        moves = [round(100 * (b - a)) for a, b in zip([0.5, *wanted], wanted, strict=False)]
         told = [int(move.replace("−", "-")) for move in reader.locator(".wn-move").all_inner_texts()]
         assert told == pytest.approx(moves, abs=1)
         most = max(range(len(moves)), key=lambda i: abs(wanted[i] - [0.5, *wanted][i]))

@@ -17,7 +17,7 @@ import traitlets
 from torch import nn
 
 from ...data import Vocabulary
-from ...models import Recipe, count_parameters, tagged
+from ...models import POOLS, Recipe, count_parameters, tagged
 from ...nn import (
     RNN,
     BatchNorm1d,
@@ -48,7 +48,6 @@ HUES = {BLUE: "blue", RED: "red", GREEN: "green", PINK: "pink", BROWN: "brown", 
         INK: "ink", SOFT: "soft"}  # fmt: skip
 HALVE_ABOVE = 100_000  # a model of more parameters goes into the page with `halved` weights
 LARGEST = 1_200_000  # parameters: a model of more makes a page too heavy
-POOLS = ("", "mean", "last", "max")  # "": an output a step
 
 
 def _source(*names: str) -> str:
@@ -238,7 +237,8 @@ def packed(
         return {
             "kind": kind, "inputs": inputs, "hidden": outputs // cell.gates, "outputs": outputs,
             "weight": store(cell.input.weight), "recurrent": store(cell.recurrent.weight),
-        } | {name: store(bias) for name, bias in biases.items() if bias is not None}  # fmt: skip
+            **{name: store(bias) for name, bias in biases.items() if bias is not None},
+        }  # fmt: skip
 
     def describe(layer):
         if isinstance(layer, Embedding):
@@ -293,13 +293,15 @@ def _in_order(model: Module) -> list:
     if isinstance(model, Sequential):
         return list(model.layers)
     parts = [part for part in model.children() if not isinstance(part, Dropout)]
+    recurrent = [part for part in parts if isinstance(part, RNN)]
+    around = [type(part) for part in parts if not isinstance(part, RNN)]
     pool = getattr(model, "pool", "")
-    if [type(part) for part in parts if not isinstance(part, RNN)] != [Embedding, Linear] or pool not in POOLS:
-        raise ValueError(f"expected a Sequential, or an embedding, an RNN and a linear map, got {model!r}")
-    embedding, recurrent, output = parts
-    forwards = len(recurrent.layers[-1]["forward"].recurrent.weight)
+    if len(recurrent) != 1 or around != [Embedding, Linear] or pool not in ("", *POOLS):
+        wanted = "a Sequential, or an embedding, an RNN and a linear map"
+        raise ValueError(f"expected {wanted}, got {type(model).__name__}")
+    forwards = len(recurrent[0].layers[-1]["forward"].recurrent.weight)
     pooling = [{"kind": "pool", "how": pool, "forwards": forwards}] if pool else []
-    return [embedding, recurrent, *pooling, output]
+    return [*parts[:2], *pooling, parts[2]]
 
 
 def _named(models: Mapping[str, Sequential], tag: str = "lecture") -> dict[str, tuple[Recipe, Sequential]]:
@@ -500,11 +502,14 @@ def sentence_reader(
     """
     stages, weights = packed({"": (Recipe(type(model), None, ""), model)}, halve_above)
     first, last = stages[0]["layers"][0], stages[0]["layers"][-1]
-    if last["outputs"] != 2 or len(labels) != 2 or "pool" not in [each["kind"] for each in stages[0]["layers"]]:
-        raise ValueError(f"expected a model of two classes and a name for each, got {model!r} and {labels}")
+    pools = "pool" in [each["kind"] for each in stages[0]["layers"]]
+    if not pools or last["outputs"] != 2 or len(labels) != 2:
+        got = f"{type(model).__name__} and {labels}"
+        raise ValueError(f"expected a model of two classes and a name for each, got {got}")
     rows = first["weight"][1] // first["channels"]
     if len(vocabulary) != rows or vocabulary.unknown_index is None:
-        raise ValueError(f"expected a vocabulary of {rows} words, one for the unknown, got {vocabulary!r:.80}")
+        got = f"{len(vocabulary)}, for the unknown {vocabulary.unknown!r}"
+        raise ValueError(f"expected a vocabulary of {rows} words, one of them for the unknown, got {got}")
     if not 0 < temperature < float("inf"):
         raise ValueError(f"expected a temperature above 0, got {temperature}")
     return SentenceReader(

@@ -338,7 +338,7 @@ const contextFor = (stage, indices) =>
 // the new character alone is read; the first call's names are all the same.
 function reader(stage) {
   const layers = everyLayer(stage.layers);
-  const carries = layers.some(recurs) && !layers.some(({ kind, backward }) => backward || kind === "convolution");
+  const carries = layers.some(recurs) && !layers.some(({ kind }) => kind === "convolution");
   let rows; // a name -> its row in the memory
   let memory = new Map();
   return (names) => {
