@@ -1341,9 +1341,7 @@ READ = words_of(["a warm funny film with big heart , . it isn't good it's mess n
 BOTH, FORWARDS = sentence_model(), sentence_model(layer=GRU, bidirectional=False, pool="last")
 
 
-FREE = Sequential(
-    [RNN(1, 16, generator=torch.Generator().manual_seed(1)), Linear(16, 1, generator=torch.Generator())]
-)
+FREE = (RNN(1, 16, generator=torch.Generator().manual_seed(1)), Linear(16, 1, generator=torch.Generator()))
 OLDEST_FIRST = [-1.0, 3.866, -5.735, 3.866]
 SERIES = [math.cos(t / 5) for t in range(250)]
 
@@ -1355,7 +1353,7 @@ def sentences(build_small):
     one = widgets.sentence_reader(BOTH, READ, SENTENCES, temperature=1.5, halve_above=10)
     two = widgets.sentence_reader(FORWARDS, READ, text="good")
     three = widgets.wave_drawing(
-        {"some": (FREE, OLDEST_FIRST), "half": (FREE, [1.0])}, SERIES, units={"half": 0.5}
+        {"some": (*FREE, OLDEST_FIRST), "half": (*FREE, [1.0])}, SERIES, units={"half": 0.5}
     )
     pages = {"index.md": "# A small book\n\nIt has widgets.", "live.ipynb": page_of(one, two, three)}
     out, said = build_small(pages)
@@ -1470,7 +1468,7 @@ def test_a_long_sentence_fits_a_phone_and_says_what_is_left_out(sentences, open_
 
 def free_run(given, steps):
     """By PyTorch: each forecast is the next input."""
-    rnn, out = FREE.layers
+    rnn, out = FREE
     outputs, state = rnn(given[..., None])
     wave = [out(outputs[:, -1:])]
     while len(wave) < steps:

@@ -532,32 +532,34 @@ def sentence_reader(
 
 
 def wave_drawing(
-    forecasters: Mapping[str, tuple[Sequential, Sequence[float]]],
-    series: Sequence[float],
+    forecasters: Mapping[str, tuple[RNN, Linear, Sequence[float] | torch.Tensor]],
+    series: Sequence[float] | torch.Tensor,
     *,
     units: Mapping[str, float] | None = None,
 ) -> WaveDrawing:
     """Draw a wave: a network reads it and runs free, beside a linear autoregression.
 
-    forecasters: by what they were fitted to, a network from (B, T, 1) to (B, T, 1), and the weights of the
-    autoregression, that of the oldest value first. series: a chaotic one of 250 steps, to begin with. units:
-    how high a 1 of a forecaster is drawn, where it is not 1; the drawing reaches from -1.5 to 1.5.
-    ValueError for networks of other sizes, more weights than steps that are drawn, and too short a series.
+    forecasters: by what they were fitted to, a network's recurrent layers and its linear map, from one number
+    a step to one, and the weights of the autoregression, that of the oldest value first. series: a chaotic
+    one of 250 steps, to begin with. units: how high a 1 of a forecaster is drawn, where it is not 1; the
+    drawing reaches from -1.5 to 1.5. ValueError for networks of other sizes, for more weights than the 150
+    steps that are drawn, and for too short a series.
     """
-    stages, weights = packed(
-        {title: (Recipe(Sequential, None, title), net) for title, (net, _) in forecasters.items()}
-    )
+    stages, weights = packed({
+        title: (Recipe(Sequential, None, title), Sequential([rnn, out]))
+        for title, (rnn, out, _) in forecasters.items()
+    })  # fmt: skip
     for stage in stages:
-        sizes = (stage["layers"][0].get("inputs"), stage["layers"][-1].get("outputs"))
+        first, last = stage["layers"][0], stage["layers"][-1]
+        sizes = (first.get("layers", [first])[0]["inputs"], last["outputs"])
         if sizes != (1, 1):
             raise ValueError(f"expected a network of one input and one output a step, got {sizes}")
-    linear = [[float(weight) for weight in own] for _, own in forecasters.values()]
+    linear = [[float(weight) for weight in own] for *_, own in forecasters.values()]
     if not linear or not all(1 <= len(own) <= 150 for own in linear):
         raise ValueError(f"expected forecasters with 1 to 150 weights, got {list(map(len, linear))}")
     if len(series) < 250 or not set(units or {}) <= set(forecasters):
-        raise ValueError(
-            f"expected 250 steps and units of {list(forecasters)}, got {len(series)} and {units}"
-        )
+        wanted = f"250 steps and units of {list(forecasters)}"
+        raise ValueError(f"expected {wanted}, got {len(series)} and {units}")
     return WaveDrawing(
         stages=stages, weights=weights, linear=linear, series=[round(float(v), 4) for v in series[:250]],
         units=[(units or {}).get(title, 1.0) for title in forecasters],
