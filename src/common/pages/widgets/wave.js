@@ -142,9 +142,10 @@ function render({ model, el }) {
     parts.push(svg("line", { x1: end, x2: end, y1: 8, y2: bottom, class: "wn-mark" }),
       svg("text", { x: (left + end) / 2, y: height - 8, class: "wn-small wn-middle" }, width < 480 ? "draw here" : `draw here: ${GIVEN} steps, all read`),
       svg("text", { x: (end + width) / 2, y: height - 8, class: "wn-small wn-middle" }, width < 480 ? "continued" : `continued: ${AHEAD} steps`));
+    const leaves = linear.findIndex((value) => Math.abs(value) > LIMIT); // from there on it would only cross the picture
     const joined = (wave) => points([read.at(-1), ...wave], GIVEN - 1);
     const inside = { x: left, y: 8, width: width - left - 4, height: bottom - 8 };
-    const lines = [svg("polyline", { points: joined(linear), class: "wn-curve wn-soft wn-broken wn-wider" }),
+    const lines = [svg("polyline", { points: joined(leaves < 0 ? linear : linear.slice(0, leaves + 1)), class: "wn-curve wn-soft wn-broken wn-wider" }),
       svg("polyline", { points: points(read, 0), class: "wn-curve wn-ink" }),
       truth && svg("polyline", { points: joined(truth), class: "wn-curve wn-ink wn-thin" }),
       svg("polyline", { points: joined(network), class: "wn-curve wn-red" })].filter(Boolean);
