@@ -1589,6 +1589,34 @@ def test_a_wave_is_drawn_by_keyboard(sentences, open_live, axe):
     assert axe(page) == []
 
 
+@pytest.mark.parametrize("width, theme", [(1280, "light"), (390, "dark")])
+def test_the_chapters_forecasts_continue_what_they_know_and_mind_what_they_do_not(
+    open_live, axe, width, theme
+):
+    page = open_live("rnn/01_sine_wave.html", width=width, theme=theme)
+    wave = page.locator(".wn-wave")
+    errors = r"network has an error of ([\d.]+); the weighted sum (.*)\."
+
+    def judged(preset, network, noise=0.0):
+        wave.get_by_label("Begin with").select_option(preset)
+        wave.get_by_label("Both were fitted to").select_option(label=network)
+        wave.get_by_label("Noise").fill(str(noise))
+        error, linear = re.search(errors, wave.locator(".wn-explanation").inner_text()).groups()
+        return float(error), linear
+
+    error, linear = judged("sum", "sines")
+    assert error < 0.1 and linear == "has an error below 0.001"
+    error, linear = judged("sum", "sines", 0.02)
+    assert error < 0.1 and linear.startswith("leaves the drawing after")
+    error, linear = judged("others", "sines")
+    assert error > 0.3 and float(linear.split()[-1]) > 0.3
+    error, linear = judged("chaos", "chaos")
+    assert error < 0.25 and float(linear.split()[-1]) > error
+    assert judged("square", "chaos")[1].startswith("leaves the drawing after")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert axe(page) == []
+
+
 # ---- in JupyterLab --------------------------------------------------------------------------------
 
 
