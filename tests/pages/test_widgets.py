@@ -1440,6 +1440,9 @@ def test_sentences_are_chosen_and_read_slowly_by_keyboard(sentences, open_live):
     page.keyboard.press("Enter")
     assert reader.locator(".wn-word.wn-off").count() == 9
     page.wait_for_function("() => document.querySelectorAll('.wn-reader .wn-word.wn-off').length < 8")
+    field.fill(" ".join(SENTENCES))
+    page.wait_for_timeout(700)
+    assert reader.locator(".wn-word.wn-off").count() == 0, "what is typed ends the slow reading"
     field.fill("")
     assert "No word yet" in reader.inner_text() and reader.locator(".wn-word").count() == 0
     page.wait_for_timeout(1000)
@@ -1552,11 +1555,21 @@ def test_a_wave_is_drawn_with_mouse_or_finger(sentences, open_live, width, touch
     wave.scroll_into_view_if_needed()
     box = wave.locator(".wn-pad").bounding_box()
     before = lines_of(wave)
-    page.mouse.move(box["x"] + 1, box["y"] + box["height"] * 0.25)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.25)
-    page.mouse.move(box["x"] + box["width"] + 90, box["y"] + box["height"] * 0.25, steps=4)
-    page.mouse.up()
+    y = box["y"] + box["height"] * 0.25
+    stroke = [box["x"] + box["width"] * share for share in (0.005, 0.5, 0.7, 0.9, 1.3)]
+    if touch:
+        send = page.context.new_cdp_session(page).send
+        for x in stroke:
+            kind = "touchStart" if x == stroke[0] else "touchMove"
+            send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
+        send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        page.wait_for_function("() => !document.querySelector('.wn-wave .wn-thin')")
+    else:
+        page.mouse.move(stroke[0], y)
+        page.mouse.down()
+        for x in stroke:
+            page.mouse.move(x, y)
+        page.mouse.up()
     lines = lines_of(wave)
     assert lines["wn-ink"][1:] == pytest.approx([lines["wn-ink"][75]] * 149, abs=0.02), "no gap in the stroke"
     assert 0.6 < lines["wn-ink"][75] < 0.9 and "wn-ink wn-thin" not in lines
