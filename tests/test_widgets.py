@@ -9,8 +9,9 @@ import nbformat
 import pytest
 import torch
 
-from common import models
+from common import models, nn
 from common.data import Vocabulary
+from common.data.reviews import words_of
 from common.nn import Module, Sequential
 from common.pages import plots, widgets
 
@@ -201,6 +202,67 @@ def test_the_valley_knows_its_optimisers():
     assert widgets.valley("adam", rate=0.3).kind == "adam"
     with pytest.raises(ValueError, match="expected one of .*'adam'.*, got 'newton'"):
         widgets.valley("newton")
+
+
+WORDS = words_of(["a good film", "a bad film"], minimum=1)
+
+
+def test_the_sentence_reader_holds_the_words_and_starts_where_it_is_told():
+    model = models.SentenceClassifier(len(WORDS), n_embd=4, n_hidden=3)
+    widget = widgets.sentence_reader(model, WORDS, ["A good film.", "Bad."], temperature=1.3)
+    assert widget.words.split("\n") == list(WORDS.tokens) == ["<pad>", "<unk>", "a", "bad", "film", "good"]
+    assert (widget.text, widget.unknown, widget.temperature) == ("A good film.", 1, 1.3)
+    assert [layer["kind"] for layer in widget.stages[0]["layers"]] == ["embedding", "ways", "pool", "linear"]
+    assert widgets.sentence_reader(model, WORDS, text="bad").text == "bad"
+
+
+@pytest.mark.parametrize(
+    "sizes, given, message",
+    [
+        ({"classes": 3}, {}, "model of two classes and a name for each"),
+        ({}, {"labels": ("bad",)}, r"model of two classes and a name for each, .*\('bad',\)"),
+        ({"vocab_size": 7}, {}, "vocabulary of 7 words, one of them for the unknown, got 6"),
+        ({}, {"temperature": 0.0}, "temperature above 0, got 0.0"),
+    ],
+)
+def test_the_sentence_reader_refuses(sizes, given, message):
+    model = models.SentenceClassifier(**{"vocab_size": len(WORDS), "n_embd": 4, "n_hidden": 3} | sizes)
+    with pytest.raises(ValueError, match=message):
+        widgets.sentence_reader(model, WORDS, **given)
+
+
+def test_the_sentence_reader_takes_no_characters():
+    with pytest.raises(ValueError, match="model of two classes"):
+        widgets.sentence_reader(models.StatefulNetwork(2), WORDS)
+
+
+def free(inputs=1, outputs=1):
+    return nn.RNN(inputs, 3), nn.Linear(3, outputs)
+
+
+def test_the_wave_drawing_holds_its_forecasters():
+    widget = widgets.wave_drawing(
+        {"a": (*free(), torch.tensor([1.0, 2.0])), "b": (*free(), [0.5])}, torch.ones(300), units={"b": 0.6}
+    )
+    assert [stage["title"] for stage in widget.stages] == ["a", "b"]
+    assert (widget.linear, widget.units, len(widget.series)) == ([[1.0, 2.0], [0.5]], [1.0, 0.6], 250)
+
+
+@pytest.mark.parametrize(
+    "forecasters, series, units, message",
+    [
+        ({"a": (*free(2), [1.0])}, [0.0] * 250, None, r"one input and one output a step, got \(2, 1\)"),
+        ({"a": (*free(1, 3), [1.0])}, [0.0] * 250, None, r"one input and one output a step, got \(1, 3\)"),
+        ({"a": (*free(), [])}, [0.0] * 250, None, r"with 1 to 150 weights, got \[0\]"),
+        ({"a": (*free(), [0.0] * 151)}, [0.0] * 250, None, r"with 1 to 150 weights, got \[151\]"),
+        ({}, [0.0] * 250, None, r"with 1 to 150 weights, got \[\]"),
+        ({"a": (*free(), [1.0])}, [0.0] * 249, None, "250 steps and units of .*, got 249"),
+        ({"a": (*free(), [1.0])}, [0.0] * 250, {"b": 1.0}, r"units of \['a'\], got 250 and {'b': 1.0}"),
+    ],
+)
+def test_the_wave_drawing_refuses(forecasters, series, units, message):
+    with pytest.raises(ValueError, match=message):
+        widgets.wave_drawing(forecasters, series, units=units)
 
 
 def searched(number, value, **params):
