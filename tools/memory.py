@@ -71,11 +71,7 @@ def chapter() -> dict[str, Any]:
     """The functions and classes of the chapter."""
     space: dict[str, Any] = {"torch": torch, "F": F, "fused": fused, "nn": common.nn}
     space |= {name: getattr(common.data, name) for name in ("recall", "echo", "IGNORE_INDEX")}
-    space |= {
-        name: getattr(common.nn, name)
-        for name in ("Linear", "Module", "evaluating", "recurrent_cells", "orthogonal_start", "chrono_start",
-                     "forget_bias_start")
-    }  # fmt: skip
+    space |= {name: value for name, value in vars(common.nn).items() if not name.startswith("_")}
     space["ANSWERS"] = {"recall": common.data.memory.SYMBOLS, "echo": "01"}
     space["VOCABULARY"] = {"recall": common.data.RECALL, "echo": common.data.ECHO}
     return definitions(CHAPTER, TAUGHT, space)

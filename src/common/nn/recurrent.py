@@ -118,7 +118,8 @@ class GRUCell(Cell):
 
     def __call__(self, x: Tensor, h: Tensor | None = None) -> Tensor:
         h = self.ready(x, h)
-        (r, z, n), (hr, hz, hn) = self.input(x).chunk(3, -1), self.recurrent(h).chunk(3, -1)
+        r, z, n = self.input(x).chunk(3, -1)
+        hr, hz, hn = self.recurrent(h).chunk(3, -1)
         r, z = torch.sigmoid(r + hr), torch.sigmoid(z + hz)
         return (1 - z) * torch.tanh(n + r * hn) + z * h
 
