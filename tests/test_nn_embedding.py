@@ -54,3 +54,30 @@ def test_embedding_refuses_what_counts_nothing(dtype):
 def test_embedding_takes_integers_of_32_bits():
     layer = Embedding(5, 3, generator=generator())
     assert torch.equal(layer(torch.tensor([4, 0], dtype=torch.int32)), layer.weight[[4, 0]])
+
+
+@pytest.mark.parametrize("row", [0, 3])
+def test_the_row_of_a_pad_starts_at_zero_and_gets_no_gradient_as_torchs(row):
+    ours = double(Embedding(5, 3, row, generator=generator()))
+    theirs = torch.nn.Embedding(5, 3, padding_idx=row, dtype=torch.float64)
+    assert not ours.weight[row].any() and not theirs.weight[row].any()
+    kept = [i for i in range(5) if i != row]
+    assert torch.equal(ours.weight[kept], double(Embedding(5, 3, generator=generator())).weight[kept])
+    theirs.weight.data = ours.weight.clone()
+    ours.weight.requires_grad_()
+    x = torch.tensor([[0, 3, 1, 0], [3, 3, 0, 4]])
+    y, expected = ours(x), theirs(x)
+    assert torch.equal(y, expected)
+    (gradient,), theirs_too = gradients(y, [ours.weight]), gradients(expected, [theirs.weight])
+    assert_all_close([gradient], theirs_too)
+    assert not gradient[row].any()
+    ours.weight.data[row] = 1.0  # only the start is zero: what is put there is read, in torch.nn too
+    theirs.weight.data[row] = 1.0
+    assert torch.equal(ours(x), theirs(x))
+    assert repr(ours) == repr(theirs) == f"Embedding(5, 3, padding_idx={row})"
+
+
+@pytest.mark.parametrize("row", [-1, 5])
+def test_the_row_of_a_pad_is_counted_from_the_start(row):
+    with pytest.raises(IndexError, match=rf"expected integers in \[0, 5\), got {row}"):
+        Embedding(5, 3, row)
