@@ -84,8 +84,9 @@ MOST_USED = """
     nn.Tanh nn.ReLU nn.SiLU nn.Gate nn.Dropout nn.VariationalDropout nn.PositionalEmbedding nn.Recurrent
     nn.Cell nn.RNNCell nn.LSTMCell nn.GRUCell nn.RNN nn.LSTM nn.GRU nn.unroll nn.from_torch
     nn.Residual nn.Sequential nn.Module nn.TorchModule models.MLP models.Tree models.Dilated models.WaveNet
-    models.RecurrentNetwork models.Transformer data.Vocabulary data.windows data.sequences data.split_names
-    optim.SGD optim.AdamW train.Config.lr_at evaluate.smooth evaluate.spread sampling.sample
+    models.RecurrentNetwork models.SentenceClassifier models.Transformer
+    data.Vocabulary data.windows data.sequences data.split_names optim.SGD optim.AdamW train.Config.lr_at
+    evaluate.smooth evaluate.spread sampling.sample
     sampling.probabilities constraints.Automaton
 """.split()
 

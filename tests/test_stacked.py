@@ -75,3 +75,22 @@ def test_contexts_that_a_model_refuses_are_refused(wrong, optimizer):
     contexts, targets = torch.tensor([[0, 1, 2], [0, 2, wrong]]), torch.tensor([1, 2])
     with pytest.raises(IndexError, match=r"expected integers in \[0, 27\)"):
         Stacked(models, (contexts, targets), Config(optimizer=optimizer))
+
+
+@pytest.mark.parametrize("how", OTHER_WAYS[:1] + [{"optimizer": "sgd"}], ids=lambda how: how["optimizer"])
+def test_the_row_of_a_pad_gets_no_gradient_in_the_graph_either(how):
+    config, examples = Config(**{"steps": 20, **how, "weight_decay": 0.0}), Examples(*data(3))
+    states = []
+    for kind in (PlainLoop, StackedLoop):
+        models, generators = built("mlp", [0, 3])
+        for model in models:
+            model.embedding.padding_idx = 0
+        options = {"compile": False} if kind is StackedLoop else {}
+        loop = kind(models, examples, generators, [config] * 2, **options)
+        loop.steps(0, 20)
+        states.append(loop.states())
+        for model, (tensors, _) in zip(models, loop.states(), strict=True):
+            assert torch.equal(tensors["embedding.weight"][0], model.embedding.weight[0])
+            assert not torch.equal(tensors["embedding.weight"][1], model.embedding.weight[1])
+    for ours, theirs in zip(*(map(flat, found) for found in states), strict=True):
+        assert all((ours[name] - theirs[name]).abs().max() < 1e-8 for name in ours)

@@ -157,8 +157,8 @@ class Stacked:
 class _UncheckedEmbedding(Embedding):
     """The same: a graph cannot look at numbers, and all that go in were looked at before."""
 
-    def __call__(self, input: Tensor) -> Tensor:
-        return self.weight[input]
+    def check_rows(self, input: Tensor) -> None:
+        pass
 
 
 class _OneHotEmbedding(Embedding):
@@ -170,4 +170,7 @@ class _OneHotEmbedding(Embedding):
 
     def __call__(self, input: Tensor) -> Tensor:
         tokens = torch.arange(len(self.weight), device=input.device)
-        return (input[..., None] == tokens).to(self.weight.dtype) @ self.weight
+        weight = self.weight
+        if self.padding_idx is not None:  # its row gets no gradient
+            weight = weight.where((tokens != self.padding_idx)[:, None], weight.detach())
+        return (input[..., None] == tokens).to(weight.dtype) @ weight

@@ -35,8 +35,7 @@ class Dilated(nn.Sequential):
         if len(widths) != len(dilations):
             raise ValueError(f"expected one n_hidden a dilation, {len(dilations)}, got {n_hidden!r}")
         parts: dict[str, nn.Module] = {"embedding": nn.Embedding(vocab_size, n_embd, generator=generator)}
-        if input_dropout:
-            parts["input_dropout"] = nn.Dropout(input_dropout)
+        parts |= {"input_dropout": nn.Dropout(input_dropout)} if input_dropout else {}
         before = n_embd
         for i, (dilation, width) in enumerate(zip(dilations, widths, strict=True), start=1):
             wide = width * (2 if activation == "gate" else 1)
@@ -45,8 +44,7 @@ class Dilated(nn.Sequential):
             level: dict[str, nn.Module] = {"convolution": convolution, "norm": norm, activation: active}
             adds = residual and before == width
             parts |= {f"level{i}": nn.Residual(level)} if adds else {f"{k}{i}": v for k, v in level.items()}
-            if dropout:
-                parts[f"dropout{i}"] = nn.Dropout(dropout)
+            parts |= {f"dropout{i}": nn.Dropout(dropout)} if dropout else {}
             before = width
         super().__init__(parts | {"output": output_layer(before, vocab_size, generator=generator)})
 

@@ -1,8 +1,11 @@
 """Recurrent networks: part two's, and that of chapter 11, to compare with, whose cell comes from torch.nn."""
 
+import math
 from typing import Any
 
+import torch
 from torch import Generator, Tensor
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ..nn import (
     GRU,
@@ -21,6 +24,7 @@ from ..nn import (
 )
 
 STARTS = ("usual", "orthogonal", "forget", "chrono")
+POOLS = ("mean", "last", "max")
 
 
 class RecurrentNetwork(Sequential):
@@ -87,3 +91,60 @@ class StatefulNetwork(Module):
         """The logits, and the state after the last step, from which the next call may go on."""
         h, state = self.recurrent(self.embedding(x), state)
         return self.output(h), state
+
+
+class SentenceClassifier(Module):
+    """A sentence's class: an embedding, a recurrent layer, one vector a sentence, a linear map. x: (B, T) ->
+    (B, classes).
+
+    x: words' numbers, padded behind with 0, which is "<pad>". Pads change nothing: the layer reads a packed
+    batch, and pools over the words alone. layer: `nn.RNN`, `nn.LSTM` or `nn.GRU`. pool: how its outputs
+    become one vector: "mean", "max", or "last", the state at the last word, and of the backward direction
+    that at the first. dropout: on embeddings and on that vector. Introduced in part two, chapter 3.
+
+    ValueError for another pool, a sentence without words, and for pads in front of a word.
+
+    >>> x = torch.tensor([[5, 2, 9], [7, 0, 0]])
+    >>> SentenceClassifier(vocab_size=10)(x).shape
+    torch.Size([2, 2])
+    """
+
+    def __init__(self, vocab_size: int, classes: int = 2, layer: type[RNN] = LSTM, n_embd: int = 64,
+                 n_hidden: int = 64, bidirectional: bool = True, pool: str = "mean", dropout: float = 0.3,
+                 *, generator: Generator | None = None):  # fmt: skip
+        if pool not in POOLS:
+            raise ValueError(f"expected a pool among {list(POOLS)}, got {pool!r}")
+        self.pool = pool
+        self.embedding = Embedding(vocab_size, n_embd, padding_idx=0, generator=generator)
+        self.dropout = Dropout(dropout)
+        self.recurrent = layer(n_embd, n_hidden, bidirectional=bidirectional, generator=generator)
+        self.output = Linear(n_hidden * (1 + bidirectional), classes, generator=generator)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        lengths = self.lengths(x)
+        embedded = self.dropout(self.embedding(x))
+        packed = pack_padded_sequence(embedded, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        outputs, state = self.recurrent(packed)
+        if self.pool == "last":
+            h = state[0] if isinstance(state, tuple) else state  # (directions, B, H)
+            pooled = torch.cat(h.unbind(), -1)
+        elif self.pool == "max":
+            pooled = pad_packed_sequence(outputs, batch_first=True, padding_value=-math.inf)[0].amax(1)
+        else:
+            pooled = pad_packed_sequence(outputs, batch_first=True)[0].sum(1) / lengths[:, None]
+        return self.output(self.dropout(pooled))
+
+    def lengths(self, x: Tensor) -> Tensor:
+        """How many words each sentence has: (B,). ValueError where it has none, or a pad in front of one."""
+        wanted = "sentences (B, T) of at least one word, padded behind with 0"
+        if x.ndim != 2 or not len(x):
+            raise ValueError(f"expected {wanted}, got shape {(*x.shape,)}")
+        words = x != 0
+        if not words.any(1).all():
+            raise ValueError(f"expected {wanted}, got none in row {int(words.any(1).int().argmin())}")
+        if not words[:, :-1].ge(words[:, 1:]).all():
+            raise ValueError(f"expected {wanted}, got a 0 in front of a word")
+        return words.sum(1)
+
+    def extra_repr(self) -> str:
+        return f"pool={self.pool}"

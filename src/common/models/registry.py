@@ -10,7 +10,7 @@ from ..data.shipped import shipped_folder
 from ..nn import GRU, LSTM, RNN, Module
 from .convolutional import Dilated
 from .mlp import MLP
-from .recurrent import RecurrentNetwork, StatefulNetwork
+from .recurrent import RecurrentNetwork, SentenceClassifier, StatefulNetwork
 from .transformer import Transformer
 from .tree import BatchOnlyBatchNorm1d, Tree
 from .wavenet import WaveNet
@@ -32,8 +32,8 @@ class Recipe(NamedTuple):
 
 
 LECTURE, TRAINED = frozenset({"lecture", "trainable", "pretrained"}), frozenset({"winner", "pretrained"})
-WHOLE_NAMES = frozenset({"whole names", "trainable"})
-STATEFUL = frozenset({"stateful", "trainable"})
+WHOLE_NAMES, STATEFUL = frozenset({"whole names", "trainable"}), frozenset({"stateful", "trainable"})
+SENTENCES = frozenset({"sentences", "trainable"})
 MODELS = {
     # the stages of the lecture
     "mlp": Recipe(partial(MLP, block_size=3), 3, "3 characters, flat", LECTURE),
@@ -50,6 +50,7 @@ MODELS = {
     "rnn": Recipe(partial(StatefulNetwork, layer=RNN), None, "plain recurrent network", STATEFUL),
     "lstm": Recipe(partial(StatefulNetwork, layer=LSTM), None, "LSTM", STATEFUL),
     "gru": Recipe(partial(StatefulNetwork, layer=GRU), None, "GRU", STATEFUL),
+    "sentences": Recipe(SentenceClassifier, None, "classifier of sentences", SENTENCES),
     # of chapter 11, as they were trained
     "small": Recipe(
         partial(Dilated, activation="silu", residual=True), None, "small winner, SiLU and residuals", TRAINED
@@ -59,8 +60,8 @@ MODELS = {
 
 
 def tagged(tag: str) -> dict[str, Recipe]:
-    """The models with a tag: "lecture", "whole names", "stateful", "winner"; "trainable", by the command
-    line; "pretrained", whose weights come with the book. ValueError for another."""
+    """The models with a tag: "lecture", "whole names", "stateful", "sentences", "winner"; "trainable", by the
+    command line; "pretrained", whose weights come with the book. ValueError for another."""
     known = sorted(set().union(*(recipe.tags for recipe in MODELS.values())))
     if tag not in known:
         raise ValueError(f"expected one of {known}, got {tag!r}")
