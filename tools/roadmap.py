@@ -90,6 +90,12 @@ PARTS = {
             "chaos",
             results="rnn-01",
         ),
+        Stop(
+            "rnn/03_sentiment",
+            "The words: sentences of different length, read in both directions, and classed.",
+            "lstm",
+            results="rnn-03",
+        ),
     ),
 }
 

@@ -36,7 +36,7 @@ from common.runs.provenance import ROOT, provenance
 
 CHAPTER = ROOT / "book" / "rnn" / "03_sentiment.ipynb"
 STORE, RUNS = ROOT / "data" / "results" / "rnn-03.json", ROOT / "runs" / "rnn-03"
-WEIGHTS = ROOT / "data" / "results" / "rnn-03.safetensors"
+WEIGHTS = ROOT / "data" / "models" / "sentences.safetensors"
 TAUGHT = {"collate", "SimilarLengths", "SentenceClassifier", "BagOfVectors", "train_classifier", "logits_of",
           "Careless", "last_at_a_pad", "pads_averaged_in", "backward_from_pads"}  # fmt: skip
 SEARCH = [
