@@ -66,13 +66,11 @@ VARIANTS = {
     "last-right": Variant("the last output, at the last word", {"bidirectional": False, "pool": "last"},
                           "", True),
     "mean-pad": Variant("pads averaged in", {}, "pads_averaged_in", True),
-    "mean-right": Variant("the mean over words", {}, "", True),
     "backward-pad": Variant("the backward direction starts on pads", {"pool": "last"},
                             "backward_from_pads", True),
     "backward-right": Variant("the backward direction starts on the last word", {"pool": "last"}, "", True),
     "bag": Variant("mean of word vectors, no order", bag=True),
     "forward": Variant("LSTM, forward only, mean", {"bidirectional": False}),
-    "gru": Variant("bidirectional GRU, mean", {"layer": "GRU"}),
 }  # fmt: skip
 
 
