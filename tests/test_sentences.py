@@ -98,8 +98,9 @@ def test_a_bug_depends_on_company_and_its_repair_does_not(taught, bug):
     sizes = {"start": 1.0, "n_embd": 4, "n_hidden": 3, "dropout": 0.0}
     (name,) = (name for name, variant in sentences.VARIANTS.items() if variant.bug == bug)
     right = "lstm" if name == "mean-pad" else name.replace("-pad", "-right")
-    for name, same in ((name, False), (right, True)):
-        model = sentences.build(sentences.VARIANTS[name], sizes, 7, taught, torch.Generator().manual_seed(0))
+    for variant, same in ((name, False), (right, True)):
+        g = torch.Generator().manual_seed(0)
+        model = sentences.build(sentences.VARIANTS[variant], sizes, 7, taught, g)
         together = taught["logits_of"](model, data)
         assert torch.allclose(sentences.alone(model, data, taught), together, atol=1e-6) == same
 
