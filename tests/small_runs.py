@@ -1,4 +1,6 @@
-"""What the tests of training share: a short list, models in double precision, and how far two are apart."""
+"""What the tests of training share: short lists, models in double precision, and how far two are apart."""
+
+import random
 
 import pytest
 import torch
@@ -18,6 +20,17 @@ needs_compiler = pytest.mark.skipif(
 def small(names, **more):
     """A run of 60 steps on a list of one's own."""
     return Run("mlp", **{"config": Config(steps=60), "sizes": {"n_hidden": 16}, "data": names} | more)
+
+
+def labelled_file(path, count=300, labels=("bad", "good"), seed=0):
+    """A file of sentences of 2 to 12 words, the first or the last of which gives the label away."""
+    draw, lines = random.Random(seed), []
+    for number in range(count):
+        words = draw.choices([f"word{n}" for n in range(40)], k=draw.randint(1, 11))
+        words.insert(draw.choice([0, len(words)]), labels[number % len(labels)].title())
+        lines.append(f"{labels[number % len(labels)]}\t{' '.join(words)}.\n")
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
 
 
 def data(block_size):

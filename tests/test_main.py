@@ -18,6 +18,7 @@ import pytest
 import torch
 from filelock import FileLock
 from safetensors.torch import load_file, save_file
+from small_runs import labelled_file
 
 import common
 from common import fast
@@ -563,11 +564,23 @@ def ended(process):
     return process.returncode, out, err
 
 
+def mlp_of_names(folder):
+    return write_list(folder), "mlp", ()
+
+
+def classifier_of_sentences(folder):
+    """With dropout, and batches that are drawn by length."""
+    sizes = ("--set", "n_embd=4", "n_hidden=6", "pool=max")
+    return labelled_file(folder / "mine.tsv"), "sentences", ("--task", "reviews", *sizes)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
-def test_a_run_killed_and_interrupted_ends_as_one_that_was_not(short_list, tmp_path):
+@pytest.mark.parametrize("of", [mlp_of_names, classifier_of_sentences])
+def test_a_run_killed_and_interrupted_ends_as_one_that_was_not(of, tmp_path):
     steps, out = 100, tmp_path / "run"
-    whole = started(0, *arguments_of(short_list, tmp_path / "whole", steps=steps))
-    arguments = arguments_of(short_list, out, steps=steps)
+    path, model, more = of(tmp_path)
+    whole = started(0, *arguments_of(path, tmp_path / "whole", *more, model=model, steps=steps))
+    arguments = arguments_of(path, out, *more, model=model, steps=steps)
     interrupted = "\ninterrupted; the same command resumes from the last checkpoint\n"
     for number, expected in (
         (signal.SIGKILL, (-signal.SIGKILL, "", "")),

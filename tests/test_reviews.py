@@ -6,6 +6,7 @@ from itertools import combinations
 
 import pytest
 
+from common.data import reviews
 from common.data.reviews import (
     FILES,
     Labelled,
@@ -123,6 +124,10 @@ MALFORMED = {
     "one label": ("good\tone\ngood\ttwo\n", "expected 2 to 20 labels that repeat, got 1, as 'good'"),
     "ratings": ("".join(f"{n / 10}\ttext\n" for n in range(30)), "got 30, as '0.0', '0.1', '0.2'"),
     "long line": (GOOD + "x" * 500, "line 5: .* got 'x{79}…'$"),
+    "long label": (
+        GOOD + "x" * 200 + "\tA film.\n",
+        "line 5: expected a label of at most 60 characters, a tab",
+    ),
     "empty file": ("\n", "the file is empty; expected a text file in UTF-8 with a label, a tab"),
 }
 
@@ -184,6 +189,23 @@ def test_what_is_linked_stays_together(seed):
     shuffled = random.Random(seed).sample(range(400), 400)
     where = {i: (at >= 320) + (at >= 360) for at, i in enumerate(shuffled)}
     assert any(where[i] != where[j] for i, j in near_duplicates(texts))
+
+
+def test_texts_that_stand_many_times_are_compared_once():
+    """Thirty thousand of one text have half a billion pairs."""
+    items = [Labelled(text, "") for text in ["ok", "OK!"] * 15_000 + [f"word{n}" for n in range(30_000)]]
+    parts = split_reviews(items)
+    assert len({n for n, part in enumerate(parts) for item in part if item.text in ("ok", "OK!")}) == 1
+    assert [len(part) for part in parts] == [48_000, 6_000, 6_000]
+
+
+def test_texts_of_one_pattern_are_one_group_before_all_pairs_are_compared(monkeypatch):
+    compared, shared = [], reviews._shared
+    monkeypatch.setattr(reviews, "_shared", lambda *two: compared.append(two) or shared(*two))
+    texts = [f"I would rate this film that I saw last week with {n} points" for n in range(300)]
+    parts = split_reviews([Labelled(text, "") for text in texts + [f"word{n}" for n in range(300)]])
+    assert len({n for n, part in enumerate(parts) for item in part if "points" in item.text}) == 1
+    assert 299 <= len(compared) < 600
 
 
 def test_a_chain_of_near_duplicates_is_one_group():

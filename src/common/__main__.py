@@ -1,4 +1,4 @@
-"""python -m common train | sample | sweep | data, and the script wavenet-book; see `common.runs.command`."""
+"""python -m common train | sample | predict | sweep | data, or wavenet-book; see `common.runs.command`."""
 
 import sys
 

@@ -3,7 +3,7 @@
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
@@ -14,7 +14,7 @@ from .text import read_text
 from .vocabulary import Vocabulary
 
 FILES = {"films": "movieReviewSnippets_GroundTruth.txt", "products": "amazonReviewSnippets_GroundTruth.txt"}
-MOST_LABELS = 20
+MOST_LABELS, LONGEST_LABEL = 20, 60
 ONE_A_LINE = "a label, a tab and a text on every line"
 TOKEN = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 
@@ -100,7 +100,8 @@ def load_labelled(path: str | Path) -> list[Labelled]:
     """A file of one's own: on every line a label, a tab and a text, in UTF-8.
 
     ValueError names the file, and the line where there is one: for a file that is no text, a line of another
-    form, a label that stands in one line alone (a heading, say), and for fewer than 2 labels or more than 20.
+    form, a label that stands in one line alone (a heading, say) or has more than 60 characters, and for fewer
+    than 2 labels or more than 20.
     """
     path = Path(path)
     lines = read_text(path, f"a text file in UTF-8 with {ONE_A_LINE}").removesuffix("\n").split("\n")
@@ -109,6 +110,9 @@ def load_labelled(path: str | Path) -> list[Labelled]:
         label, *texts = (part.strip() for part in line.split("\t"))
         if len(texts) != 1 or not label or not texts[0]:
             raise ValueError(f"{path}, line {number}: expected {ONE_A_LINE}, got {_short(line)}")
+        if len(label) > LONGEST_LABEL:
+            wanted = f"a label of at most {LONGEST_LABEL} characters, a tab and a text"
+            raise ValueError(f"{path}, line {number}: expected {wanted}, got {_short(line)}")
         found.append(Labelled(texts[0], label))
     counts = Counter(one.label for one in found)
     if not 2 <= len(counts) <= MOST_LABELS:
@@ -138,11 +142,17 @@ def similarity(first: str, second: str) -> float:
     >>> similarity("A small movie with a big heart.", "a small movie with a big impact")
     0.6666666666666666
     """
-    one, other = _runs(first), _runs(second)
+    return _shared(_runs(first), _runs(second))
+
+
+Runs = frozenset[tuple[str, ...]]
+
+
+def _shared(one: Runs, other: Runs) -> float:
     return len(one & other) / len(one | other)
 
 
-def _runs(text: str) -> frozenset[tuple[str, ...]]:
+def _runs(text: str) -> Runs:
     words = [token for token in tokenize(text) if token[0].isalnum()]
     return frozenset(tuple(words[i : i + 3]) for i in range(max(1, len(words) - 2)))
 
@@ -151,24 +161,25 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.5) -> list[tuple[
     """The pairs whose `similarity` is at least the threshold, as indices. At 1.0, the texts that differ in
     case and punctuation alone.
 
-    Two sets of which so much is shared have one of their rarest runs in common, so only pairs that do are
-    compared: "prefix filtering" (Chaudhuri, Ganti and Kaushik, 2006).
-
     >>> near_duplicates(["Wow!", "A film.", "wow"])
     [(0, 2)]
     """
+    runs = [_runs(text) for text in texts]
+    return sorted((i, j) for i, j in _candidates(runs, threshold) if _shared(runs[i], runs[j]) >= threshold)
+
+
+def _candidates(runs: Sequence[Runs], threshold: float) -> Iterator[tuple[int, int]]:
+    """The pairs that are worth a comparison. Two sets of which so much is shared have one of their rarest
+    runs in common: "prefix filtering" (Chaudhuri, Ganti and Kaushik, 2006)."""
     if not 0 < threshold <= 1:
         raise ValueError(f"expected a threshold above 0 and at most 1, got {threshold}")
-    runs = [_runs(text) for text in texts]
     counts = Counter(chain.from_iterable(runs))
     seen: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    pairs: set[tuple[int, int]] = set()
     for i, own in enumerate(runs):
         rarest = sorted(own, key=lambda run: (counts[run], run))[: len(own) - int(threshold * len(own)) + 1]
-        pairs |= {(j, i) for run in rarest for j in seen[run]}
+        yield from ((j, i) for j in {j for run in rarest for j in seen[run]})
         for run in rarest:
             seen[run].append(i)
-    return sorted((i, j) for i, j in pairs if similarity(texts[i], texts[j]) >= threshold)
 
 
 def split_reviews(reviews: Sequence[Item], seed: int = 42, threshold: float = 0.5) -> Splits[Item]:
@@ -180,15 +191,21 @@ def split_reviews(reviews: Sequence[Item], seed: int = 42, threshold: float = 0.
     >>> [len(part) for part in split_reviews([Labelled(text, "") for text in texts])]
     [4, 1, 1]
     """
-    group = list(range(len(reviews)))  # the group of each: one of its members, which stands for it
+    same: dict[Runs, int] = {}  # of texts that are the same but for signs, one is compared
+    # the group of each: one of its members, which stands for it
+    group = [same.setdefault(_runs(review.text), i) for i, review in enumerate(reviews)]
 
     def of(i: int) -> int:
         while group[i] != i:
+            group[i] = group[group[i]]  # the next time it is nearer
             i = group[i]
         return i
 
-    for i, j in near_duplicates([review.text for review in reviews], threshold):
-        group[of(j)] = of(i)
+    runs, number = list(same), list(same.values())
+    for a, b in _candidates(runs, threshold):
+        i, j = of(number[a]), of(number[b])
+        if i != j and _shared(runs[a], runs[b]) >= threshold:
+            group[j] = i
     together = defaultdict(list)
     for i, review in enumerate(reviews):
         together[of(i)].append(review)

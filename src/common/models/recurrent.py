@@ -97,10 +97,11 @@ class SentenceClassifier(Module):
     """A sentence's class: an embedding, a recurrent layer, one vector a sentence, a linear map. x: (B, T) ->
     (B, classes).
 
-    x: words' numbers, padded behind with 0, which is "<pad>". Pads change nothing: the layer reads a packed
-    batch, and pools over the words alone. layer: `nn.RNN`, `nn.LSTM` or `nn.GRU`. pool: how its outputs
-    become one vector: "mean", "max", or "last", the state at the last word, and of the backward direction
-    that at the first. dropout: on embeddings and on that vector. Introduced in part two, chapter 3.
+    x: words' numbers, padded behind with 0, which is "<pad>". Pads change nothing, and those behind the
+    longest sentence cost nothing: the layer reads a packed batch, and pools over the words alone. layer:
+    `nn.RNN`, `nn.LSTM` or `nn.GRU`. pool: how its outputs become one vector: "mean", "max", or "last", the
+    state at the last word, and of the backward direction that at the first. dropout: on embeddings and on
+    that vector. Introduced in part two, chapter 3.
 
     ValueError for another pool, a sentence without words, and for pads in front of a word.
 
@@ -122,7 +123,7 @@ class SentenceClassifier(Module):
 
     def __call__(self, x: Tensor) -> Tensor:
         lengths = self.lengths(x)
-        embedded = self.dropout(self.embedding(x))
+        embedded = self.dropout(self.embedding(x[:, : int(lengths.max())]))
         packed = pack_padded_sequence(embedded, lengths.cpu(), batch_first=True, enforce_sorted=False)
         outputs, state = self.recurrent(packed)
         if self.pool == "last":

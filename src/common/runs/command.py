@@ -9,6 +9,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ import torch
 from .. import constraints
 from ..data import Vocabulary, corpora, distinct_names, split_names
 from ..data.names import path_in_use
+from ..fast import fused
 from ..fast.loop import WorkerDied
 from ..models import longest_name
 from ..nn import evaluating
@@ -29,11 +31,13 @@ from .files import read_json
 from .folder import load_model
 from .lists import check_alphabet, load_list, spelled
 from .running import RECIPES, Run, run
-from .tasks import SPLITS, TASKS, digest, task_of
+from .tasks import OPTIONS, SPLITS, TASKS, digest, sentences, task_of, vocabulary_of
 
 CLOSED_PIPE = 141  # the exit status that a shell reports of one
 MOST_SEEDS = 10_000  # models that are trained side by side
 MOST_NAMES = 1_000_000  # that are drawn side by side
+AT_ONCE = 256  # texts that are labelled side by side
+MANY_UNKNOWN = 0.5  # a share of words at which a run says so
 CUT = 40  # characters of a drawn name, where nothing longer is asked for
 
 
@@ -142,12 +146,18 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of the draws")
     add("--model-seed", type=int, default=0, help="which of the run's models")
 
-    command = commands.add_parser("predict", help="print what a trained run expects behind a text")
+    command = commands.add_parser(
+        "predict", help="print what a trained run expects behind a text, or which label it gives one"
+    )
     command.set_defaults(command=_predict)
     add = command.add_argument
-    add("texts", nargs="+", metavar="TEXT", help="such as emm for names, c4071? for recall, 0110 for echo")
+    add(
+        "texts", nargs="*", metavar="TEXT",
+        help='such as emm for names, c4071? for recall, 0110 for echo, "a fine film" for reviews (default: '
+        "the lines of the standard input)",
+    )  # fmt: skip
     add("--run", dest="folder", type=_path, required=True, help="folder that train wrote")
-    add("--top", type=int, default=3, metavar="K", help="only the K likeliest characters; default: 3")
+    add("--top", type=int, default=3, metavar="K", help="only the K likeliest; default: 3")
     add("--model-seed", type=int, default=0, help="which of the run's models")
 
     command = commands.add_parser("sweep", help="train many runs of a search space; the same command goes on")
@@ -202,17 +212,16 @@ def _add_run(add) -> None:
     )  # fmt: skip
     add(
         "--data", "--names", type=_path, metavar="FILE",
-        help="a list of your own, one name a line (default: the shipped list)",
+        help="a list of your own, one name a line (default: the shipped list); for reviews a label, a tab "
+        "and a text a line (default: the corpus of reviews)",
     )  # fmt: skip
     add(
-        "--task",
-        choices=TASKS,
-        default="names",
-        help="what is trained: names are read from the file, the others are drawn; default: names",
-    )
+        "--task", choices=TASKS, default="names",
+        help="what is trained: names and reviews are read, the others are drawn; default: names",
+    )  # fmt: skip
     for option in sorted({name for task in TASKS.values() for name in task.options}):
         of = [f"{name} ({task.options[option]})" for name, task in TASKS.items() if option in task.options]
-        add(f"--{option}", type=int, help=f"in steps, for {', '.join(of)}")
+        add(f"--{option}", type=int, help=f"{OPTIONS[option]}, for {', '.join(of)}")
     add(
         "--alphabet", default=ascii_lowercase,
         help='characters that a name may contain, or "any" (default: a to z)',
@@ -300,6 +309,12 @@ def _train(options, say) -> None:
         summary = {split: f"{mean} ± {results['sd'][split]:.3f}" for split, mean in summary.items()}
     what = f"  ({results['measure']['name']})" if "measure" in results else ""
     say(_line("mean ± sd", results["runs"][0]["parameters"], summary) + what)
+    unknown = results.get(task_of(results), {}).get("unknown_words", 0)
+    if unknown > MANY_UNKNOWN:
+        _tell(
+            f"note: {unknown:.0%} of the words in the validation texts stand in the training texts once or "
+            "never, so they are one to the model; a word is what stands between blanks or signs"
+        )
 
 
 def _line(label: str, parameters: float, losses: dict[str, Any]) -> str:
@@ -341,7 +356,7 @@ def _sweep(options, say) -> None:
 def _sample(options, say) -> None:
     model = load_model(options.folder, options.model_seed)
     settings = read_json(options.folder / "config.json")
-    if not TASKS[task_of(settings)].reads_a_file:
+    if TASKS[task_of(settings)].reads != "names":
         raise ValueError(
             f"expected a run of names, got one of {task_of(settings)}; predict asks it for answers"
         )
@@ -373,9 +388,13 @@ def _predict(options, say) -> None:
     settings = read_json(options.folder / "config.json")
     if options.top < 1:
         raise ValueError(f"expected --top of at least 1, got {options.top}")
+    texts = options.texts or _lines_of_input()
+    if "labels" in settings:
+        _predict_labels(options, model, settings, texts, say)
+        return
     vocabulary, T = Vocabulary(settings["vocabulary"]), RECIPES[settings["model"]].block_size
-    begins = [vocabulary.begin_index] * (T or TASKS[task_of(settings)].reads_a_file)
-    texts = [spelled(text, settings["vocabulary"]) for text in options.texts]
+    begins = [vocabulary.begin_index] * (T or TASKS[task_of(settings)].reads == "names")
+    texts = [spelled(text, settings["vocabulary"]) for text in texts]
     for text in texts:
         _check_known("TEXT", text, settings["vocabulary"])
         if not begins and not text:
@@ -384,11 +403,43 @@ def _predict(options, say) -> None:
         read = begins + vocabulary.encode(text)
         with evaluating(model):
             logits = model(torch.tensor([read[-T:] if T else read]))
-        p, which = (logits if T else logits[:, -1])[0].softmax(-1).topk(min(options.top, len(vocabulary)))
-        expected = [
-            f"{vocabulary.tokens[i]} {x:.1%}" for x, i in zip(p.tolist(), which.tolist(), strict=True)
-        ]
-        say("  ".join([text, *expected]))
+        p = (logits if T else logits[:, -1])[0].softmax(-1)
+        say("  ".join([text, *_likeliest(p, vocabulary.tokens, options.top)]))
+
+
+def _predict_labels(options, model, settings, texts, say) -> None:
+    """The likeliest labels of whole texts."""
+    for number, text in enumerate(texts, start=1):
+        if not text.strip():
+            where = "TEXT" if options.texts else f"standard input, line {number}"
+            raise ValueError(f"{where}: expected at least one word, got {text!r}")
+    vocabulary, labels = vocabulary_of(settings), settings["labels"]
+    for first in range(0, len(texts), AT_ONCE):
+        some = texts[first : first + AT_ONCE]
+        with evaluating(model), fused(model):
+            p = model(sentences(some, vocabulary, settings[task_of(settings)]["words"])).softmax(-1)
+        for text, row in zip(some, p, strict=True):
+            say("  ".join([text, *_likeliest(row, labels, options.top)]))
+
+
+def _likeliest(p: torch.Tensor, tokens: Sequence[str], top: int) -> list[str]:
+    """The K likeliest of probabilities (V,), in words."""
+    values, which = p.topk(min(top, len(tokens)))
+    return [f"{tokens[i]} {x:.1%}" for x, i in zip(values.tolist(), which.tolist(), strict=True)]
+
+
+def _lines_of_input() -> list[str]:
+    """The lines of the standard input. ValueError for none, and for what is not UTF-8."""
+    if sys.stdin and sys.stdin.isatty():
+        _tell("note: expects a text a line, until the end of the input (Ctrl-D)")
+    try:
+        given = sys.stdin.buffer.read() if sys.stdin else b""  # None: it is closed
+        lines = given.decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"standard input: byte {error.start} is not UTF-8") from None
+    if not lines:
+        raise ValueError("expected a TEXT, or lines on the standard input, got none")
+    return lines.split("\n")
 
 
 def _max_length(options, model) -> int:

@@ -5,6 +5,7 @@ the validation loss in the course of the training), a ``model-SEED.safetensors``
 """
 
 import contextlib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ..models import tagged
 from ..nn import Module
 from .files import check_folder, plain, read_json, save_tensors, write_json
 from .sizes import build_model, checked_sizes
-from .tasks import digest, task_of
+from .tasks import digest, task_of, vocabulary_of
 
 CLAIM = {"model", "seeds", "training"}  # what the settings of any run hold
 BEGUN = ("checkpoint.pt", "history.safetensors", "results.json")
@@ -123,6 +124,9 @@ def load_model(folder: Path, seed: int) -> Module:
         raise ValueError(f"{folder / 'config.json'}: names no model; expected one of {list(recipes)}")
     if not isinstance(report.get("vocabulary"), str) or not isinstance(report.get("sizes", {}), dict):
         raise ValueError(f"{folder / 'config.json'}: expected a vocabulary and sizes, as `train` writes them")
+    labels = report.get("labels", [])
+    if not isinstance(labels, list) or bool(labels) != ("sentences" in recipes[report["model"]].tags):
+        raise ValueError(f"{folder / 'config.json'}: expected labels with a model of sentences, and no other")
     if not path.exists():
         raise ValueError(f"{path}: no such file; expected a finished run with a model for seed {seed}")
     try:
@@ -134,7 +138,7 @@ def load_model(folder: Path, seed: int) -> Module:
             f"{path}: some weights are NaN or infinite, so its training diverged; train again, with a lower "
             "--lr or with --max-grad-norm"
         )
-    recipe, V, sizes = recipes[report["model"]], len(report["vocabulary"]) + 1, report.get("sizes", {})
+    recipe, V, sizes = recipes[report["model"]], len(vocabulary_of(report)), report.get("sizes", {})
     for name, value in plain(checked_sizes(recipe, sizes)).items():
         if value != sizes[name]:  # a word, which once was true whatever it said
             raise ValueError(
@@ -146,7 +150,7 @@ def load_model(folder: Path, seed: int) -> Module:
             f"{path}: its tensors have the names of an earlier version; tools/rename_weights.py of the "
             "repository gives them the new ones"
         )
-    return build_model(recipe, V, sizes).load_state_dict(tensors).eval()
+    return build_model(recipe, V, sizes, classes=len(labels)).load_state_dict(tensors).eval()
 
 
 def export_model(folder: Path, seed: int, path: Path) -> None:
@@ -157,6 +161,7 @@ def export_model(folder: Path, seed: int, path: Path) -> None:
         "model": report["model"], "seed": str(seed), "vocabulary": report["vocabulary"],
         task: report[task]["sha256"], "steps": str(report["training"]["steps"]),
         **{key: str(value) for key, value in report["provenance"].items()},
+        **({"labels": json.dumps(report["labels"])} if "labels" in report else {}),
     }  # fmt: skip
     save_tensors(path, model.state_dict(), about)
 

@@ -41,7 +41,7 @@ class Run:
     the same twice.
 
     sizes: of the model, those that differ from its recipe's; a dict will do.
-    data: the task's file, where it reads one; None is the list of names in use.
+    data: the task's file, where it reads one; None is the list of names in use, or the corpus of reviews.
     alphabet: None takes whatever the list holds.
     options: of the task, such as the delay of recall, those that differ from its own; a dict will do.
     teachers: folders of finished runs on the same data; the mean of all their models' probabilities
@@ -72,13 +72,15 @@ class Run:
         task = TASKS[self.task]
         options = task.checked(dict(self.options))
         object.__setattr__(self, "options", tuple(sorted(options.items())))
-        if task.reads_a_file:
+        if self.model not in task.models():
+            raise ValueError(f"expected for {self.task} a model among {task.models()}, got {self.model!r}")
+        if task.reads == "names":
             object.__setattr__(self, "data", Path(self.data or path_in_use()))
-        elif self.data is not None or self.distinct or self.alphabet != ascii_lowercase:
-            raise ValueError(f"expected no file, no alphabet and no --distinct: {self.task} draws its data")
-        elif RECIPES[self.model].block_size is not None:
-            whole = [name for name, recipe in RECIPES.items() if recipe.block_size is None]
-            raise ValueError(f"expected for {self.task} a model among {whole}, got {self.model!r}")
+        elif self.distinct or self.alphabet != ascii_lowercase or (self.data is not None and not task.reads):
+            wanted, why = ("", "reads texts") if task.reads else ("no file, ", "draws its data")
+            raise ValueError(f"expected {wanted}no alphabet and no --distinct: {self.task} {why}")
+        elif self.data is not None:
+            object.__setattr__(self, "data", Path(self.data))
         object.__setattr__(self, "sizes", tuple(sorted(sizes.items())))
         object.__setattr__(self, "seeds", checked_seeds(self.seeds))
         object.__setattr__(self, "teachers", tuple(map(Path, self.teachers)))
@@ -99,9 +101,9 @@ class Run:
     def from_json(cls, value: dict[str, Any]) -> "Run":
         """The inverse of `to_json`."""
         value = dict(value)
-        path, reads = value.pop("data"), TASKS[value.get("task", "names")].reads_a_file
-        path = Path(path or SHIPPED_NAMES) if reads else None
-        return cls(config=Config(**value.pop("training")), data=path, **value)
+        path, reads = value.pop("data"), TASKS[value.get("task", "names")].reads
+        path = path or (SHIPPED_NAMES if reads == "names" else None)
+        return cls(config=Config(**value.pop("training")), data=path and Path(path), **value)
 
     def digest(self) -> str:
         """The SHA-256 of the file's content; empty where there is none."""
@@ -116,16 +118,17 @@ class Run:
             raise ValueError(f"expected fields of Config or sizes as model.NAME, got {', '.join(unknown)}")
         return replace(self, config=replace(self.config, **fields), sizes=dict(self.sizes) | sizes)
 
-    def build(self, vocab_size: int, generator: Generator | None = None) -> Module:
-        """The model, with weights drawn by the generator."""
-        return build_model(RECIPES[self.model], vocab_size, dict(self.sizes), generator)
+    def build(self, vocab_size: int, generator: Generator | None = None, classes: int = 0) -> Module:
+        """The model, with weights drawn by the generator. classes: as `sizes.build_model` takes them."""
+        return build_model(RECIPES[self.model], vocab_size, dict(self.sizes), generator, classes)
 
     def load(self, device: torch.device) -> TaskData:
         """The task's data, checked, split and on the device."""
-        task, block_size = TASKS[self.task], RECIPES[self.model].block_size
-        if not task.reads_a_file:
-            return task.load(device, **dict(self.options))
-        return task.load(self.data, self.alphabet, self.distinct, block_size, device, **dict(self.options))
+        task, options = TASKS[self.task], dict(self.options)
+        if task.reads == "names":
+            block_size = RECIPES[self.model].block_size
+            return task.load(self.data, self.alphabet, self.distinct, block_size, device, **options)
+        return task.load(self.data, device, **options) if task.reads else task.load(device, **options)
 
 
 def checked_seeds(seeds: Any) -> tuple[int, ...]:
@@ -178,9 +181,10 @@ def teacher_reports(what: Run, data: TaskData) -> list[dict[str, Any]]:
         reports.append(read_json(folder / "results.json"))
         for key, wanted in data.about.items():
             if reports[-1].get(key) != wanted:
-                raise ValueError(
-                    f"{folder}: expected a teacher with the {key} {wanted}, got {reports[-1].get(key)}"
-                )
+                told = f"the {key} {wanted}, got {reports[-1].get(key)}"
+                if len(told) > 1_000:  # as words of a vocabulary
+                    told = f"the {key} of this run's data, got another"
+                raise ValueError(f"{folder}: expected a teacher with {told}")
     return reports
 
 
@@ -192,7 +196,7 @@ def soft_targets(what: Run, data: TaskData) -> Tensor | None:
     if not what.teachers:
         return None
     x, y = data.splits["train"]
-    soft, count = torch.zeros((*y.shape, len(data.vocabulary)), device=y.device), 0
+    soft, count = torch.zeros((*y.shape, data.outputs), device=y.device), 0
     for folder, report in zip(what.teachers, teacher_reports(what, data), strict=True):
         for seed in report["seeds"]:
             with evaluating(load_model(folder, seed).to(y.device)) as model:
@@ -244,7 +248,10 @@ def run(
     asked = settings(what, data)
     try:
         generators = [torch.Generator().manual_seed(seed) for seed in what.seeds]
-        models = [what.build(len(data.vocabulary), generator).to(device) for generator in generators]
+        models = [
+            what.build(len(data.vocabulary), generator, len(data.labels)).to(device)
+            for generator in generators
+        ]
         _check_fit(what, data, models[0])
     except ValueError as error:
         raise Impossible(error) from None

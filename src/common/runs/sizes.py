@@ -8,9 +8,10 @@ from torch import Generator
 
 from ..models import Recipe
 from ..models.convolutional import OneOrMany
-from ..nn import Module
+from ..nn import GRU, LSTM, RNN, Module
 
-FIXED = {"vocab_size", "block_size", "levels", "norm", "layer", "generator"}  # by the list, or by the recipe
+FIXED = {"vocab_size", "block_size", "classes", "levels", "norm", "generator"}  # by the data, or the recipe
+LAYERS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 MAY_BE_ZERO = {"blocks"}  # without one, a Transformer still is a network
 
@@ -20,21 +21,33 @@ def checked_sizes(recipe: Recipe, sizes: dict[str, Any]) -> dict[str, Any]:
 
     ValueError for a size that the recipe does not have, and for a value that is not of its kind.
     """
-    parameters = inspect.signature(recipe.build).parameters
-    known = sorted(set(parameters) - FIXED)
+    known = known_sizes(recipe)
     unknown = sorted(set(sizes) - set(known))
     if unknown:
-        raise ValueError(f"expected sizes among {', '.join(known)}, got {', '.join(unknown)}")
-    return {name: _size(value, parameters[name]) for name, value in sizes.items()}
+        raise ValueError(f"expected sizes among {', '.join(sorted(known))}, got {', '.join(unknown)}")
+    return {name: _size(value, known[name]) for name, value in sizes.items()}
+
+
+def known_sizes(recipe: Recipe) -> dict[str, inspect.Parameter]:
+    """What can be set of a recipe's model, by name. A layer can, unless the recipe is that of the layer."""
+    fixed = FIXED | ({"layer"} & set(getattr(recipe.build, "keywords", {})))
+    found = inspect.signature(recipe.build).parameters
+    return {name: parameter for name, parameter in found.items() if name not in fixed}
 
 
 def build_model(
-    recipe: Recipe, vocab_size: int, sizes: dict[str, Any], generator: Generator | None = None
-) -> Module:
-    """A model of other sizes than the recipe's. ValueError for sizes that make none."""
+    recipe: Recipe, vocab_size: int, sizes: dict[str, Any], generator: Generator | None = None,
+    classes: int = 0,
+) -> Module:  # fmt: skip
+    """A model of other sizes than the recipe's. classes: of a model that says one of these, and no token.
+
+    ValueError for sizes that make none.
+    """
     sizes = checked_sizes(recipe, sizes)
+    built = {name: LAYERS[value] if name == "layer" else value for name, value in sizes.items()}
+    built |= {"classes": classes} if classes else {}
     try:
-        return recipe.build(vocab_size, generator=generator, **sizes)
+        return recipe.build(vocab_size, generator=generator, **built)
     except (RuntimeError, MemoryError) as error:
         said = str(error).splitlines()[0] if str(error) else "no memory"
         raise ValueError(f"no model of the sizes {sizes} can be built here: {said}") from None
@@ -62,6 +75,10 @@ def _size(value: Any, parameter: inspect.Parameter) -> Any:
         kind = "a number from 0 to below 1"
         if _is(value, numbers.Real) and 0 <= value < 1:
             return float(value)
+    elif isinstance(default, type):
+        kind = f"one of {', '.join(LAYERS)}"
+        if isinstance(value, str) and value in LAYERS:
+            return value
     elif isinstance(default, str):
         kind = "a word"
         if isinstance(value, str):
