@@ -33,8 +33,9 @@ def notebook_id(path: Path) -> str:
 
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=notebook_id)
-every_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=notebook_id)
-LESSONS = [path for path in NOTEBOOKS if path in CHAPTERS or path.parent.name == "appendix"]
+PRIMER = BOOK / "tensors.ipynb"  # what a reader needs before the chapters, and laid out like one
+every_chapter = pytest.mark.parametrize("path", [*CHAPTERS, PRIMER], ids=notebook_id)
+LESSONS = [p for p in NOTEBOOKS if p in CHAPTERS or p.parent.name == "appendix" or p == PRIMER]
 every_lesson = pytest.mark.parametrize("path", LESSONS, ids=notebook_id)
 
 
@@ -189,6 +190,10 @@ def test_a_chapter_is_read_in_an_hour(path):
         assert minutes <= reading.LONGEST, f"{minutes:.0f} minutes to read"
 
 
+def test_what_is_needed_before_the_chapters_is_read_in_twenty_minutes():
+    assert reading.reading_minutes(read(PRIMER), BOOK) <= 20
+
+
 @every_lesson
 def test_the_minutes_to_read_are_the_computed_ones(path):
     says = reading.stated(reading.reading_minutes(read(path), path.parent))
@@ -266,7 +271,7 @@ def test_labels_begin_with_part_and_number(path):
     assert not [label for label in labels(path) if not label.startswith(begin)], f"they begin with {begin}"
 
 
-# ---- learning aids: chapters and appendix ------------------------------------------
+# ---- learning aids: chapters, appendix, and the page before them -------------------
 
 DIFFICULTY = re.compile(r"^\*(Easy|Medium|Hard) · \d+ minutes\*$", re.MULTILINE)
 HINT = re.compile(r"^[`:]{3,}\{dropdown\} Hint\n(?:\s*:.*\n)*\s*\S", re.MULTILINE)

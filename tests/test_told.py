@@ -169,9 +169,10 @@ def test_what_was_told_is_written_into_text_captions_and_alternatives():
     assert [one.text for one in told.texts(nb)] == [wanted] * 3
 
 
-def test_a_quiz_is_filled_in_too(tmp_path):
+@pytest.mark.parametrize(("quiz", "page"), [("05.json", "05_x.ipynb"), ("tensors.json", "tensors.ipynb")])
+def test_a_quiz_is_filled_in_too(tmp_path, quiz, page):
     (tmp_path / "quiz").mkdir()
-    quiz, path = tmp_path / "quiz" / "05.json", tmp_path / "05_x.ipynb"
+    quiz, path = tmp_path / "quiz" / quiz, tmp_path / page
     answer = {"answer": "<!--n-->3<!--/-->", "correct": True, "feedback": "Right."}
     quiz.write_text(json.dumps([{"question": "How many?", "answers": [answer]}]), encoding="utf-8")
     told.fill(notebook("", "held: the text says “128” (n), exactly"), path)

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 import torch
 
-from common import models
+from common import models, nn
 from common.data import Vocabulary
 from common.data.reviews import words_of
 from common.nn import Module, Sequential
@@ -234,6 +234,35 @@ def test_the_sentence_reader_refuses(sizes, given, message):
 def test_the_sentence_reader_takes_no_characters():
     with pytest.raises(ValueError, match="model of two classes"):
         widgets.sentence_reader(models.StatefulNetwork(2), WORDS)
+
+
+def free(inputs=1, outputs=1):
+    return nn.RNN(inputs, 3), nn.Linear(3, outputs)
+
+
+def test_the_wave_drawing_holds_its_forecasters():
+    widget = widgets.wave_drawing(
+        {"a": (*free(), torch.tensor([1.0, 2.0])), "b": (*free(), [0.5])}, torch.ones(300), units={"b": 0.6}
+    )
+    assert [stage["title"] for stage in widget.stages] == ["a", "b"]
+    assert (widget.linear, widget.units, len(widget.series)) == ([[1.0, 2.0], [0.5]], [1.0, 0.6], 250)
+
+
+@pytest.mark.parametrize(
+    "forecasters, series, units, message",
+    [
+        ({"a": (*free(2), [1.0])}, [0.0] * 250, None, r"one input and one output a step, got \(2, 1\)"),
+        ({"a": (*free(1, 3), [1.0])}, [0.0] * 250, None, r"one input and one output a step, got \(1, 3\)"),
+        ({"a": (*free(), [])}, [0.0] * 250, None, r"with 1 to 150 weights, got \[0\]"),
+        ({"a": (*free(), [0.0] * 151)}, [0.0] * 250, None, r"with 1 to 150 weights, got \[151\]"),
+        ({}, [0.0] * 250, None, r"with 1 to 150 weights, got \[\]"),
+        ({"a": (*free(), [1.0])}, [0.0] * 249, None, "250 steps and units of .*, got 249"),
+        ({"a": (*free(), [1.0])}, [0.0] * 250, {"b": 1.0}, r"units of \['a'\], got 250 and {'b': 1.0}"),
+    ],
+)
+def test_the_wave_drawing_refuses(forecasters, series, units, message):
+    with pytest.raises(ValueError, match=message):
+        widgets.wave_drawing(forecasters, series, units=units)
 
 
 def searched(number, value, **params):

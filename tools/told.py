@@ -91,8 +91,9 @@ def texts(nb) -> Iterator[Text]:
 
 
 def quiz_of(path: Path) -> Path | None:
-    """The quiz of a notebook: quiz/05.json beside 05_batchnorm_fix.ipynb, where there is one."""
-    quiz = path.parent / "quiz" / f"{path.name[:2]}.json"
+    """The quiz of a notebook, where there is one: quiz/05.json beside 05_batchnorm_fix.ipynb, and
+    quiz/tensors.json beside tensors.ipynb."""
+    quiz = path.parent / "quiz" / f"{path.stem if path.stem.isalpha() else path.name[:2]}.json"
     return quiz if quiz.is_file() else None
 
 

@@ -1,6 +1,7 @@
 """The live models, as a reader plays with them: in the built pages, and in JupyterLab."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -27,7 +28,7 @@ from common.models import (
     pretrained,
     tagged,
 )
-from common.nn import GRU, CausalConv1d, Sequential, evaluating
+from common.nn import GRU, RNN, CausalConv1d, Linear, Sequential, evaluating
 from common.optim import SGD, Adam, RMSprop
 from common.pages import widgets
 from common.pages.widgets import halved
@@ -1340,14 +1341,22 @@ READ = words_of(["a warm funny film with big heart , . it isn't good it's mess n
 BOTH, FORWARDS = sentence_model(), sentence_model(layer=GRU, bidirectional=False, pool="last")
 
 
+FREE = (RNN(1, 16, generator=torch.Generator().manual_seed(1)), Linear(16, 1, generator=torch.Generator()))
+OLDEST_FIRST = [-1.0, 3.866, -5.735, 3.866]
+SERIES = [math.cos(t / 5) for t in range(250)]
+
+
 @pytest.fixture(scope="session")
 def sentences(build_small):
-    """A page with two readers: of a model that reads from both ends, and of one that carries its state."""
+    """A page with two readers, of a model that reads from both ends and of one that carries its state, and a
+    wave to draw."""
     one = widgets.sentence_reader(BOTH, READ, SENTENCES, temperature=1.5, halve_above=10)
     two = widgets.sentence_reader(FORWARDS, READ, text="good")
-    out, said = build_small(
-        {"index.md": "# A small book\n\nIt has widgets.", "live.ipynb": page_of(one, two)}
+    three = widgets.wave_drawing(
+        {"some": (*FREE, OLDEST_FIRST), "half": (*FREE, [1.0])}, SERIES, units={"half": 0.5}
     )
+    pages = {"index.md": "# A small book\n\nIt has widgets.", "live.ipynb": page_of(one, two, three)}
+    out, said = build_small(pages)
     assert out, said
     return out
 
@@ -1431,6 +1440,9 @@ def test_sentences_are_chosen_and_read_slowly_by_keyboard(sentences, open_live):
     page.keyboard.press("Enter")
     assert reader.locator(".wn-word.wn-off").count() == 9
     page.wait_for_function("() => document.querySelectorAll('.wn-reader .wn-word.wn-off').length < 8")
+    field.fill(" ".join(SENTENCES))
+    page.wait_for_timeout(700)
+    assert reader.locator(".wn-word.wn-off").count() == 0, "what is typed ends the slow reading"
     field.fill("")
     assert "No word yet" in reader.inner_text() and reader.locator(".wn-word").count() == 0
     page.wait_for_timeout(1000)
@@ -1451,6 +1463,170 @@ def test_a_long_sentence_fits_a_phone_and_says_what_is_left_out(sentences, open_
     reader.get_by_label("A sentence", exact=True).fill("a " * 10 + "x" * 80)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert page.evaluate("caught") == 0 and page.locator(".wn img").count() == 0
+    assert axe(page) == []
+
+
+# ---- a wave to draw -------------------------------------------------------------------------------
+
+
+def free_run(given, steps):
+    """By PyTorch: each forecast is the next input."""
+    rnn, out = FREE
+    outputs, state = rnn(given[..., None])
+    wave = [out(outputs[:, -1:])]
+    while len(wave) < steps:
+        outputs, state = rnn(wave[-1], state)
+        wave.append(out(outputs))
+    return torch.cat(wave, 1)[..., 0]
+
+
+@pytest.mark.xdist_group("sentences")
+def test_500_waves_run_free_in_the_page_as_in_pytorch(sentences, open_live):
+    page = open_live("live.html", folder=sentences)
+    given = torch.randn((500, 150), generator=torch.Generator().manual_seed(3))
+    ask = """(all) => {
+      const { freeRun, weighedRun } = document.querySelector(".wn-wave").wavenet;
+      return all.map((wave) => [freeRun(0, wave, 100), weighedRun([0.25, -0.5, 1], wave, 100)]);
+    }"""
+    found = torch.tensor(page.evaluate(ask, given.tolist()), dtype=torch.float64)
+    torch.testing.assert_close(found[:, 0].float(), free_run(given, 100), atol=1e-4, rtol=0)
+    wave = given.double()
+    for _ in range(100):
+        following = wave[:, -3:] @ torch.tensor([0.25, -0.5, 1]).double()
+        wave = torch.cat([wave, following[:, None]], 1)
+    torch.testing.assert_close(found[:, 1], wave[:, -100:], atol=1e-6, rtol=0)
+
+
+def lines_of(wave):
+    """The polylines of the drawing by colour, in units of the wave, each from left to right."""
+    return wave.evaluate("""(root) => {
+      const at = [...root.querySelectorAll(".wn-gridline")].map((each) => Number(each.getAttribute("y1")));
+      const value = (point) => (Number(point.split(",")[1]) - at[1]) / (at[2] - at[1]);
+      return Object.fromEntries([...root.querySelectorAll("polyline")].map((line) =>
+        [[...line.classList].slice(1).join(" "), line.getAttribute("points").split(" ").map(value)]));
+    }""")
+
+
+@pytest.mark.xdist_group("sentences")
+def test_presets_are_continued_and_judged(sentences, open_live, axe):
+    page = open_live("live.html", folder=sentences)
+    wave = page.locator(".wn-wave")
+    whole = torch.tensor(
+        [0.5 * math.sin(math.tau * t / 20) + 0.5 * math.sin(math.tau * t / 33 + 1) for t in range(250)]
+    )
+    lines = lines_of(wave)
+    assert lines["wn-ink"] == pytest.approx(whole[:150].tolist(), abs=2e-3)
+    assert lines["wn-ink wn-thin"][1:] == pytest.approx(whole[150:].tolist(), abs=2e-3)
+    free = free_run(whole[None, :150], 100)[0]
+    assert lines["wn-red"][1:] == pytest.approx(free.tolist(), abs=2e-3)
+    error = (free - whole[150:]).square().mean().sqrt().item()
+    assert f"the network has an error of {error:.2f}; the weighted sum has an error of" in wave.inner_text()
+    for title in ("one sine of 20", "sines of 25 and 28", "a square wave", "a flat line", "chaos"):
+        before = lines_of(wave)
+        wave.get_by_label("Begin with").select_option(label=title)
+        assert all(before[name] != line for name, line in lines_of(wave).items())
+    assert lines_of(wave)["wn-ink"] == pytest.approx(SERIES[:150], abs=2e-3)
+    wave.get_by_label("Both were fitted to").select_option("half")
+    half = 0.5 * free_run(2 * torch.tensor(SERIES)[None, :150], 100)[0]
+    assert lines_of(wave)["wn-red"][1:] == pytest.approx(half.tolist(), abs=2e-3)
+    assert lines_of(wave)["wn-soft wn-broken wn-wider"] == pytest.approx([SERIES[149]] * 101, abs=2e-3)
+    status = wave.get_by_role("status")
+    page.wait_for_function("(p) => p.textContent.includes('Over 100 steps')", arg=status.element_handle())
+    assert axe(page) == []
+
+
+@pytest.mark.xdist_group("sentences")
+def test_noise_is_read_and_seen(sentences, open_live):
+    page = open_live("live.html", folder=sentences)
+    wave = page.locator(".wn-wave")
+    wave.get_by_label("Begin with").select_option("flat")
+    wave.get_by_label("Noise").focus()
+    page.keyboard.press("End")
+    read = torch.tensor(lines_of(wave)["wn-ink"])
+    assert 0.07 < read.std() < 0.13 and abs(read.mean() - 0.5) < 0.04
+    assert "the weighted sum leaves the drawing after" in wave.inner_text()
+
+
+@pytest.mark.xdist_group("sentences")
+@pytest.mark.parametrize("width, touch", [(1200, False), (360, True)])
+def test_a_wave_is_drawn_with_mouse_or_finger(sentences, open_live, width, touch):
+    page = open_live("live.html", folder=sentences, width=width, touch=touch)
+    wave = page.locator(".wn-wave")
+    wave.scroll_into_view_if_needed()
+    box = wave.locator(".wn-pad").bounding_box()
+    before = lines_of(wave)
+    y = box["y"] + box["height"] * 0.25
+    stroke = [box["x"] + box["width"] * share for share in (0.005, 0.5, 0.7, 0.9, 1.3)]
+    if touch:
+        send = page.context.new_cdp_session(page).send
+        for x in stroke:
+            kind = "touchStart" if x == stroke[0] else "touchMove"
+            send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
+        send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        page.wait_for_function("() => !document.querySelector('.wn-wave .wn-thin')")
+    else:
+        page.mouse.move(stroke[0], y)
+        page.mouse.down()
+        for x in stroke:
+            page.mouse.move(x, y)
+        page.mouse.up()
+    lines = lines_of(wave)
+    assert lines["wn-ink"][1:] == pytest.approx([lines["wn-ink"][75]] * 149, abs=0.02), "no gap in the stroke"
+    assert 0.6 < lines["wn-ink"][75] < 0.9 and "wn-ink wn-thin" not in lines
+    assert lines["wn-red"] != before["wn-red"]
+    assert "How your own wave goes on, nobody knows." in wave.inner_text()
+    assert wave.get_by_label("Begin with").input_value() == ""
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.xdist_group("sentences")
+def test_a_wave_is_drawn_by_keyboard(sentences, open_live, axe):
+    page = open_live("live.html", folder=sentences, width=390, theme="dark")
+    wave = page.locator(".wn-wave")
+    wave.get_by_label("Begin with").select_option("flat")
+    pad = wave.get_by_role("slider", name="the wave")
+    pad.focus()
+    assert pad.get_attribute("aria-valuetext") == "step 76 of 150: 0.50"
+    page.keyboard.press("PageDown")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowUp")
+    assert pad.get_attribute("aria-valuetext") == "step 87 of 150: 0.60"
+    drawn = lines_of(wave)["wn-ink"]
+    assert drawn[86] == pytest.approx(0.6, abs=2e-3) and 0.5 < drawn[83] < 0.6
+    assert drawn[80] == drawn[92] == pytest.approx(0.5, abs=2e-3)
+    for _ in range(40):
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("End")
+    assert min(lines_of(wave)["wn-ink"]) == pytest.approx(-1.5, abs=2e-3)
+    assert pad.get_attribute("aria-valuetext") == "step 150 of 150: 0.50"
+    assert axe(page) == []
+
+
+@pytest.mark.parametrize("width, theme", [(1280, "light"), (390, "dark")])
+def test_the_chapters_forecasts_continue_what_they_know_and_mind_what_they_do_not(
+    open_live, axe, width, theme
+):
+    page = open_live("rnn/01_sine_wave.html", width=width, theme=theme)
+    wave = page.locator(".wn-wave")
+    errors = r"network has an error of ([\d.]+); the weighted sum (.*)\."
+
+    def judged(preset, network, noise=0.0):
+        wave.get_by_label("Begin with").select_option(preset)
+        wave.get_by_label("Both were fitted to").select_option(label=network)
+        wave.get_by_label("Noise").fill(str(noise))
+        error, linear = re.search(errors, wave.locator(".wn-explanation").inner_text()).groups()
+        return float(error), linear
+
+    error, linear = judged("sum", "sines")
+    assert error < 0.1 and linear == "has an error below 0.001"
+    error, linear = judged("sum", "sines", 0.02)
+    assert error < 0.1 and linear.startswith("leaves the drawing after")
+    error, linear = judged("others", "sines")
+    assert error > 0.3 and float(linear.split()[-1]) > 0.3
+    error, linear = judged("chaos", "chaos")
+    assert error < 0.25 and float(linear.split()[-1]) > error
+    assert judged("square", "chaos")[1].startswith("leaves the drawing after")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert axe(page) == []
 
 

@@ -180,6 +180,18 @@ class SentenceReader(Widget):
     text = traitlets.Unicode().tag(sync=True)
 
 
+class WaveDrawing(Widget):
+    _esm = _source("page", "model", "wave")
+    shows = "a wave that you can draw, continued by a network and by a weighted sum"
+    linear = traitlets.List().tag(sync=True)
+    units = traitlets.List().tag(sync=True)
+    series = traitlets.List().tag(sync=True)
+    wave = traitlets.List().tag(sync=True)
+    preset = traitlets.Unicode("sum").tag(sync=True)
+    network = traitlets.Int(0).tag(sync=True)
+    noise = traitlets.Float(0.0).tag(sync=True)
+
+
 def halved(model: Model) -> Model:
     """A copy with the weights that the page has of a large model: tables and matrices as 16-bit floats."""
     tensors = {
@@ -516,4 +528,39 @@ def sentence_reader(
         stages=stages, weights=weights, words="\n".join(vocabulary.tokens), labels=list(labels),
         unknown=vocabulary.unknown_index, temperature=temperature, examples=list(examples),
         text=text if text is not None else (examples[0] if examples else ""),
+    )  # fmt: skip
+
+
+def wave_drawing(
+    forecasters: Mapping[str, tuple[RNN, Linear, Sequence[float] | torch.Tensor]],
+    series: Sequence[float] | torch.Tensor,
+    *,
+    units: Mapping[str, float] | None = None,
+) -> WaveDrawing:
+    """Draw a wave: a network reads it and runs free, beside a linear autoregression.
+
+    forecasters: by what they were fitted to, a network's recurrent layers and its linear map, from one number
+    a step to one, and the weights of the autoregression, that of the oldest value first. series: a chaotic
+    one of 250 steps, to begin with. units: how high a 1 of a forecaster is drawn, where it is not 1; the
+    drawing reaches from -1.5 to 1.5. ValueError for networks of other sizes, for more weights than the 150
+    steps that are drawn, and for too short a series.
+    """
+    stages, weights = packed({
+        title: (Recipe(Sequential, None, title), Sequential([rnn, out]))
+        for title, (rnn, out, _) in forecasters.items()
+    })  # fmt: skip
+    for stage in stages:
+        first, last = stage["layers"][0], stage["layers"][-1]
+        sizes = (first.get("layers", [first])[0]["inputs"], last["outputs"])
+        if sizes != (1, 1):
+            raise ValueError(f"expected a network of one input and one output a step, got {sizes}")
+    linear = [[float(weight) for weight in own] for *_, own in forecasters.values()]
+    if not linear or not all(1 <= len(own) <= 150 for own in linear):
+        raise ValueError(f"expected forecasters with 1 to 150 weights, got {list(map(len, linear))}")
+    if len(series) < 250 or not set(units or {}) <= set(forecasters):
+        wanted = f"250 steps and units of {list(forecasters)}"
+        raise ValueError(f"expected {wanted}, got {len(series)} and {units}")
+    return WaveDrawing(
+        stages=stages, weights=weights, linear=linear, series=[round(float(v), 4) for v in series[:250]],
+        units=[(units or {}).get(title, 1.0) for title in forecasters],
     )  # fmt: skip
