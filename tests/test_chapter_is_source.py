@@ -31,7 +31,10 @@ CHAPTERS = {
     for path in sorted((ROOT / "book" / part).glob("[0-9][0-9]_*.ipynb"))
 }
 ROOMS = (nn, models, data, optim, train, sampling, constraints)
-IMPORTED = {"torch", "math", "dataclasses", "common.nn", "common.models", "common.data", "common.optim"}
+IMPORTED = {
+    "torch", "torch.nn.utils.rnn", "torch.utils.data", "math", "dataclasses", "common.nn", "common.models",
+    "common.data", "common.optim",
+}  # fmt: skip
 VOCABULARY = data.Vocabulary("abcdefghijklmnopqrstuvwxyz")
 
 
@@ -310,6 +313,20 @@ def unrolled(own, core) -> None:
     same(own(cell, steps, torch.ones(4, 5)), core(cell, steps, torch.ones(4, 5)))
 
 
+def sentences(own, core) -> None:
+    """Each way of pooling, each mode: the same logits, and the same tensors at the start."""
+    x = torch.tensor([[3, 1, 4, 1, 5], [2, 0, 0, 0, 0], [6, 5, 3, 0, 0]])
+    for options in ({}, {"pool": "last"}, {"pool": "max"}, {"bidirectional": False}, {"layer": nn.GRU}):
+        ours, theirs = (
+            kind(7, n_embd=4, n_hidden=3, **options, generator=generator()) for kind in (own, core)
+        )
+        same(ours.state_dict(), theirs.state_dict())
+        for mode in (True, False):
+            for model in (ours, theirs):
+                model.train(mode).dropout.generator = generator()
+            same(ours(x), theirs(x), 1e-6)
+
+
 # ---- what is kept ----------------------------------------------------------------------
 
 
@@ -372,6 +389,14 @@ KEPT = {
     ("rnn-01", "RNNCell"): Kept("nn.RNNCell", layer((3, 5), (2, 3)), MORE_CASES),
     ("rnn-01", "unroll"): Kept("nn.unroll", unrolled, MORE_CASES),
     ("rnn-01", "RNN"): Kept("nn.RNN", layer((3, 5), (2, 4, 3)), MORE_CASES),
+    ("rnn-02", "LSTMCell"): Kept("nn.LSTMCell"),
+    ("rnn-02", "GRUCell"): Kept("nn.GRUCell"),
+    ("rnn-02", "LayerNorm"): Kept(
+        "nn.LayerNorm", layer((6,), (3, 6), 1e-5), "is PyTorch's, and computes the same"
+    ),
+    ("rnn-03", "SentenceClassifier"): Kept(
+        "models.SentenceClassifier", sentences, "is this class, with errors that say what was expected"
+    ),
     ("11", "orthogonal"): Kept("optim.orthogonal"),
     ("11", "muon_step"): Kept("optim.Muon", muon, "multiplies the rate of the matrices by four"),
 }

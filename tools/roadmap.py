@@ -91,6 +91,12 @@ PARTS = {
             results="rnn-01",
         ),
         Stop("rnn/02_memory", "The memory: why it fades, and the gates and the start that keep it."),
+        Stop(
+            "rnn/03_sentiment",
+            "The words: sentences of different length, read in both directions, and classed.",
+            "lstm",
+            results="rnn-03",
+        ),
     ),
 }
 

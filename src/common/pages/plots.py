@@ -60,7 +60,7 @@ LOOKS = {
     "gru": Look(DEEP, "-", "o"),
     "gru-orthogonal": Look(DEEP, "--", "^"),
     "gru-chrono": Look(DEEP, ":", "v"),
-    "sentences": Look(PINK, (0, (4, 2)), "D"),  # an LSTM that reads both ways
+    "sentences": Look(PINK, "-.", "s"),  # an LSTM that reads sentences, of part two, chapter 3
     "recurrent": Look(DEEP, (0, (6, 1, 1, 1, 1, 1)), "D"),  # a GRU, as chapter 11 trains it
     "open": Look(DEEP, "-.", "s"),
     "transformer": Look(INK, "-", "o"),
