@@ -3,10 +3,9 @@
     .venv/bin/python tools/memory.py [--workers N] [--only TASK]
 
 Networks, tasks and training are the chapter's own definitions, read from its notebook. Every network has at
-most 20,000 parameters and the same training. Its learning rate is the one among RATES with the fewest wrong
-answers on validation sequences at the delay of SEARCHED_AT, by a seed that is not reported. What is finished
-lies in runs/rnn-02, a file a training, and is not trained again; when all of it is there, the results are
-written.
+most 20,000 parameters and the same training. At every delay its learning rate is the one among RATES with
+the fewest wrong answers on validation sequences, by a seed that is not reported. What is finished lies in
+runs/rnn-02, a file a training, and is not trained again; when all of it is there, the results are written.
 """
 
 import argparse
@@ -37,7 +36,6 @@ TAUGHT = {"draw", "Answerer", "train_on", "wrong", "start", "gradient_lengths"} 
 PARAMETERS, SEEDS = 20_000, 5
 RATES, SEARCHED_BY = (3e-3, 1e-3, 1e-2), 100  # of equal rates the first is taken
 DELAYS = {"recall": (10, 30, 100), "echo": (10, 25, 50)}
-SEARCHED_AT = {"recall": 30, "echo": 25}
 ONLY_AT = {"rnn-layernorm": ("recall", 30), "rnn-batchnorm": ("recall", 30)}  # their loop is in Python
 STEPS, BATCH_SIZE, CLIP = 600, 32, 1.0
 VAL, TEST = 1001, 1002  # seeds of the sequences
@@ -178,36 +176,32 @@ def compared(task: str) -> Iterator[tuple[str, str, int]]:
                 yield key, task, delay
 
 
-def searched(key: str, task: str) -> dict[float, float]:
+def searched(key: str, task: str, delay: int) -> dict[float, float]:
     """The wrong answers of each rate."""
-    return {rate: Job(key, task, SEARCHED_AT[task], rate, SEARCHED_BY).result["val"] for rate in RATES}
+    return {rate: Job(key, task, delay, rate, SEARCHED_BY).result["val"] for rate in RATES}
 
 
-def rate_of(key: str, task: str) -> float:
+def rate_of(key: str, task: str, delay: int) -> float:
     """The rate with the fewest wrong answers."""
-    errors = searched(key, task)
+    errors = searched(key, task, delay)
     return min(errors, key=lambda rate: errors[rate])
 
 
 def train_task(task: str, workers: int) -> None:
-    keys = sorted({key for key, _, _ in compared(task)}, key=list(VARIANTS).index)
-    train_all(
-        [Job(key, task, SEARCHED_AT[task], rate, SEARCHED_BY) for key in keys for rate in RATES], workers
-    )
-    jobs = [Job(*each, rate_of(*each[:2]), seed) for each in compared(task) for seed in range(SEEDS)]
-    train_all(jobs, workers)
+    train_all([Job(*each, rate, SEARCHED_BY) for each in compared(task) for rate in RATES], workers)
+    train_all([Job(*each, rate_of(*each), seed) for each in compared(task) for seed in range(SEEDS)], workers)
 
 
 def collected() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, task, delay in chain.from_iterable(map(compared, DELAYS)):
-        rate = rate_of(key, task)
+        rate = rate_of(key, task, delay)
         runs = [Job(key, task, delay, rate, seed).result for seed in range(SEEDS)]
         entry = {"title": VARIANTS[key].title, "lr": rate, "n_hidden": runs[0]["n_hidden"]}
         entry["runs"] = [
             {k: v for k, v in run.items() if k not in ("provenance", "n_hidden")} for run in runs
         ]
-        entry["search"] = {f"{one:g}": error for one, error in searched(key, task).items()}
+        entry["search"] = {f"{one:g}": error for one, error in searched(key, task, delay).items()}
         entry["provenance"] = runs[0]["provenance"]
         found.setdefault(f"{task}-{delay}", {})[key] = entry
     return {
@@ -215,7 +209,7 @@ def collected() -> dict[str, Any]:
         "measure": {"name": "wrong answers", "better": "lower", "digits": 3},
         "training": {"steps": STEPS, "batch_size": BATCH_SIZE, "optimizer": "adam", "schedule": "cosine",
                      "max_grad_norm": CLIP},
-        "search": {"rates": list(RATES), "seed": SEARCHED_BY, "delay": SEARCHED_AT},
+        "search": {"rates": list(RATES), "seed": SEARCHED_BY},
         "tasks": found,
     }  # fmt: skip
 
