@@ -172,7 +172,7 @@ def test_a_layer_of_ones_own_may_pass_its_arguments_on():
 @pytest.mark.parametrize(
     "build, said",
     [
-        (lambda: Embedding(4, 3, padding_idx=0), "argument 'padding_idx'"),
+        (lambda: Embedding(4, 3, max_norm=1.0), "argument 'max_norm'"),
         (lambda: Linear(4, 3, dtype=torch.float64), "argument 'dtype'"),
         (lambda: Linear(4, 3, bais=False), "argument 'bais'"),
         (lambda: ReLU(inplace=True), "takes no arguments"),
