@@ -27,7 +27,9 @@ def right(task: str, key: str) -> float:
 
 
 def test_all_that_is_compared_is_stored():
-    wanted = {(f"{task}-{delay}", key) for each in memory.DELAYS for key, task, delay in memory.compared(each)}
+    wanted = {
+        (f"{task}-{delay}", key) for each in memory.DELAYS for key, task, delay in memory.compared(each)
+    }
     assert {(task, key) for task, entries in TASKS.items() for key in entries} == wanted
 
 
