@@ -9,7 +9,6 @@ when all of it is there, the results are written, and the weights of the first L
 """
 
 import argparse
-import ast
 import json
 import math
 import sys
@@ -18,10 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import nbformat
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save
+from taught import definitions
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 from torch.utils.data import DataLoader
@@ -75,7 +74,7 @@ VARIANTS = {
 
 
 def chapter() -> dict[str, Any]:
-    """The functions and classes of the chapter, without running it."""
+    """The functions and classes of the chapter."""
     space: dict[str, Any] = {
         "torch": torch, "math": math, "F": F, "DataLoader": DataLoader, "fused": common.fast.fused,
         "pad_sequence": pad_sequence, "pack_padded_sequence": pack_padded_sequence,
@@ -83,14 +82,7 @@ def chapter() -> dict[str, Any]:
     }  # fmt: skip
     names = ("Module", "Embedding", "Dropout", "Linear", "LSTM", "evaluating")
     space |= {name: getattr(common.nn, name) for name in names}
-    for cell in nbformat.read(CHAPTER, as_version=4).cells:
-        if cell.cell_type == "code" and not cell.source.startswith(("%", "!")):
-            for node in ast.parse(cell.source).body:
-                if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in TAUGHT:
-                    exec(compile(ast.Module([node], []), CHAPTER.name, "exec"), space)
-    if missing := TAUGHT - space.keys():
-        raise ValueError(f"{CHAPTER.name}: expected definitions of {', '.join(sorted(missing))}")
-    return space
+    return definitions(CHAPTER, TAUGHT, space)
 
 
 class Data(NamedTuple):
