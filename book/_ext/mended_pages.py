@@ -3,11 +3,13 @@
 Each function mends one fault in a finished page; tests/pages/ would find it again.
 """
 
+import json
 import re
 from pathlib import Path
 from urllib.parse import unquote
 
 from bs4 import BeautifulSoup, NavigableString
+from bs4.element import Script
 from offline_pages import quiet_script
 from PIL import Image
 
@@ -103,6 +105,20 @@ def short_code_stays_on_one_line(page):
         text.extract()
 
 
+def widgets_weigh_less(page):
+    """Widgets bring their style each, and scripts with comments and indents: a page needs less of both."""
+    for script in page.find_all("script", type="application/vnd.jupyter.widget-state+json"):
+        stored, styles = json.loads(script.string), set()
+        for state in (widget["state"] for widget in stored["state"].values()):
+            if state.get("_css") in styles:
+                state["_css"] = ""  # live_widgets.js takes the first
+            styles.add(state.get("_css"))
+            if "_esm" in state:
+                lines = map(str.strip, state["_esm"].splitlines())
+                state["_esm"] = "\n".join(line for line in lines if line and not line.startswith("//"))
+        script.string = Script(json.dumps(stored, separators=(",", ":")).replace("</", "<\\/"))
+
+
 def pictures_load_when_near(page, folder):
     """A long chapter has two megabytes of pictures; a phone needs those that its reader comes to.
 
@@ -148,6 +164,7 @@ MENDS = [
     signs_stay_with_their_formula,
     scatter_stays_with_its_sign,
     short_code_stays_on_one_line,
+    widgets_weigh_less,
 ]
 
 

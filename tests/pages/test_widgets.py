@@ -499,6 +499,8 @@ WIDGETS = {
     "wavenet/09_sampling.html": ["playground"],
     "wavenet/10_experiments.html": ["valley", "explorer"],
     "wavenet/11_beating_1993.html": ["playground"],
+    "rnn/01_sine_wave.html": ["wave"],
+    "rnn/03_sentiment.html": ["reader"],
 }
 # Everything in a widget that is smaller than 12 pixels, and every label that touches its field.
 TOO_SMALL = """(root) => [...root.querySelectorAll("*")].filter((one) =>
