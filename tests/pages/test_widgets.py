@@ -511,7 +511,7 @@ MARKED = """(li) => {
   return style.width !== "0px" || style.borderLeftWidth !== "0px";
 }"""
 TOUCHES = """(root) => [...root.querySelectorAll(".wn-control:not(.wn-tickbox)")].filter((one) => {
-  const [label, field] = [one.querySelector("span"), one.querySelector("input, select")];
+  const [label, field] = [one.querySelector("span"), one.querySelector("input, select, textarea")];
   return field.offsetParent && field.getBoundingClientRect().top < label.getBoundingClientRect().bottom + 3;
 }).map((one) => one.textContent)"""
 
@@ -547,7 +547,7 @@ def test_a_widget_says_what_it_shows_what_to_try_and_what_its_colours_mean(open_
             frame.locator("> .wn-controls").bounding_box(),
         )
         assert answer["y"] + answer["height"] <= controls["y"]
-        first = frame.locator("> .wn-controls :is(input, select)").first.bounding_box()
+        first = frame.locator("> .wn-controls :is(input, select, textarea)").first.bounding_box()
         assert first["y"] + first["height"] - answer["y"] < 844 - 60, (
             "what changes is in sight while the first moves"
         )
