@@ -149,22 +149,31 @@ def test_what_no_kernel_computes_keeps_its_loop():
         torch.testing.assert_close(called, layer(x)[0], **EXACT)
 
 
-def test_dropout_between_layers_draws_from_its_generator_and_stops_in_evaluation():
-    layer = double(nn.GRU(3, 4, num_layers=2, dropout=0.5))
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("how", ["padded", "packed"])
+def test_dropout_between_layers_draws_from_its_generator_and_stops_in_evaluation(kind, how, monkeypatch):
+    layer = double(getattr(nn, kind)(3, 4, num_layers=3, dropout=0.5, bidirectional=how == "packed"))
     x = random(2, 5, 3)
+    if how == "packed":
+        x = pack_padded_sequence(x, [5, 3], batch_first=True)
 
     def drawn():
-        layer.dropout[0].generator = generator()
-        return layer(x)[0]
+        g = generator()
+        for dropout in layer.dropout:
+            dropout.generator = g
+        y, state = layer(x)
+        return [y.data if how == "packed" else y, *parts(state)]
 
-    with fused(layer):
-        inside = drawn()
-    torch.testing.assert_close(inside, drawn(), **EXACT)
-    other = drawn()
+    loop = drawn()
+    with fused(layer), monkeypatch.context() as patch:
+        patch.setattr(layer.Cell, "__call__", None)  # nobody takes a step
+        torch.testing.assert_close(drawn(), loop, **EXACT)
+    other = drawn()[0]
     layer.eval()
-    assert not torch.equal(other, layer(x)[0])
+    still = drawn()
+    assert not torch.equal(other, still[0])
     with fused(layer):
-        torch.testing.assert_close(layer(x)[0], drawn(), **EXACT)
+        torch.testing.assert_close(drawn(), still, **EXACT)
 
 
 @pytest.mark.parametrize("kind", KINDS)

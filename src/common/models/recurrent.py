@@ -52,7 +52,7 @@ class RecurrentNetwork(Sequential):
 class StatefulNetwork(Module):
     """An embedding, recurrent layers, a linear map. x: (B, T) -> (B, T, V).
 
-    layer: `nn.RNN`, `nn.LSTM` or `nn.GRU`. start: "usual", as torch.nn's; "orthogonal"; "forget" and
+    layer: `nn.RNN`, `nn.LSTM` or `nn.GRU`. dropout: on what each layer gives to the next. start: "usual", as torch.nn's; "orthogonal"; "forget" and
     "chrono", for cells with gates (see `nn.chrono_start`, whose longest memory is `memory` steps).
     Introduced in part two, chapter 2.
 
@@ -69,7 +69,9 @@ class StatefulNetwork(Module):
                  layers: int = 1, dropout: float = 0.0, start: str = "usual", memory: int = 100, *,
                  generator: Generator | None = None):  # fmt: skip
         self.embedding = Embedding(vocab_size, n_embd, generator=generator)
-        self.recurrent = layer(n_embd, n_hidden, layers, dropout=dropout, generator=generator)
+        between = dropout if layers > 1 else 0.0
+        self.recurrent = layer(n_embd, n_hidden, layers, dropout=between, generator=generator)
+        self.dropout = Dropout(dropout)
         self.output = Linear(n_hidden, vocab_size, generator=generator)
         if start not in STARTS:
             raise ValueError(f"expected a start among {list(STARTS)}, got {start!r}")
@@ -90,7 +92,7 @@ class StatefulNetwork(Module):
     def go_on(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """The logits, and the state after the last step, from which the next call may go on."""
         h, state = self.recurrent(self.embedding(x), state)
-        return self.output(h), state
+        return self.output(self.dropout(h)), state
 
 
 class SentenceClassifier(Module):
