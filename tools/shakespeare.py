@@ -1,0 +1,218 @@
+"""Train the networks of part two, chapter 4, and store them: data/results/rnn-04.json.
+
+    .venv/bin/python tools/shakespeare.py [--only NAME ...] [--seeds N] [--tiny FILE]
+
+The training loop, the n-grams and the measure are the chapter's own definitions, read from its notebook. A
+run is a file in runs/rnn-04 and is not trained again; the results are written whenever one is finished.
+Products are computed in bfloat16 while training, which is several times as fast where the CPU has units for
+it, and in float32 while measuring. --tiny: the file of Tiny Shakespeare, which is not part of the book;
+without it those runs are left as they are.
+"""
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save
+from taught import definitions
+from torch import Tensor
+
+import common.fast
+import common.nn
+from common.data import Vocabulary
+from common.data.text import hold_out, plays, python_source, read_text
+from common.models import StatefulNetwork, count_parameters
+from common.runs.files import read_json, replace_files
+from common.runs.provenance import ROOT, provenance
+
+CHAPTER = ROOT / "book" / "rnn" / "04_shakespeare.ipynb"
+STORE, RUNS = ROOT / "data" / "results" / "rnn-04.json", ROOT / "runs" / "rnn-04"
+WEIGHTS = {"page": "shakespeare", "python": "python"}  # of seed 0, in data/models
+TAUGHT = {"text_of", "characters_of", "numbers_of", "grams", "find", "estimated", "tune", "KneserNey",
+          "streams", "chunks", "detached", "train_text", "surprise"}  # fmt: skip
+CONTEXTS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 64, 128, 256)
+LIMITED = 20_000  # characters that are predicted from contexts of a given length
+
+
+class Variant(NamedTuple):
+    """What is trained on what. sizes: of a `StatefulNetwork`. characters: that are read in training."""
+
+    title: str
+    corpus: str
+    sizes: dict[str, Any]
+    characters: int
+    rows: int = 64
+    steps: int = 128
+    lr: float = 4e-3
+    keep: bool = True
+    seeds: int = 3
+
+    @property
+    def updates(self) -> int:
+        return self.characters // (self.rows * self.steps)
+
+
+ONE, PAIR = {"n_embd": 64, "n_hidden": 448}, {"n_embd": 128, "n_hidden": 608, "layers": 2}
+VARIANTS = {
+    "large": Variant("LSTM, 2 layers of 608", "plays", PAIR | {"dropout": 0.1}, 24_000_000, lr=3e-3),
+    "page": Variant("LSTM, 1 layer of 448", "plays", ONE | {"dropout": 0.05}, 16_000_000),
+    "python": Variant("LSTM, 1 layer of 384, on Python", "python", ONE | {"n_hidden": 384}, 12_000_000,
+                      seeds=1),
+    "tiny": Variant("LSTM, 1 layer of 400, as long as nanoGPT on a laptop", "tiny",
+                    ONE | {"n_hidden": 400}, 2_000 * 12 * 64, rows=12, steps=64),
+    "tiny-large": Variant("LSTM, 2 layers of 608", "tiny", PAIR | {"dropout": 0.4}, 20_000_000, steps=64),
+}  # fmt: skip
+for steps in (8, 16, 64, 256):  # as many updates of as many characters
+    for keep, name in ((True, "keep"), (False, "reset"))[steps == 8 :]:
+        VARIANTS[f"{name}-{steps}"] = Variant(
+            f"LSTM, 1 layer of 256, {steps} characters, state {'kept' if keep else 'reset'}", "plays",
+            {"n_embd": 64, "n_hidden": 256}, 4_000_000, rows=4_096 // steps, steps=steps, keep=keep,
+        )  # fmt: skip
+
+
+@cache
+def chapter() -> Mapping[str, Any]:
+    """The functions and classes of the chapter."""
+    space = {
+        "np": np, "torch": torch, "math": math, "F": F, "fused": common.fast.fused, "Counter": Counter,
+        "evaluating": common.nn.evaluating, "Vocabulary": Vocabulary, "hold_out": hold_out, "plays": plays,
+        "python_source": python_source, "read_text": read_text, "Path": Path,
+    }  # fmt: skip
+    return definitions(CHAPTER, TAUGHT, space)
+
+
+@cache
+def load(corpus: str, tiny: Path | None = None) -> tuple[Vocabulary, dict[str, Tensor]]:
+    """The vocabulary of the training text, and the three parts as numbers. Tiny Shakespeare has no third."""
+    if corpus == "tiny":
+        assert tiny is not None
+        text = read_text(tiny)
+        cut = int(0.9 * len(text))
+        parts = {"train": [text[:cut]], "val": [text[cut:]]}
+    else:
+        parts = chapter()["text_of"](corpus)._asdict()
+    vocabulary = chapter()["characters_of"](parts["train"])
+    return vocabulary, {key: chapter()["numbers_of"](part, vocabulary) for key, part in parts.items()}
+
+
+# ---- a run ----------------------------------------------------------------------
+
+
+def trained(name: str, seed: int, tiny: Path | None) -> tuple[StatefulNetwork, dict[str, Any]]:
+    """A model, and what is stored of its run; bits a character."""
+    variant, taught = VARIANTS[name], chapter()
+    vocabulary, parts = load(variant.corpus, tiny)
+    g = torch.Generator().manual_seed(seed)
+    model = StatefulNetwork(len(vocabulary), **variant.sizes, generator=g)
+    for module in model.modules():
+        if isinstance(module, common.nn.Dropout):
+            module.generator = g
+    model.train().requires_grad_()
+    began = time.monotonic()
+    with common.fast.fused(model):
+        losses = taught["train_text"](model, parts["train"], variant.rows, variant.steps, variant.updates, g,
+                                      variant.lr, variant.keep, half=True)  # fmt: skip
+    model.requires_grad_(False)
+    fifty = torch.tensor(losses).tensor_split(50)
+    run: dict[str, Any] = {
+        "seed": seed, "parameters": count_parameters(model), "characters": variant.updates * variant.rows
+        * variant.steps, "seconds": round(time.monotonic() - began),
+        "history": [round(part.mean().item() / math.log(2), 4) for part in fifty],
+    }  # fmt: skip
+    for key in [key for key in parts if key != "train"]:
+        run[key] = mean(taught["surprise"](model, parts[key]))
+        if name.startswith(("keep", "reset")):  # the state as it was in training, and the other way
+            run[f"{key}_reset"] = mean(taught["surprise"](model, parts[key], 8, variant.steps, False))
+    return model, run
+
+
+def mean(bits: Tensor) -> float:
+    return round(bits.double().mean().item(), 5)
+
+
+@torch.no_grad()
+def limited(model: StatefulNetwork, numbers: Tensor, length: int) -> float:
+    """Bits a character where each is predicted from so many characters before it, and no more."""
+    at = torch.linspace(max(CONTEXTS), len(numbers) - 1, LIMITED).long()
+    bits = []
+    with common.nn.evaluating(model), common.fast.fused(model):
+        for some in at.split(max(1, 65_536 // length)):
+            x = numbers[some[:, None] + torch.arange(-length, 0)]
+            log_p = F.log_softmax(model(x)[:, -1], -1)
+            bits.append(-log_p.gather(1, numbers[some, None])[:, 0] / math.log(2))
+    return mean(torch.cat(bits))
+
+
+# ---- stored ----------------------------------------------------------------------
+
+
+def path_of(name: str, seed: int) -> Path:
+    return RUNS / f"{name}-{seed}.json"
+
+
+def collected() -> dict[str, Any]:
+    """What is there of every variant, in the order of the seeds."""
+    models = {}
+    for name, variant in VARIANTS.items():
+        paths = [path for seed in range(variant.seeds) if (path := path_of(name, seed)).exists()]
+        runs = [read_json(path) for path in paths]
+        if runs:
+            kept = {key: value for key, value in variant._asdict().items() if key != "seeds"}
+            models[name] = kept | {
+                "runs": [{k: v for k, v in run.items() if k != "provenance"} for run in runs],
+                "provenance": [run["provenance"] for run in runs],
+            }  # fmt: skip
+    return {"made_by": "tools/shakespeare.py", "models": models}
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_files({path: (json.dumps(content, indent=1) + "\n").encode()})
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tiny", type=Path, metavar="FILE")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    for name in options.only:
+        variant = VARIANTS[name]
+        for seed in range(min(options.seeds, variant.seeds)):
+            if path_of(name, seed).exists() or (variant.corpus == "tiny" and options.tiny is None):
+                continue
+            model, run = trained(name, seed, options.tiny)
+            if (name, seed) in [(name, 0) for name in WEIGHTS]:
+                numbers = load(variant.corpus)[1]["val"]
+                run["limited"] = {length: limited(model, numbers, length) for length in CONTEXTS}
+            if name in ("reset-8", "large") and seed == 0:
+                numbers = load(variant.corpus)[1]["val"]
+                run["limited"] = {n: limited(model, numbers, n) for n in CONTEXTS if name == "large" or n < 9}
+            half = {key: tensor.half().contiguous() for key, tensor in model.state_dict().items()}
+            RUNS.mkdir(parents=True, exist_ok=True)
+            (RUNS / f"{name}-{seed}.safetensors").write_bytes(save(half))
+            write(path_of(name, seed), run | {"provenance": provenance(torch.device("cpu"))})
+            print(f"{name}, seed {seed}: {run['val']:.4f} bits a character of validation texts,"
+                  f" {run['seconds']} s", flush=True)  # fmt: skip
+    write(STORE, collected())
+    for name, file in WEIGHTS.items():
+        if (path := RUNS / f"{name}-0.safetensors").exists():
+            replace_files({ROOT / "data" / "models" / f"{file}.safetensors": path.read_bytes()})
+    print(f"stored in {STORE.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
