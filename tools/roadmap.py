@@ -97,6 +97,12 @@ PARTS = {
             "lstm",
             results="rnn-03",
         ),
+        Stop(
+            "rnn/04_shakespeare",
+            "The text: an answer at every character, and a state that goes on from batch to batch.",
+            "page",
+            results="rnn-04",
+        ),
     ),
 }
 

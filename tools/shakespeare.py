@@ -11,6 +11,7 @@ without it those runs are left as they are.
 
 import argparse
 import json
+import lzma
 import math
 import sys
 import time
@@ -36,12 +37,15 @@ from common.runs.files import read_json, replace_files
 from common.runs.provenance import ROOT, provenance
 
 CHAPTER = ROOT / "book" / "rnn" / "04_shakespeare.ipynb"
-STORE, RUNS = ROOT / "data" / "results" / "rnn-04.json", ROOT / "runs" / "rnn-04"
+STORE, RUNS = (ROOT / "data" / "results" / "rnn-04.json", ROOT / "runs" / "rnn-04")
 WEIGHTS = {"page": "shakespeare", "python": "python"}  # of seed 0, in data/models
 TAUGHT = {"text_of", "characters_of", "numbers_of", "grams", "find", "estimated", "tune", "KneserNey",
           "streams", "chunks", "detached", "train_text", "surprise"}  # fmt: skip
 CONTEXTS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 64, 128, 256)
-LIMITED = 20_000  # characters that are predicted from contexts of a given length
+MEASURE = {"name": "cost", "unit": "bits", "per": "character", "better": "lower", "digits": 3}
+MOST_ORDER = 8  # of the n-grams
+LIMITED = 10_000  # characters that are predicted from contexts of a given length
+LIMITED_IN = {"page": 256, "reset-8": 8}  # up to which length
 
 
 class Variant(NamedTuple):
@@ -51,8 +55,8 @@ class Variant(NamedTuple):
     corpus: str
     sizes: dict[str, Any]
     characters: int
-    rows: int = 64
-    steps: int = 128
+    rows: int = 32
+    steps: int = 64
     lr: float = 4e-3
     keep: bool = True
     seeds: int = 3
@@ -62,21 +66,21 @@ class Variant(NamedTuple):
         return self.characters // (self.rows * self.steps)
 
 
-ONE, PAIR = {"n_embd": 64, "n_hidden": 448}, {"n_embd": 128, "n_hidden": 608, "layers": 2}
+ONE, PAIR = {"n_embd": 64, "n_hidden": 448}, {"n_embd": 128, "n_hidden": 512, "layers": 2}
 VARIANTS = {
-    "large": Variant("LSTM, 2 layers of 608", "plays", PAIR | {"dropout": 0.1}, 24_000_000, lr=3e-3),
-    "page": Variant("LSTM, 1 layer of 448", "plays", ONE | {"dropout": 0.05}, 16_000_000),
-    "python": Variant("LSTM, 1 layer of 384, on Python", "python", ONE | {"n_hidden": 384}, 12_000_000,
+    "large": Variant("LSTM, 2 layers of 512", "plays", PAIR | {"dropout": 0.2}, 10_000_000, lr=2e-3),
+    "page": Variant("LSTM, 1 layer of 448", "plays", ONE | {"dropout": 0.05}, 12_000_000),
+    "python": Variant("LSTM, 1 layer of 384, on Python", "python", ONE | {"n_hidden": 384}, 10_000_000,
                       seeds=1),
     "tiny": Variant("LSTM, 1 layer of 400, as long as nanoGPT on a laptop", "tiny",
                     ONE | {"n_hidden": 400}, 2_000 * 12 * 64, rows=12, steps=64),
-    "tiny-large": Variant("LSTM, 2 layers of 608", "tiny", PAIR | {"dropout": 0.4}, 20_000_000, steps=64),
+    "tiny-large": Variant("LSTM, 2 layers of 512", "tiny", PAIR | {"dropout": 0.5}, 12_000_000, lr=2e-3),
 }  # fmt: skip
 for steps in (8, 16, 64, 256):  # as many updates of as many characters
     for keep, name in ((True, "keep"), (False, "reset"))[steps == 8 :]:
         VARIANTS[f"{name}-{steps}"] = Variant(
             f"LSTM, 1 layer of 256, {steps} characters, state {'kept' if keep else 'reset'}", "plays",
-            {"n_embd": 64, "n_hidden": 256}, 4_000_000, rows=4_096 // steps, steps=steps, keep=keep,
+            {"n_embd": 64, "n_hidden": 256}, 3_000_000, rows=2_048 // steps, steps=steps, keep=keep,
         )  # fmt: skip
 
 
@@ -153,6 +157,34 @@ def limited(model: StatefulNetwork, numbers: Tensor, length: int) -> float:
     return mean(torch.cat(bits))
 
 
+# ---- baselines -------------------------------------------------------------------
+
+
+def ngrams(corpus: str, tiny: Path | None = None) -> list[dict[str, Any]]:
+    """Bits a character of Kneser-Ney n-grams by order, with discounts estimated, and tuned on validation."""
+    vocabulary, parts = load(corpus, tiny)
+    texts = {key: part.numpy() for key, part in parts.items()}
+    rows = []
+    for order in range(1, MOST_ORDER + 1):
+        model = chapter()["KneserNey"](texts["train"], order, len(vocabulary))
+        row: dict[str, Any] = {"order": order}
+        for tuned in ("_estimated", ""):
+            if not tuned:
+                chapter()["tune"](model, texts["val"])
+            for key in [key for key in texts if key != "train"]:
+                row[key + tuned] = mean(-model.probabilities(model.counts(texts[key])).log2())
+        rows.append(row)
+        print(f"{corpus}: {row}", flush=True)
+    return rows
+
+
+def xz() -> float:
+    """Bits a character of the test plays, compressed behind the training plays."""
+    train, _, test = ("".join(part) for part in chapter()["text_of"]("plays"))
+    both, first = (len(lzma.compress(text.encode(), preset=9)) for text in (train + test, train))
+    return round(8 * (both - first) / len(test), 4)
+
+
 # ---- stored ----------------------------------------------------------------------
 
 
@@ -169,10 +201,16 @@ def collected() -> dict[str, Any]:
         if runs:
             kept = {key: value for key, value in variant._asdict().items() if key != "seeds"}
             models[name] = kept | {
+                "measure": MEASURE,
                 "runs": [{k: v for k, v in run.items() if k != "provenance"} for run in runs],
                 "provenance": [run["provenance"] for run in runs],
             }  # fmt: skip
-    return {"made_by": "tools/shakespeare.py", "models": models}
+    baselines = read_json(RUNS / "baselines.json") if (RUNS / "baselines.json").exists() else {}
+    vocabulary = load("python")[0]
+    signs = "".join(vocabulary.tokens[i] for i in vocabulary.ordinary)  # they depend on the Python that runs
+    return {
+        "made_by": "tools/shakespeare.py", **baselines, "python_characters": signs, "models": models
+    }  # fmt: skip
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
@@ -188,18 +226,19 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
+    if not (RUNS / "baselines.json").exists():
+        counted = {corpus: ngrams(corpus) for corpus in ("plays", "python")}
+        write(RUNS / "baselines.json", {"ngrams": counted, "xz": xz()})
     for name in options.only:
         variant = VARIANTS[name]
         for seed in range(min(options.seeds, variant.seeds)):
             if path_of(name, seed).exists() or (variant.corpus == "tiny" and options.tiny is None):
                 continue
             model, run = trained(name, seed, options.tiny)
-            if (name, seed) in [(name, 0) for name in WEIGHTS]:
+            if name in LIMITED_IN and seed == 0:
                 numbers = load(variant.corpus)[1]["val"]
-                run["limited"] = {length: limited(model, numbers, length) for length in CONTEXTS}
-            if name in ("reset-8", "large") and seed == 0:
-                numbers = load(variant.corpus)[1]["val"]
-                run["limited"] = {n: limited(model, numbers, n) for n in CONTEXTS if name == "large" or n < 9}
+                lengths = [length for length in CONTEXTS if length <= LIMITED_IN[name]]
+                run["limited"] = {length: limited(model, numbers, length) for length in lengths}
             half = {key: tensor.half().contiguous() for key, tensor in model.state_dict().items()}
             RUNS.mkdir(parents=True, exist_ok=True)
             (RUNS / f"{name}-{seed}.safetensors").write_bytes(save(half))
