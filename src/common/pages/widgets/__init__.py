@@ -587,13 +587,14 @@ def text_writer(
     temperature: float = 1.0,
     halve_above: int = HALVE_ABOVE,
 ) -> TextWriter:
-    """Begin a text, and a model goes on: what each character cost, and what a unit of its state does meanwhile.
+    """Begin a text, and a model goes on: what each character cost, and what a unit of its state does.
 
-    model: a `StatefulNetwork` of one layer. vocabulary: its characters. text: the beginning that stands there
-    at first; what the vocabulary lacks is named and left out. units: those that can colour the text, by what
-    they seem to follow; any other goes by its number. temperature: that at which it writes at first. halve_above:
-    as `packed` takes it. ValueError for another model or vocabulary, for a unit that the layer lacks, and for a
-    temperature or a text that the page's controls do not hold.
+    model: a `StatefulNetwork` of one layer. vocabulary: its characters. text: the beginning that stands
+    there at first; what the vocabulary lacks is named and left out. units: those that can colour the text,
+    by what they seem to follow; any other goes by its number. temperature: that at which it writes at first.
+    halve_above: as `packed` takes it.
+    ValueError for another model or vocabulary, for a unit that the layer lacks, and for a temperature or a
+    text that the page's controls do not hold.
     """
     stages, weights = packed({"": (Recipe(type(model), None, ""), model)}, halve_above)
     layers = stages[0]["layers"]
@@ -606,8 +607,8 @@ def text_writer(
         for i, token in enumerate(vocabulary.tokens)
     ]
     rows, H = layers[0]["weight"][1] // layers[0]["channels"], layers[1]["hidden"]
-    if not len(tokens) == rows == layers[2]["outputs"] or not any(tokens):
-        sizes = f"{rows} in and {layers[2]['outputs']} out"
+    sizes = f"{rows} in and {layers[2]['outputs']} out"
+    if not len(tokens) == rows == layers[2]["outputs"] or not all(tokens[i] for i in vocabulary.ordinary):
         raise ValueError(f"expected a vocabulary of the model's characters, {sizes}, got {vocabulary!r}")
     if beyond := [unit for unit in (units or {}).values() if not 0 <= unit < H]:
         raise ValueError(f"expected units from 0 to {H - 1}, got {beyond}")
