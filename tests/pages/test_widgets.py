@@ -1784,6 +1784,34 @@ def test_a_text_streams_until_it_is_stopped(writing, open_live):
 
 
 @pytest.mark.xdist_group("writing")
+def test_what_was_read_is_not_read_again(writing, open_live):
+    page = open_live("live.html", folder=writing)
+    writer, text = page.locator(".wn-writer").first, "a bad cab, " * 30
+    field = writer.get_by_label("The beginning of a text")
+    field.fill(text)
+    assert shown_by(writer)["text"] == text
+    page.evaluate(SLOW)
+    at_once = """(root, text) => {
+      const field = root.querySelector("textarea");
+      field.value = text;
+      field.dispatchEvent(new Event("input"));
+      return root.wavenet.shown().text;
+    }"""
+    assert writer.evaluate(at_once, text + "a") == text + "a"
+    assert writer.evaluate(at_once, text[:100]) == text[:100]
+    changed = "A" + text[1:100]
+    assert writer.evaluate(at_once, changed) == changed[:2], "all of it is read anew, in slices"
+    assert shown_by(writer)["text"] == changed
+    again = """(root) => {
+      const [on, , again] = root.querySelectorAll(".wn-buttons button");
+      on.click();
+      again.click();
+      return root.wavenet.shown().text;
+    }"""
+    assert writer.evaluate(again) == changed
+
+
+@pytest.mark.xdist_group("writing")
 def test_a_text_is_full_in_the_end(writing, open_live):
     writer = open_live("live.html", folder=writing).locator(".wn-writer").first
     for _ in range(16):
