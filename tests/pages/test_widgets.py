@@ -1753,7 +1753,7 @@ def test_the_same_clicks_write_the_same_text(writing, open_live):
 
 SLOW = """() => {
   let time = 0;
-  performance.now = () => (time += 5); // two steps, and a slice of work is over
+  performance.now = () => (time += 15); // two steps, and a slice of work is over
 }"""
 
 

@@ -4,7 +4,7 @@
 const LONGEST = 3000; // characters of a text; each keeps the state after it
 const TYPED = 1000; // of which so many can be typed
 const AT_ONCE = 200; // that "Write on" adds
-const SLICE = 12; // milliseconds of work at a time, and the page answers in between
+const SLICE = 40; // milliseconds of work at a time, and the page answers in between
 const DEAR = 8; // bits from which on the tint of the surprise is at its strongest
 
 const STYLE = `
