@@ -1897,6 +1897,11 @@ def test_a_character_is_looked_at_by_pointer_and_by_keyboard(writing, open_live)
     )
     assert said.inner_text().endswith(f" After it, the line is at {value}.")
     assert look.get_attribute("aria-valuetext") == f"6: new line, {value}"
+    page.keyboard.press("End")
+    on.click()
+    assert len(shown_by(writer)["text"]) == 409 and look.input_value() == "409", "the end is followed"
+    assert text == shown_by(writer)["text"][:209]
+    logits, h, bits = by_pytorch(model, TEXT.encode(shown_by(writer)["text"]))
     writer.locator(".wn-char").nth(2).hover()
     assert said.inner_text().startswith("Character 3, yours: “b”. ") and look.input_value() == "3"
     assert writer.locator(".wn-looked-at").count() == 1

@@ -183,9 +183,9 @@ function render({ model, el }) {
     lookAt(looked);
   }
 
-  // The character at a place in words; the last one's where there is none.
+  // The character at a place in words. That at the end is followed while the text grows.
   function lookAt(place) {
-    looked = place === undefined || place >= read.length ? undefined : place;
+    looked = place === undefined || place >= read.length - 1 ? undefined : place;
     const at = looked ?? read.length - 1;
     block.querySelector(".wn-looked-at")?.classList.remove("wn-looked-at");
     look.input.disabled = !read.length;
