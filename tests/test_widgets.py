@@ -236,6 +236,48 @@ def test_the_sentence_reader_takes_no_characters():
         widgets.sentence_reader(models.StatefulNetwork(2), WORDS)
 
 
+LETTERS = Vocabulary("ab \n.", end="<end>")
+
+
+def test_the_text_writer_holds_the_characters_and_starts_where_it_is_told():
+    model = models.StatefulNetwork(len(LETTERS), n_embd=4, n_hidden=3)
+    widget = widgets.text_writer(model, LETTERS, text="ab", units={"a blank": 2}, temperature=0.5)
+    assert widget.tokens == ["", "\n", " ", ".", "a", "b"], "no text holds the end"
+    assert (widget.text, widget.units, widget.temperature) == ("ab", [["a blank", 2]], 0.5)
+    assert [layer["kind"] for layer in widget.stages[0]["layers"]] == ["embedding", "lstm", "linear"]
+    dotted = models.StatefulNetwork(3, nn.GRU, n_embd=4, n_hidden=3)
+    assert widgets.text_writer(dotted, Vocabulary("ab")).tokens == [".", "a", "b"], "the end is a character"
+
+
+@pytest.mark.parametrize(
+    "sizes, given, message",
+    [
+        ({"layers": 2}, {}, r"one recurrent layer that reads forwards, .*got \['embedding', 'lstm', 'lstm'"),
+        ({"vocab_size": 7}, {}, "vocabulary of the model's characters, 7 in and 7 out, got Vocabulary"),
+        ({}, {"units": {"a": 0, "b": 3}}, r"units from 0 to 2, got \[3\]"),
+        ({}, {"units": {"a": -1}}, r"units from 0 to 2, got \[-1\]"),
+        ({}, {"temperature": 0.0}, "temperature from 0.1 to 2, got 0.0"),
+        ({}, {"temperature": 2.5}, "temperature from 0.1 to 2, got 2.5"),
+        ({}, {"text": "a" * 1001}, "text of at most 1,000 characters, got 1,001"),
+    ],
+)
+def test_the_text_writer_refuses(sizes, given, message):
+    model = models.StatefulNetwork(**{"vocab_size": len(LETTERS), "n_embd": 4, "n_hidden": 3} | sizes)
+    with pytest.raises(ValueError, match=message):
+        widgets.text_writer(model, LETTERS, **given)
+
+
+def test_the_text_writer_takes_no_words_and_no_model_that_reads_both_ways():
+    with pytest.raises(ValueError, match="vocabulary of the model's characters, 6 in and 6 out"):
+        widgets.text_writer(models.StatefulNetwork(len(WORDS), n_embd=4, n_hidden=3), WORDS)
+    both = models.StatefulNetwork(len(LETTERS), n_embd=4, n_hidden=3)
+    both.recurrent, both.output = nn.LSTM(4, 3, bidirectional=True), nn.Linear(6, len(LETTERS))
+    with pytest.raises(ValueError, match=r"reads forwards, .*got \['embedding', 'ways', 'linear'\]"):
+        widgets.text_writer(both, LETTERS)
+    with pytest.raises(ValueError, match=r"got \['embedding', 'ways', 'pool', 'linear'\]"):
+        widgets.text_writer(models.SentenceClassifier(len(LETTERS), n_embd=4, n_hidden=3), LETTERS)
+
+
 def free(inputs=1, outputs=1):
     return nn.RNN(inputs, 3), nn.Linear(3, outputs)
 

@@ -22,13 +22,14 @@ from common.data.reviews import tokenize, words_of
 from common.models import (
     MODELS,
     SentenceClassifier,
+    StatefulNetwork,
     WaveNet,
     as_convolution,
     count_parameters,
     pretrained,
     tagged,
 )
-from common.nn import GRU, RNN, CausalConv1d, Linear, Sequential, evaluating
+from common.nn import GRU, LSTM, RNN, CausalConv1d, Linear, Sequential, evaluating
 from common.optim import SGD, Adam, RMSprop
 from common.pages import widgets
 from common.pages.widgets import halved
@@ -1630,6 +1631,315 @@ def test_the_chapters_forecasts_continue_what_they_know_and_mind_what_they_do_no
     assert judged("square", "chaos")[1].startswith("leaves the drawing after")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert axe(page) == []
+
+
+# ---- a text that a model writes on ----------------------------------------------------------------
+
+TEXT = Vocabulary("abcdefghijk ABC\n.,'-", end="<end>")
+
+
+def text_model(layer):
+    """One whose gates open and close, and that would write the end more often than anything else."""
+    g = torch.Generator().manual_seed(7)
+    model = StatefulNetwork(len(TEXT), layer, n_embd=8, n_hidden=14, generator=g)
+    for p in model.parameters():
+        p += 0.4 * torch.randn(p.shape, generator=g)
+    model.output.bias[TEXT.end_index] += 3
+    return model.eval()
+
+
+WRITERS = {kind.__name__: text_model(kind) for kind in (LSTM, GRU, RNN)}
+
+
+@pytest.fixture(scope="session")
+def writing(build_small):
+    """A page with a writer of each kind of layer; of the first the weights have 16 bits."""
+    shown = [
+        widgets.text_writer(
+            model, TEXT, text="A bad\ncab", units={"the line": 3, "a name": 13}, temperature=0.8,
+            halve_above=10**(1 if kind == "LSTM" else 9),
+        )
+        for kind, model in WRITERS.items()
+    ]  # fmt: skip
+    out, said = build_small({"index.md": "# A small book\n\nIt has widgets.", "live.ipynb": page_of(*shown)})
+    assert out, said
+    return out
+
+
+def at_rest(page):
+    page.wait_for_function("() => !document.querySelector('.wn-text[aria-busy=true]')")
+
+
+def shown_by(writer) -> dict:
+    at_rest(writer.page)
+    return writer.evaluate("(root) => root.wavenet.shown()")
+
+
+def by_pytorch(model, indices):
+    """Logits, outputs of the layer, and the bits of every character but the first."""
+    x = torch.tensor([indices])
+    logits, h = model(x)[0], model.recurrent(model.embedding(x))[0][0]
+    bits = -torch.log_softmax(logits[:-1], -1).gather(1, x[0, 1:, None])[:, 0] / math.log(2)
+    return logits, h, bits
+
+
+@pytest.mark.xdist_group("writing")
+@pytest.mark.parametrize("which, kind", list(enumerate(WRITERS)))
+def test_a_writers_logits_and_activations_are_pytorchs(writing, open_live, which, kind):
+    page, g = open_live("live.html", folder=writing), torch.Generator().manual_seed(3)
+    model = halved(WRITERS[kind]) if kind == "LSTM" else WRITERS[kind]
+    writer = page.locator(".wn-writer").nth(which)
+    for length in (1, 2, 30, 300):
+        indices = torch.randint(1, len(TEXT), (length,), generator=g).tolist()
+        found = writer.evaluate("(root, indices) => root.wavenet.read(indices)", indices)
+        for name, wanted in zip(("logits", "activations", "bits"), by_pytorch(model, indices), strict=True):
+            there = torch.tensor(found[name][1:] if name == "bits" else found[name])
+            torch.testing.assert_close(there, wanted, atol=1e-4, rtol=0)
+
+
+@pytest.mark.xdist_group("writing")
+def test_a_writer_draws_from_the_books_probabilities_without_the_end(writing, open_live):
+    page = open_live("live.html", folder=writing)
+    rows = 3 * torch.randn((50, len(TEXT)), generator=torch.Generator().manual_seed(3))
+    ask = (
+        "([rows, t]) => rows.map((row) => document.querySelector('.wn-writer').wavenet.probabilities(row, t))"
+    )
+    barred = rows.index_fill(1, torch.tensor([TEXT.end_index]), -torch.inf)
+    for temperature in (0.1, 0.7, 1.0, 2.0):
+        found = torch.tensor(page.evaluate(ask, [rows.tolist(), temperature]))
+        torch.testing.assert_close(found, probabilities(barred, temperature=temperature))
+
+
+@pytest.mark.xdist_group("writing")
+def test_writing_keeps_the_state(writing, open_live):
+    """What was written was never read again, and equals what reading it from the beginning gives."""
+    page = open_live("live.html", folder=writing)
+    for writer, (kind, model) in zip(page.locator(".wn-writer").all(), WRITERS.items(), strict=True):
+        writer.get_by_role("button", name="Write on").click()
+        shown = shown_by(writer)
+        assert shown["written"] == 200 and len(shown["indices"]) == 209
+        assert shown["text"].startswith("A bad\ncab") and TEXT.end_index not in shown["indices"]
+        assert writer.locator(".wn-text").evaluate("(one) => one.lastChild.textContent") == shown["text"][9:]
+        model = halved(model) if kind == "LSTM" else model
+        _, h, _ = by_pytorch(model, TEXT.encode(shown["text"]))
+        torch.testing.assert_close(torch.tensor(shown["activations"]), h, atol=1e-4, rtol=0)
+
+
+@pytest.mark.xdist_group("writing")
+def test_the_same_clicks_write_the_same_text(writing, open_live):
+    texts = {}
+    for seed, temperature in [(0, 0.8), (0, 0.8), (1, 0.8), (0, 1.5)]:
+        writer = open_live("live.html", folder=writing).locator(".wn-writer").first
+        writer.get_by_label("Seed").fill(str(seed))
+        writer.get_by_label("Temperature").fill(str(temperature))
+        for _ in range(2):
+            writer.get_by_role("button", name="Write on").click()
+        shown = shown_by(writer)
+        assert shown["written"] == 400
+        assert texts.setdefault((seed, temperature), shown["text"]) == shown["text"]
+    assert len(set(texts.values())) == 3
+    writer.get_by_role("button", name="Again").click()
+    assert shown_by(writer)["text"] == "A bad\ncab"
+    writer.get_by_role("button", name="Write on").click()
+    again = shown_by(writer)["text"]
+    assert len(again) == 209 and texts[0, 1.5].startswith(again), "the draws begin anew"
+    field = writer.get_by_label("The beginning of a text")
+    field.fill(again[:15])  # some of what the model wrote: it is read already
+    shown = shown_by(writer)
+    assert (shown["text"], shown["written"]) == (again[:15], 0)
+    parts = writer.locator(".wn-text > span")
+    assert [part.text_content() for part in parts.all()] == [again[:15], "", ""]
+
+
+SLOW = """() => {
+  let time = 0;
+  performance.now = () => (time += 15); // two steps, and a slice of work is over
+}"""
+
+
+@pytest.mark.xdist_group("writing")
+def test_a_text_streams_until_it_is_stopped(writing, open_live):
+    page = open_live("live.html", folder=writing)
+    writer = page.locator(".wn-writer").first
+    writer.get_by_role("button", name="Write on").click()
+    whole = shown_by(writer)["text"]
+    writer.get_by_role("button", name="Again").click()
+    page.evaluate(SLOW)
+    pieces = writer.evaluate("""async (root) => {
+      const [on, stop] = root.querySelectorAll(".wn-buttons button");
+      const lengths = [];
+      on.click();
+      for (let frame = 0; frame < 10; frame++) {
+        lengths.push(root.wavenet.shown().written);
+        await new Promise(requestAnimationFrame);
+      }
+      stop.click();
+      return lengths;
+    }""")
+    assert pieces[0] == 2 and pieces == sorted(pieces) and 10 < pieces[-1] < 60
+    stopped = shown_by(writer)
+    assert stopped["written"] < 100 and whole.startswith(stopped["text"])
+    page.wait_for_timeout(200)
+    assert shown_by(writer) == stopped
+
+
+@pytest.mark.xdist_group("writing")
+def test_what_was_read_is_not_read_again(writing, open_live):
+    page = open_live("live.html", folder=writing)
+    writer, text = page.locator(".wn-writer").first, "a bad cab, " * 30
+    field = writer.get_by_label("The beginning of a text")
+    field.fill(text)
+    assert shown_by(writer)["text"] == text
+    page.evaluate(SLOW)
+    at_once = """(root, text) => {
+      const field = root.querySelector("textarea");
+      field.value = text;
+      field.dispatchEvent(new Event("input"));
+      return root.wavenet.shown().text;
+    }"""
+    assert writer.evaluate(at_once, text + "a") == text + "a"
+    assert writer.evaluate(at_once, text[:100]) == text[:100]
+    changed = "A" + text[1:100]
+    assert writer.evaluate(at_once, changed) == changed[:2], "all of it is read anew, in slices"
+    assert shown_by(writer)["text"] == changed
+    again = """(root) => {
+      const [on, , again] = root.querySelectorAll(".wn-buttons button");
+      on.click();
+      again.click();
+      return root.wavenet.shown().text;
+    }"""
+    assert writer.evaluate(again) == changed
+
+
+@pytest.mark.xdist_group("writing")
+def test_a_text_is_full_in_the_end(writing, open_live):
+    writer = open_live("live.html", folder=writing).locator(".wn-writer").first
+    for _ in range(16):
+        writer.get_by_role("button", name="Write on").click()
+    assert len(shown_by(writer)["text"]) == 3000
+    assert "The text is full: 3,000 characters." in writer.inner_text()
+    writer.get_by_label("The beginning of a text").fill("a" * 1500)
+    assert len(shown_by(writer)["text"]) == 1000
+
+
+def tints(writer):
+    """The class and the share of the strongest tint of each character."""
+    return writer.locator(".wn-char").evaluate_all(
+        "all => all.map((one) => [one.classList[1], Number(one.style.getPropertyValue('--wn-share'))])"
+    )
+
+
+@pytest.mark.xdist_group("writing")
+def test_a_text_is_coloured_by_its_surprise_and_by_a_unit(writing, open_live, axe):
+    page = open_live("live.html", folder=writing)
+    writer, model = page.locator(".wn-writer").first, halved(WRITERS["LSTM"])
+    writer.get_by_role("button", name="Write on").click()
+    text = shown_by(writer)["text"]
+    _, h, bits = by_pytorch(model, TEXT.encode(text))
+    assert {share for _, share in tints(writer)} == {0}
+    colour = writer.get_by_label("Colour the text by")
+    colour.select_option("surprise")
+    found = tints(writer)
+    assert {hue for hue, _ in found} == {"wn-pink"} and found[0][1] == 0
+    wanted = (bits / 8).clamp(max=1).tolist()
+    assert [share for _, share in found[1:]] == pytest.approx(wanted, abs=1e-3)
+    assert f"yours {bits[:8].mean():.2f}, the model's {bits[8:].mean():.2f}." in writer.inner_text()
+    for title, unit in (("the line", 3), ("a name", 13), ("another unit", 5)):
+        colour.select_option(title)
+        if title == "another unit":
+            writer.get_by_label("Unit", exact=True).fill("5")
+            title = "unit 5"
+        values = h[:, unit]
+        found = tints(writer)
+        assert [share for _, share in found] == pytest.approx(values.abs().tolist(), abs=1e-3)
+        assert [hue == "wn-blue" for hue, _ in found] == (values > 0).tolist()
+        assert {hue for hue, _ in found} == {"wn-blue", "wn-colour-1"}
+        low, high = (f"{value:.2f}".replace("-", "−") for value in (values.min(), values.max()))
+        said = writer.inner_text()
+        assert f"{title} goes from {low} after" in said and f" to {high} after " in said
+        assert writer.locator(".wn-legend > li").all_inner_texts()[2:] == [
+            "above 0, up to 1", "below 0, down to −1"]  # fmt: skip
+    backgrounds = "all => new Set(all.map((one) => getComputedStyle(one).backgroundColor)).size"
+    assert writer.locator(".wn-char").evaluate_all(backgrounds) > 100
+    status = writer.get_by_role("status")
+    page.wait_for_function(
+        "(p) => p.textContent.includes('characters are written')", arg=status.element_handle()
+    )
+    assert axe(page) == []
+
+
+@pytest.mark.xdist_group("writing")
+def test_a_character_is_looked_at_by_pointer_and_by_keyboard(writing, open_live):
+    page = open_live("live.html", folder=writing)
+    writer, model = page.locator(".wn-writer").first, halved(WRITERS["LSTM"])
+    said = writer.locator(".wn-explanation")
+    on = writer.get_by_role("button", name="Write on")
+    on.focus()
+    page.keyboard.press("Enter")
+    text = shown_by(writer)["text"]
+    logits, h, bits = by_pytorch(model, TEXT.encode(text))
+    assert on.evaluate("(one) => one === document.activeElement"), "the focus stays on the button"
+    assert said.inner_text().startswith("Character 209, the model's: ")
+    look = writer.get_by_label("Look at character")
+    look.focus()
+    page.keyboard.press("Home")
+    assert said.inner_text() == "Character 1, yours: “A”. Nothing came before it, so nothing was expected."
+    writer.get_by_label("Colour the text by").select_option("the line")
+    for _ in range(5):
+        look.focus()
+        page.keyboard.press("ArrowRight")
+    best = torch.softmax(logits[4].index_fill(0, torch.tensor([TEXT.end_index]), -torch.inf), 0).argmax()
+    names = {"\n": "new line", " ": "blank"}
+    expected = names.get(TEXT.tokens[best], f"“{TEXT.tokens[best]}”")
+    value = f"{h[5, 3]:.2f}".replace("-", "−")
+    assert said.inner_text().startswith(
+        f"Character 6, yours: new line. It cost {bits[4]:.1f} bits; expected were {expected} "
+    )
+    assert said.inner_text().endswith(f" After it, the line is at {value}.")
+    assert look.get_attribute("aria-valuetext") == f"6: new line, {value}"
+    page.keyboard.press("End")
+    on.click()
+    assert len(shown_by(writer)["text"]) == 409 and look.input_value() == "409", "the end is followed"
+    assert text == shown_by(writer)["text"][:209]
+    logits, h, bits = by_pytorch(model, TEXT.encode(shown_by(writer)["text"]))
+    writer.locator(".wn-char").nth(2).hover()
+    assert said.inner_text().startswith("Character 3, yours: “b”. ") and look.input_value() == "3"
+    assert writer.locator(".wn-looked-at").count() == 1
+    p = probabilities(logits[-1].index_fill(0, torch.tensor([TEXT.end_index]), -torch.inf), temperature=0.5)
+    writer.get_by_label("Temperature").fill("0.5")
+    three = [int(i) for i in p.topk(3).indices]
+    told = re.search(r"Likeliest next, at temperature 0.50: (.*)\.\n", writer.inner_text())[1]
+    assert [part.rsplit(" ", 1)[0] for part in told.split("%, ")] == [
+        names.get(TEXT.tokens[i], f"“{TEXT.tokens[i]}”") for i in three
+    ]
+
+
+@pytest.mark.xdist_group("writing")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_text_fits_a_phone_and_strange_characters_are_left_out(writing, open_live, axe, theme):
+    page = open_live("live.html", folder=writing, width=360, height=740, theme=theme)
+    writer = page.locator(".wn-writer").first
+    page.evaluate("window.caught = 0")
+    field, on = writer.get_by_label("The beginning of a text"), writer.get_by_role("button", name="Write on")
+    field.fill("<img src=x onerror=caught++> ü")
+    assert shown_by(writer)["text"] == "ig c ecagh "
+    problem = writer.locator(".wn-problem").inner_text()
+    assert problem.startswith("“<”, “m”, “s”, “r” and 9 more are left out: “ig c ecagh ” is read.")
+    assert field.get_attribute("aria-invalid") == "true"
+    field.fill("")
+    assert on.is_disabled() and "No character yet" in writer.inner_text()
+    field.fill("a" * 80 + "\n\nb")
+    on.click()
+    for colour in ("surprise", "the line", "another unit"):
+        writer.get_by_label("Colour the text by").select_option(colour)
+        assert shown_by(writer)["written"] == 200
+        assert axe(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate("caught") == 0 and page.locator(".wn img").count() == 0
+    box, first = writer.locator(".wn-answer").bounding_box(), field.bounding_box()
+    assert first["y"] + first["height"] - box["y"] < 740 - 60, "the text is in sight while one types"
+    assert writer.evaluate(TOO_SMALL) == [] and writer.evaluate(TOUCHES) == []
+    assert all(mark.evaluate(MARKED) for mark in writer.locator(".wn-legend > li").all())
 
 
 # ---- in JupyterLab --------------------------------------------------------------------------------

@@ -192,6 +192,18 @@ class WaveDrawing(Widget):
     noise = traitlets.Float(0.0).tag(sync=True)
 
 
+class TextWriter(Widget):
+    _esm = _source("page", "model", "writer")
+    shows = "a text that a model goes on with, character by character"
+    tokens = traitlets.List().tag(sync=True)  # "" is one that no text holds
+    units = traitlets.List().tag(sync=True)
+    text = traitlets.Unicode().tag(sync=True)
+    written = traitlets.Unicode().tag(sync=True)
+    temperature = traitlets.Float(1.0).tag(sync=True)
+    colour = traitlets.Unicode("").tag(sync=True)  # "surprise", the place of one of the units, "any"
+    unit = traitlets.Int(0).tag(sync=True)
+
+
 def halved(model: Model) -> Model:
     """A copy with the weights that the page has of a large model: tables and matrices as 16-bit floats."""
     tensors = {
@@ -563,4 +575,48 @@ def wave_drawing(
     return WaveDrawing(
         stages=stages, weights=weights, linear=linear, series=[round(float(v), 4) for v in series[:250]],
         units=[(units or {}).get(title, 1.0) for title in forecasters],
+    )  # fmt: skip
+
+
+def text_writer(
+    model: Module,
+    vocabulary: Vocabulary,
+    *,
+    text: str = "",
+    units: Mapping[str, int] | None = None,
+    temperature: float = 1.0,
+    halve_above: int = HALVE_ABOVE,
+) -> TextWriter:
+    """Begin a text, and a model goes on: what each character cost, and what a unit of its state does.
+
+    model: a `StatefulNetwork` of one layer. vocabulary: its characters. text: the beginning that stands
+    there at first; what the vocabulary lacks is named and left out. units: those that can colour the text,
+    by what they seem to follow; any other goes by its number. temperature: that at which it writes at first.
+    halve_above: as `packed` takes it.
+    ValueError for another model or vocabulary, for a unit that the layer lacks, and for a temperature or a
+    text that the page's controls do not hold.
+    """
+    stages, weights = packed({"": (Recipe(type(model), None, ""), model)}, halve_above)
+    layers = stages[0]["layers"]
+    kinds = [layer["kind"] for layer in layers]
+    if len(kinds) != 3 or kinds[1] not in ("rnn", "lstm", "gru"):
+        wanted = "an embedding, one recurrent layer that reads forwards, and a linear map"
+        raise ValueError(f"expected {wanted}, got {kinds}")
+    tokens = [
+        token if len(token) == 1 and i not in vocabulary.never_drawn else ""
+        for i, token in enumerate(vocabulary.tokens)
+    ]
+    rows, H = layers[0]["weight"][1] // layers[0]["channels"], layers[1]["hidden"]
+    sizes = f"{rows} in and {layers[2]['outputs']} out"
+    if not len(tokens) == rows == layers[2]["outputs"] or not all(tokens[i] for i in vocabulary.ordinary):
+        raise ValueError(f"expected a vocabulary of the model's characters, {sizes}, got {vocabulary!r}")
+    if beyond := [unit for unit in (units or {}).values() if not 0 <= unit < H]:
+        raise ValueError(f"expected units from 0 to {H - 1}, got {beyond}")
+    if not 0.1 <= temperature <= 2:
+        raise ValueError(f"expected a temperature from 0.1 to 2, got {temperature}")
+    if len(text) > 1000:
+        raise ValueError(f"expected a text of at most 1,000 characters, got {len(text):,}")
+    return TextWriter(
+        stages=stages, weights=weights, tokens=tokens, text=text, temperature=temperature,
+        units=[[title, int(unit)] for title, unit in (units or {}).items()],
     )  # fmt: skip
