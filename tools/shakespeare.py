@@ -44,8 +44,8 @@ TAUGHT = {"text_of", "characters_of", "numbers_of", "grams", "find", "estimated"
 CONTEXTS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 64, 128, 256)
 MEASURE = {"name": "cost", "unit": "bits", "per": "character", "better": "lower", "digits": 3}
 MOST_ORDER = 8  # of the n-grams
-LIMITED = 10_000  # characters that are predicted from contexts of a given length
-LIMITED_IN = {"page": 256, "reset-8": 8}  # up to which length
+LIMITED = 20_000  # characters that are predicted from contexts of a given length
+LIMITED_IN = {"page": 256, "short": 8}  # up to which length
 
 
 class Variant(NamedTuple):
@@ -70,14 +70,16 @@ ONE, PAIR = {"n_embd": 64, "n_hidden": 448}, {"n_embd": 128, "n_hidden": 512, "l
 VARIANTS = {
     "large": Variant("LSTM, 2 layers of 512", "plays", PAIR | {"dropout": 0.2}, 10_000_000, lr=2e-3),
     "page": Variant("LSTM, 1 layer of 448", "plays", ONE | {"dropout": 0.05}, 12_000_000),
+    "short": Variant("LSTM, 1 layer of 448, 8 characters at a time", "plays", ONE | {"dropout": 0.05},
+                     12_000_000, rows=256, steps=8, keep=False, seeds=1),
     "python": Variant("LSTM, 1 layer of 384, on Python", "python", ONE | {"n_hidden": 384}, 10_000_000,
                       seeds=1),
     "tiny": Variant("LSTM, 1 layer of 400, as long as nanoGPT on a laptop", "tiny",
                     ONE | {"n_hidden": 400}, 2_000 * 12 * 64, rows=12, steps=64),
     "tiny-large": Variant("LSTM, 2 layers of 512", "tiny", PAIR | {"dropout": 0.5}, 12_000_000, lr=2e-3),
 }  # fmt: skip
-for steps in (8, 16, 64, 256):  # as many updates of as many characters
-    for keep, name in ((True, "keep"), (False, "reset"))[steps == 8 :]:
+for steps in (16, 64, 256):  # as many updates of as many characters
+    for keep, name in ((True, "keep"), (False, "reset")):
         VARIANTS[f"{name}-{steps}"] = Variant(
             f"LSTM, 1 layer of 256, {steps} characters, state {'kept' if keep else 'reset'}", "plays",
             {"n_embd": 64, "n_hidden": 256}, 3_000_000, rows=2_048 // steps, steps=steps, keep=keep,
@@ -135,7 +137,7 @@ def trained(name: str, seed: int, tiny: Path | None) -> tuple[StatefulNetwork, d
     }  # fmt: skip
     for key in [key for key in parts if key != "train"]:
         run[key] = mean(taught["surprise"](model, parts[key]))
-        if name.startswith(("keep", "reset")):  # the state as it was in training, and the other way
+        if name.startswith(("keep", "reset", "tiny")):  # the state as it was in training, and the other way
             run[f"{key}_reset"] = mean(taught["surprise"](model, parts[key], 8, variant.steps, False))
     return model, run
 
@@ -144,11 +146,15 @@ def mean(bits: Tensor) -> float:
     return round(bits.double().mean().item(), 5)
 
 
+def sampled(numbers: Tensor) -> Tensor:
+    """The places of the characters that are predicted from limited contexts."""
+    return torch.linspace(max(CONTEXTS), len(numbers) - 1, LIMITED).long()
+
+
 @torch.no_grad()
 def limited(model: StatefulNetwork, numbers: Tensor, length: int) -> float:
     """Bits a character where each is predicted from so many characters before it, and no more."""
-    at = torch.linspace(max(CONTEXTS), len(numbers) - 1, LIMITED).long()
-    bits = []
+    at, bits = sampled(numbers), []
     with common.nn.evaluating(model), common.fast.fused(model):
         for some in at.split(max(1, 65_536 // length)):
             x = numbers[some[:, None] + torch.arange(-length, 0)]
@@ -172,7 +178,10 @@ def ngrams(corpus: str, tiny: Path | None = None) -> list[dict[str, Any]]:
             if not tuned:
                 chapter()["tune"](model, texts["val"])
             for key in [key for key in texts if key != "train"]:
-                row[key + tuned] = mean(-model.probabilities(model.counts(texts[key])).log2())
+                bits = -model.probabilities(model.counts(texts[key])).log2()
+                row[key + tuned] = mean(bits)
+                if key == "val":
+                    row["limited" + tuned] = mean(bits[sampled(parts["val"]) - order + 1])
         rows.append(row)
         print(f"{corpus}: {row}", flush=True)
     return rows

@@ -502,6 +502,7 @@ WIDGETS = {
     "wavenet/11_beating_1993.html": ["playground"],
     "rnn/01_sine_wave.html": ["wave"],
     "rnn/03_sentiment.html": ["reader"],
+    "rnn/04_shakespeare.html": ["writer"],
 }
 # Everything in a widget that is smaller than 12 pixels, and every label that touches its field.
 TOO_SMALL = """(root) => [...root.querySelectorAll("*")].filter((one) =>
