@@ -18,10 +18,10 @@ def encoder_layer(ours):
     ).double()
     attention = theirs.self_attn
     pairs = [
-        (theirs.norm1.weight, norm.module.weight), (theirs.norm1.bias, norm.module.bias),
+        (theirs.norm1.weight, norm.weight), (theirs.norm1.bias, norm.bias),
         (attention.in_proj_weight, to_qkv.weight.T), (attention.in_proj_bias, to_qkv.bias),
         (attention.out_proj.weight, to_out.weight.T), (attention.out_proj.bias, to_out.bias),
-        (theirs.norm2.weight, norm2.module.weight), (theirs.norm2.bias, norm2.module.bias),
+        (theirs.norm2.weight, norm2.weight), (theirs.norm2.bias, norm2.bias),
         (theirs.linear1.weight, up.weight.T), (theirs.linear1.bias, up.bias),
         (theirs.linear2.weight, down.weight.T), (theirs.linear2.bias, down.bias),
     ]  # fmt: skip
@@ -70,7 +70,7 @@ def test_the_transformer_is_torchs_of_the_same_weights():
     h = F.embedding(x, embedding.weight) + position.weight[:5]
     for block in blocks:
         h = encoder_layer(block)[0](h, src_mask=torch.ones(5, 5, dtype=torch.bool).triu(1))
-    h = F.layer_norm(h, (8,), norm.module.weight, norm.module.bias)
+    h = F.layer_norm(h, (8,), norm.weight, norm.bias)
     torch.testing.assert_close(ours(x), h @ last.weight + last.bias, **EXACT)
 
 
