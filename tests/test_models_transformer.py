@@ -1,5 +1,7 @@
-"""The Transformer is torch's own of the same weights, and GPT-2; it sees nothing that comes later, and goes on
-from kept keys and values."""
+"""The Transformer is torch's own of the same weights, and GPT-2; it sees nothing that comes later.
+
+It goes on from kept keys and values.
+"""
 
 import pytest
 import torch

@@ -1,15 +1,14 @@
 """Train the Transformers of part two, chapter 6, and store them: data/results/rnn-06.json.
 
-    .venv/bin/python tools/attention.py --text FILE [--only NAME ...] [--search] [--store]
+    .venv/bin/python tools/attention.py --text FILE [--only NAME ...] [--seeds N ...] [--search]
 
 FILE is the tiny-Shakespeare file, which the book does not carry. Settings are chosen on text that is not
 reported: the last tenth of the training text, and for the plays the two for validation. What is finished
-lies in runs/rnn-06, a file a run, and is not trained again; --store writes the results once all runs are there.
+lies in runs/rnn-06, a file a run, and is not trained again; when all of it is there, the results are written.
 """
 
 import argparse
 import json
-import math
 import sys
 import time
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from torch import Generator, Tensor
 from common import optim
 from common.data.text import hold_out, plays, read_text
 from common.models import Transformer, count_parameters
-from common.nn import Embedding, Module, MultiheadAttention, evaluating, instead
+from common.nn import Embedding, Module, evaluating, instead
 from common.runs.files import read_json, replace_files
 from common.runs.provenance import ROOT, provenance
 from common.train import Config
@@ -48,8 +47,9 @@ class Recipe(NamedTuple):
 
     def config(self) -> Config:
         steps = self.characters // (self.batch_size * self.sizes["length"])
-        return Config(steps=steps, batch_size=self.batch_size, lr=self.lr, schedule="cosine", warmup=steps // 20,
-                      optimizer=self.optimizer, betas=(0.9, 0.99), weight_decay=self.weight_decay)  # fmt: skip
+        return Config(steps=steps, batch_size=self.batch_size, lr=self.lr, schedule="cosine",
+                      warmup=steps // 20, optimizer=self.optimizer, betas=(0.9, 0.99),
+                      weight_decay=self.weight_decay)  # fmt: skip
 
 
 SMALL = {"n_channels": 124, "heads": 4, "blocks": 4, "length": 64}
@@ -146,7 +146,9 @@ def trained(recipe: Recipe, text: Tensor, vocab_size: int, seed: int) -> tuple[T
         return F.cross_entropy(logits.float().flatten(0, 1), y.flatten())
 
     losses, seconds, compiled = [], 0.0, torch.compile(loss)
-    with instead(model, Embedding, "check_rows", lambda layer, x: None):  # the compiler cannot look at numbers
+    with instead(
+        model, Embedding, "check_rows", lambda layer, x: None
+    ):  # the compiler cannot look at numbers
         for step in range(config.steps):
             began = time.process_time()
             starts = torch.randint(len(text) - length, (config.batch_size,), generator=g)
