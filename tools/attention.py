@@ -21,14 +21,17 @@ from safetensors.torch import save
 from torch import Generator, Tensor
 
 from common import optim
+from common.data import Vocabulary, load_names, sequences, split_names
 from common.data.text import hold_out, plays, read_text
+from common.evaluate import mean_loss
 from common.models import Transformer, count_parameters
 from common.nn import Embedding, Module, evaluating, instead
 from common.runs.files import read_json, replace_files
 from common.runs.provenance import ROOT, provenance
-from common.train import Config
+from common.train import Config, composed_steps
 
 STORE, RUNS = ROOT / "data" / "results" / "rnn-06.json", ROOT / "runs" / "rnn-06"
+WEIGHTS = ROOT / "data" / "models" / "attention.safetensors"
 SEEDS = range(3)
 
 
@@ -62,6 +65,11 @@ SEARCH = {
     "tiny": [{}, {"lr": 0.012}, {"batch_size": 6}, {"optimizer": "adamw", "lr": 0.003}],
     "plays": [{"characters": 2_000_000}, {"characters": 2_000_000, "lr": 0.01}],
 }
+
+
+NAMES = {"n_channels": 64, "heads": 4, "blocks": 2, "length": 40}  # the network of the page
+NAMES_CONFIG = Config(steps=2_000, batch_size=128, lr=0.007, schedule="cosine", warmup=100, optimizer="muon",
+                      betas=(0.9, 0.99), weight_decay=0.05)  # fmt: skip
 
 
 # ---- text ------------------------------------------------------------------------
@@ -180,6 +188,21 @@ def measured(model: Module, recipe: Recipe, texts: dict[str, Tensor]) -> dict[st
     return found
 
 
+def of_names() -> None:
+    """The network that the page holds: the shipped names, one seed. Its weights are kept as they go in there."""
+    names = load_names()
+    splits, vocabulary, g = split_names(names), Vocabulary("".join(names)), Generator().manual_seed(0)
+    model = Transformer(len(vocabulary), **NAMES, generator=g)
+    composed_steps(model, sequences(splits.train, vocabulary), g, NAMES_CONFIG, 0, NAMES_CONFIG.steps)
+    halves = {key: tensor.half().contiguous() for key, tensor in model.state_dict().items()}
+    model.load_state_dict({key: tensor.float() for key, tensor in halves.items()})
+    run = {"seed": 0, "parameters": count_parameters(model), "training": vars(NAMES_CONFIG),
+           "val": round(mean_loss(model, *sequences(splits.val, vocabulary)), 5)}  # fmt: skip
+    write(RUNS / "names.json", run | {"provenance": provenance(torch.device("cpu"))})
+    (RUNS / WEIGHTS.name).write_bytes(save(halves))
+    print(f"names: {run}", flush=True)
+
+
 # ---- stored ----------------------------------------------------------------------
 
 
@@ -218,13 +241,13 @@ def collected() -> dict[str, Any]:
             "provenance": [run["provenance"] for run in runs],
             "search": [read_json(p) for p in sorted(RUNS.glob(f"search-{name}-*.json"))],
         }  # fmt: skip
-    return {"made_by": "tools/attention.py", "models": models}
+    return {"made_by": "tools/attention.py", "models": models, "names": read_json(RUNS / "names.json")}
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--text", type=Path, help="the tiny-Shakespeare file")
-    parser.add_argument("--only", nargs="+", choices=list(RECIPES), default=list(RECIPES), metavar="NAME")
+    parser.add_argument("--only", nargs="*", choices=list(RECIPES), default=list(RECIPES), metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--search", action="store_true", help="compare settings, and stop")
     options = parser.parse_args(arguments)
@@ -249,10 +272,13 @@ def main(arguments: list[str] | None = None) -> int:
                 print(f"{name}, seed {seed}: {run}", flush=True)
     if options.search:
         return 0
+    if not (RUNS / "names.json").exists():
+        of_names()
     if left := list(missing()):
         print(f"not stored yet, for {len(left)} runs are missing")
         return 0
-    replace_files({STORE: (json.dumps(collected(), indent=1) + "\n").encode()})
+    content = (json.dumps(collected(), indent=1) + "\n").encode()
+    replace_files({STORE: content, WEIGHTS: (RUNS / WEIGHTS.name).read_bytes()})
     print(f"stored in {STORE.relative_to(ROOT)}")
     return 0
 
