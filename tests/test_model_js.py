@@ -449,7 +449,7 @@ def test_a_transformers_logits_and_what_its_heads_read_are_pytorchs(T, halve_abo
             read.append(nn.attention_weights(q, k, nn.causal_mask(T, T)))
             h = block(h)
     torch.testing.assert_close(
-        torch.tensor(weights).view(2, 6, 3, T, T), torch.stack(read), atol=1e-5, rtol=1e-4
+        torch.tensor(weights).float().view(2, 6, 3, T, T), torch.stack(read), atol=1e-5, rtol=1e-4
     )
 
 

@@ -189,7 +189,7 @@ def measured(model: Module, recipe: Recipe, texts: dict[str, Tensor]) -> dict[st
 
 
 def of_names() -> None:
-    """The network that the page holds: the shipped names, one seed. Its weights are kept as they go in there."""
+    """The network that the page holds: the shipped names, one seed. Kept are the weights that go in there."""
     names = load_names()
     splits, vocabulary, g = split_names(names), Vocabulary("".join(names)), Generator().manual_seed(0)
     model = Transformer(len(vocabulary), **NAMES, generator=g)
