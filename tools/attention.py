@@ -59,11 +59,12 @@ SMALL = {"n_channels": 124, "heads": 4, "blocks": 4, "length": 64}
 MIDDLE = {"n_channels": 192, "heads": 4, "blocks": 2, "length": 128}
 RECIPES = {
     "tiny": Recipe("Transformer", "tiny", SMALL, 12, 1_536_000, 0.006),
-    "plays": Recipe("Transformer", "plays", MIDDLE, 32, 10_000_000, 0.006),
+    "plays": Recipe("Transformer", "plays", MIDDLE, 32, 10_000_000, 0.01),
 }
+SEARCHED = {"tiny": 300_000, "plays": 1_000_000}  # characters, in a trial of a setting
 SEARCH = {
-    "tiny": [{}, {"lr": 0.012}, {"batch_size": 6}, {"optimizer": "adamw", "lr": 0.003}],
-    "plays": [{"characters": 2_000_000}, {"characters": 2_000_000, "lr": 0.01}],
+    "tiny": [{}, {"lr": 0.015}, {"optimizer": "adamw", "lr": 0.003}],
+    "plays": [{}, {"lr": 0.01}],
 }
 
 
@@ -153,12 +154,10 @@ def trained(recipe: Recipe, text: Tensor, vocab_size: int, seed: int) -> tuple[T
             logits = model(x)
         return F.cross_entropy(logits.float().flatten(0, 1), y.flatten())
 
-    losses, seconds, compiled = [], 0.0, torch.compile(loss)
-    with instead(
-        model, Embedding, "check_rows", lambda layer, x: None
-    ):  # the compiler cannot look at numbers
+    losses, seconds, waited, compiled = [], 0.0, 0.0, torch.compile(loss)
+    with instead(model, Embedding, "check_rows", lambda layer, x: None):  # a graph cannot look
         for step in range(config.steps):
-            began = time.process_time()
+            began, wall = time.process_time(), time.monotonic()
             starts = torch.randint(len(text) - length, (config.batch_size,), generator=g)
             value = compiled(*windows(text, starts, length))
             gradients = torch.autograd.grad(value, list(parameters.values()))
@@ -168,12 +167,13 @@ def trained(recipe: Recipe, text: Tensor, vocab_size: int, seed: int) -> tuple[T
                 for name, p in parameters.items():
                     p.data.copy_(after[name])
             losses.append(value.item())
-            seconds += (step > 1) * (time.process_time() - began)  # the first two compile
+            if step > 1:  # the first two compile
+                seconds, waited = seconds + time.process_time() - began, waited + time.monotonic() - wall
             if step % 500 == 0:
                 print(f"  step {step} of {config.steps}: {losses[-1]:.3f}, {seconds:.0f} s", flush=True)
     run = {
-        "seed": seed, "parameters": count_parameters(model), "steps": config.steps, "seconds": round(seconds),
-        "characters": config.steps * config.batch_size * length,
+        "seed": seed, "parameters": count_parameters(model), "steps": config.steps, "seconds": round(waited),
+        "processor_seconds": round(seconds), "characters": config.steps * config.batch_size * length,
         "curve": [round(sum(losses[i : i + 50]) / 50, 4) for i in range(0, len(losses) - 49, 50)],
     }  # fmt: skip
     return model.requires_grad_(False), run
@@ -210,7 +210,7 @@ def search(name: str, text: Text) -> None:
     for number, change in enumerate(SEARCH[name]):
         path = RUNS / f"search-{name}-{number}.json"
         if not path.exists():
-            recipe = RECIPES[name]._replace(**change)
+            recipe = RECIPES[name]._replace(characters=SEARCHED[name], **change)
             cut = len(text.train) - (len(text.choose) if name == "tiny" else 0)
             model, run = trained(recipe, text.train[:cut], len(text.characters), seed=100)
             run["chosen_on"] = measured(model, recipe, {"val": text.choose[:60_000]})["val"]
