@@ -1,6 +1,6 @@
 """Seven models of names, from a table of counts to attention: what each sees, what it costs, its loss.
 
-    .venv/bin/python benchmarks/evolution.py [--train]
+    .venv/bin/python benchmarks/evolution.py [--train [NAME ...]]
 
 Writes data/results/evolution.json, which part two, chapter 6, draws. The networks have at most 76,579
 parameters, those of the tree of chapter 6. Costs are counted by torch as a network runs. With --train
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from common.data import load_names, sequences, split_names, windows
+from common.data import examples, load_names, split_names, windows
 from common.data.vocabulary import Vocabulary
 from common.evaluate import mean_loss
 from common.fast import fused
@@ -183,18 +183,17 @@ def counts(train: list[str], val: list[str], vocabulary: Vocabulary) -> dict[str
 
 
 def trained(name: str, train: list[str], val: list[str], vocabulary: Vocabulary) -> list[dict[str, Any]]:
-    cut = (lambda names: windows(names, vocabulary, WINDOW)) if name in WINDOWED else (
-        lambda names: sequences(names, vocabulary))  # fmt: skip
-    examples, held_out = cut(train), cut(val)
+    block_size = WINDOW if name in WINDOWED else None
+    pairs, held_out = (examples(names, vocabulary, block_size) for names in (train, val))
     config = CONFIG
     if name in WINDOWED:  # as many predictions in a batch
-        config = Config(**{**vars(CONFIG), "batch_size": CONFIG.batch_size * len(examples[0]) // len(train)})
+        config = Config(**{**vars(CONFIG), "batch_size": CONFIG.batch_size * len(pairs[0]) // len(train)})
     runs = []
     for seed in SEEDS:
         g = torch.Generator().manual_seed(seed)
         model = BUILDS[name](g)
         with fused(model) if name in ("rnn", "lstm") else nullcontext():
-            composed_steps(model, examples, g, config, 0, config.steps)
+            composed_steps(model, pairs, g, config, 0, config.steps)
             runs.append({"seed": seed, "val": round(mean_loss(model, *held_out), 5)})
         print(name, runs[-1], flush=True)
     return runs
@@ -210,9 +209,12 @@ def main(arguments: list[str]) -> None:
         models[name] = models.get(name, {}) | costs(name)
         print(name, {key: value for key, value in models[name].items() if key != "runs"}, flush=True)
     if "--train" in arguments:
-        models["counts"] = counts(splits.train, splits.val, vocabulary)
-        for name in BUILDS:
-            models[name]["runs"] = trained(name, splits.train, splits.val, vocabulary)
+        asked = [name for name in arguments if name in (*BUILDS, "counts")] or [*BUILDS, "counts"]
+        for name in asked:
+            if name == "counts":
+                models[name] = counts(splits.train, splits.val, vocabulary)
+            else:
+                models[name]["runs"] = trained(name, splits.train, splits.val, vocabulary)
     content = {
         "made_by": "benchmarks/evolution.py --train", "list": "shipped", "training": vars(CONFIG),
         "measure": {"name": "loss", "unit": "nats", "per": "character", "better": "lower", "digits": 3},

@@ -21,7 +21,7 @@ from safetensors.torch import save
 from torch import Generator, Tensor
 
 from common import optim
-from common.data import Vocabulary, load_names, sequences, split_names
+from common.data import Vocabulary, examples, load_names, split_names
 from common.data.text import hold_out, plays, read_text
 from common.evaluate import mean_loss
 from common.models import Transformer, count_parameters
@@ -193,11 +193,11 @@ def of_names() -> None:
     names = load_names()
     splits, vocabulary, g = split_names(names), Vocabulary("".join(names)), Generator().manual_seed(0)
     model = Transformer(len(vocabulary), **NAMES, generator=g)
-    composed_steps(model, sequences(splits.train, vocabulary), g, NAMES_CONFIG, 0, NAMES_CONFIG.steps)
+    composed_steps(model, examples(splits.train, vocabulary, None), g, NAMES_CONFIG, 0, NAMES_CONFIG.steps)
     halves = {key: tensor.half().contiguous() for key, tensor in model.state_dict().items()}
     model.load_state_dict({key: tensor.float() for key, tensor in halves.items()})
     run = {"seed": 0, "parameters": count_parameters(model), "training": vars(NAMES_CONFIG),
-           "val": round(mean_loss(model, *sequences(splits.val, vocabulary)), 5)}  # fmt: skip
+           "val": round(mean_loss(model, *examples(splits.val, vocabulary, None)), 5)}  # fmt: skip
     write(RUNS / "names.json", run | {"provenance": provenance(torch.device("cpu"))})
     (RUNS / WEIGHTS.name).write_bytes(save(halves))
     print(f"names: {run}", flush=True)
