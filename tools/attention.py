@@ -18,21 +18,26 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save
+from taught import definitions
 from torch import Generator, Tensor
 
+import common.models
+import common.nn
 from common import optim
 from common.data import Vocabulary, examples, load_names, split_names
 from common.data.text import hold_out, plays, read_text
 from common.evaluate import mean_loss
-from common.models import Transformer, count_parameters
+from common.models import Transformer, count_parameters, predictions
 from common.nn import Embedding, Module, evaluating, instead
 from common.runs.files import read_json, replace_files
 from common.runs.provenance import ROOT, provenance
 from common.train import Config, composed_steps
 
 STORE, RUNS = ROOT / "data" / "results" / "rnn-06.json", ROOT / "runs" / "rnn-06"
+CHAPTER = ROOT / "book" / "rnn" / "06_attention_alone.ipynb"
 WEIGHTS = ROOT / "data" / "models" / "attention.safetensors"
 SEEDS = range(3)
+PARTS = ("nothing", "norms first", "positions", "norms", "sums")  # what a network of names lacks
 
 
 class Recipe(NamedTuple):
@@ -203,6 +208,30 @@ def of_names() -> None:
     print(f"names: {run}", flush=True)
 
 
+def parts() -> None:
+    """Networks of names that lack a part, as the chapter defines and trains them."""
+    taught = definitions(CHAPTER, {"NoMask", "NoSums", "Nothing", "transformer_without", "train_on_names"}, {
+        "torch": torch, "F": F, "nn": common.nn, "models": common.models, "Module": Module,
+        "Transformer": Transformer, "predictions": predictions,
+    })  # fmt: skip
+    names = load_names()
+    splits, vocabulary = split_names(names), Vocabulary("".join(names))
+    train, val = (examples(part, vocabulary, None) for part in (splits.train, splits.val))
+    for part in PARTS:
+        for blocks in (2, 6):
+            path = RUNS / f"part-{part}-{blocks}.json"
+            if path.exists():
+                continue
+            runs = []
+            for seed in SEEDS:
+                g = Generator().manual_seed(seed)
+                model = taught["transformer_without"](part, g, blocks)
+                loss = taught["train_on_names"](model, train, g)
+                runs.append({"seed": seed, "train": round(loss, 5), "val": round(mean_loss(model, *val), 5)})
+            write(path, {"runs": runs})
+            print(f"{part}, {blocks} blocks: {runs}", flush=True)
+
+
 # ---- stored ----------------------------------------------------------------------
 
 
@@ -241,7 +270,10 @@ def collected() -> dict[str, Any]:
             "provenance": [run["provenance"] for run in runs],
             "search": [read_json(p) for p in sorted(RUNS.glob(f"search-{name}-*.json"))],
         }  # fmt: skip
-    return {"made_by": "tools/attention.py", "models": models, "names": read_json(RUNS / "names.json")}
+    lacking = {f"{part}-{blocks}": read_json(RUNS / f"part-{part}-{blocks}.json")["runs"]
+               for part in PARTS for blocks in (2, 6)}  # fmt: skip
+    return {"made_by": "tools/attention.py", "models": models, "names": read_json(RUNS / "names.json"),
+            "parts": lacking}  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -274,6 +306,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if not (RUNS / "names.json").exists():
         of_names()
+    parts()
     if left := list(missing()):
         print(f"not stored yet, for {len(left)} runs are missing")
         return 0
