@@ -97,6 +97,12 @@ PARTS = {
             "lstm",
             results="rnn-03",
         ),
+        Stop(
+            "rnn/06_attention_alone",
+            "No recurrence: every letter reads all others directly, by heads of attention.",
+            "tiny",
+            results="rnn-06",
+        ),
     ),
 }
 
