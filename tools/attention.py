@@ -74,7 +74,7 @@ SEARCH = {
 
 
 NAMES = {"n_channels": 64, "heads": 4, "blocks": 2, "length": 40}  # the network of the page
-NAMES_CONFIG = Config(steps=2_000, batch_size=128, lr=0.007, schedule="cosine", warmup=100, optimizer="muon",
+NAMES_CONFIG = Config(steps=1_000, batch_size=128, lr=0.007, schedule="cosine", warmup=100, optimizer="muon",
                       betas=(0.9, 0.99), weight_decay=0.05)  # fmt: skip
 
 
@@ -146,8 +146,13 @@ def built(recipe: Recipe, vocab_size: int, g: Generator) -> Transformer:
     return model
 
 
-def trained(recipe: Recipe, text: Tensor, vocab_size: int, seed: int) -> tuple[Transformer, dict[str, Any]]:
-    """A model after its training, in bfloat16 by torch's compiler; its figures. The weights are float32."""
+def trained(
+    recipe: Recipe, text: Tensor, vocab_size: int, seed: int, kept: Path | None = None
+) -> tuple[Transformer, dict[str, Any]]:
+    """A model after its training, in bfloat16 by torch's compiler; its figures. The weights are float32.
+
+    kept: a file in which it leaves where it is, now and then, and goes on from there.
+    """
     g, config, length = Generator().manual_seed(seed), recipe.config(), recipe.sizes["length"]
     model = built(recipe, vocab_size, g).requires_grad_()
     parameters = dict(model.named_parameters())
@@ -159,9 +164,16 @@ def trained(recipe: Recipe, text: Tensor, vocab_size: int, seed: int) -> tuple[T
             logits = model(x)
         return F.cross_entropy(logits.float().flatten(0, 1), y.flatten())
 
-    losses, seconds, waited, compiled = [], 0.0, 0.0, torch.compile(loss)
+    losses, seconds, waited, compiled = list[float](), 0.0, 0.0, torch.compile(loss)
+    if kept and kept.exists():
+        found = torch.load(kept)
+        losses, seconds, waited, state = (found[key] for key in ("losses", "seconds", "waited", "state"))
+        g.set_state(found["generator"])
+        for name, p in parameters.items():
+            p.data.copy_(found["parameters"][name])
+    began_at = len(losses)
     with instead(model, Embedding, "check_rows", lambda layer, x: None):  # a graph cannot look
-        for step in range(config.steps):
+        for step in range(began_at, config.steps):
             began, wall = time.process_time(), time.monotonic()
             starts = torch.randint(len(text) - length, (config.batch_size,), generator=g)
             value = compiled(*windows(text, starts, length))
@@ -172,10 +184,14 @@ def trained(recipe: Recipe, text: Tensor, vocab_size: int, seed: int) -> tuple[T
                 for name, p in parameters.items():
                     p.data.copy_(after[name])
             losses.append(value.item())
-            if step > 1:  # the first two compile
+            if step > began_at + 1:  # the first two compile
                 seconds, waited = seconds + time.process_time() - began, waited + time.monotonic() - wall
             if step % 500 == 0:
                 print(f"  step {step} of {config.steps}: {losses[-1]:.3f}, {seconds:.0f} s", flush=True)
+            if kept and step % 100 == 99:
+                now = {name: p.detach() for name, p in parameters.items()}
+                torch.save({"losses": losses, "seconds": seconds, "waited": waited, "state": state,
+                            "parameters": now, "generator": g.get_state()}, kept)  # fmt: skip
     run = {
         "seed": seed, "parameters": count_parameters(model), "steps": config.steps, "seconds": round(waited),
         "processor_seconds": round(seconds), "characters": config.steps * config.batch_size * length,
@@ -296,7 +312,9 @@ def main(arguments: list[str] | None = None) -> int:
             continue
         for seed in options.seeds:
             if (name, seed) in set(missing()):
-                model, run = trained(RECIPES[name], text.train, len(text.characters), seed)
+                RUNS.mkdir(parents=True, exist_ok=True)
+                kept = RUNS / f"{name}-{seed}.pt"
+                model, run = trained(RECIPES[name], text.train, len(text.characters), seed, kept)
                 run |= measured(model, RECIPES[name], text.report)
                 half = {key: tensor.half().contiguous() for key, tensor in model.state_dict().items()}
                 (RUNS / f"{name}-{seed}.safetensors").write_bytes(save(half))
