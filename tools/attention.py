@@ -4,7 +4,8 @@
 
 FILE is the tiny-Shakespeare file, which the book does not carry. Settings are chosen on text that is not
 reported: the last tenth of the training text, and for the plays the two for validation. What is finished
-lies in runs/rnn-06, a file a run, and is not trained again; when all of it is there, the results are written.
+lies in runs/rnn-06, a file a run, and is not trained again; the models of which all
+seeds are there are written.
 """
 
 import argparse
@@ -21,13 +22,12 @@ from safetensors.torch import save
 from taught import definitions
 from torch import Generator, Tensor
 
-import common.models
 import common.nn
 from common import optim
 from common.data import Vocabulary, examples, load_names, split_names
 from common.data.text import hold_out, plays, read_text
 from common.evaluate import mean_loss
-from common.models import Transformer, count_parameters, predictions
+from common.models import Transformer, TransformerBlock, count_parameters, predictions
 from common.nn import Embedding, Module, evaluating, instead
 from common.runs.files import read_json, replace_files
 from common.runs.provenance import ROOT, provenance
@@ -227,7 +227,7 @@ def of_names() -> None:
 def parts() -> None:
     """Networks of names that lack a part, as the chapter defines and trains them."""
     taught = definitions(CHAPTER, {"NoMask", "NoSums", "Nothing", "transformer_without", "train_on_names"}, {
-        "torch": torch, "F": F, "nn": common.nn, "models": common.models, "Module": Module,
+        "torch": torch, "F": F, "nn": common.nn, "Block": TransformerBlock, "Module": Module,
         "Transformer": Transformer, "predictions": predictions,
     })  # fmt: skip
     names = load_names()
@@ -276,8 +276,11 @@ def write(path: Path, content: dict[str, Any]) -> None:
 
 
 def collected() -> dict[str, Any]:
-    models = {}
+    """What there is of it: a model of which a run is missing is left out."""
+    models, left = {}, {name for name, _ in missing()}
     for name, recipe in RECIPES.items():
+        if name in left:
+            continue
         runs = [read_json(RUNS / f"{name}-{seed}.json") for seed in SEEDS]
         models[name] = {
             "title": recipe.title, "recipe": recipe._asdict(),
@@ -325,12 +328,10 @@ def main(arguments: list[str] | None = None) -> int:
     if not (RUNS / "names.json").exists():
         of_names()
     parts()
-    if left := list(missing()):
-        print(f"not stored yet, for {len(left)} runs are missing")
-        return 0
     content = (json.dumps(collected(), indent=1) + "\n").encode()
     replace_files({STORE: content, WEIGHTS: (RUNS / WEIGHTS.name).read_bytes()})
-    print(f"stored in {STORE.relative_to(ROOT)}")
+    left = [f"{name}, seed {seed}" for name, seed in missing()]
+    print(f"stored in {STORE.relative_to(ROOT)}" + (f", without {'; '.join(left)}" if left else ""))
     return 0
 
 

@@ -99,9 +99,7 @@ PARTS = {
         ),
         Stop(
             "rnn/06_attention_alone",
-            "No recurrence: every letter reads all others directly, by heads of attention.",
-            "tiny",
-            results="rnn-06",
+            "No recurrence: a letter reads all before it directly, by heads of attention.",
         ),
     ),
 }
