@@ -12,6 +12,10 @@ function render({ model, el }) {
   const room = everyLayer(stage.layers).find(({ kind }) => kind === "position").weight.length / stage.layers[0].channels;
   const { root: heard, say } = voice();
   const keep = keeper(model);
+  let letters = ["."], width = 0, shares = [[1]], after = [];
+  const last = () => letters.length - 1;
+  const here = () => (model.get("place") < 0 ? last() : Math.min(model.get("place"), last()));
+  const called = (at) => (at > 0 && at < letters.length ? `${letters[at]}, number ${at}` : "the dot in front");
   const line = textField("A name", model.get("text"), (typed) => keep("text", typed), 500); // what is pasted is not cut
   const problem = node("p", { class: "wn-problem", role: "alert" });
   const blocks = radios("Block", attentions.map((_, i) => [String(i), String(i + 1)]), String(model.get("block")), (i) => keep("block", Number(i)));
@@ -20,11 +24,6 @@ function render({ model, el }) {
   const drawing = node("div", { class: "wn-drawing" });
   const verdict = node("p", { class: "wn-title" });
   const note = node("p", { class: "wn-note wn-explanation" });
-  let letters = ["."], width = 0, shares = [[1]], after = [];
-
-  const last = () => letters.length - 1;
-  const here = () => (model.get("place") < 0 ? last() : Math.min(model.get("place"), last()));
-  const called = (at) => (at > 0 && at < letters.length ? `${letters[at]}, number ${at}` : "the dot in front");
 
   // What a head of a block reads at each letter, and the probabilities of what comes behind the name.
   function reading(text, block, head) {
