@@ -1775,11 +1775,11 @@ def test_a_head_is_chosen_and_a_name_is_typed(heads, open_live, axe, theme, widt
     root.get_by_label("A name").fill("isa")
     shares, _ = read_by_pytorch(widgets.halved(HEADS), "isa", 0, 2)
     best = int(shares[-1].argmax())
-    called = "itself" if best == 3 else ["the dot in front", "i, number 1", "s, number 2"][best]
-    assert root.locator(".wn-title").inner_text().startswith(f"a, number 3 reads: {called}")
+    called = "itself" if best == 3 else ["the dot in front", "i (letter 1)", "s (letter 2)"][best]
+    assert root.locator(".wn-title").inner_text().startswith(f"a (letter 3) reads: {called}")
     root.get_by_label("The letter that reads").focus()
     page.keyboard.press("ArrowLeft")
-    assert root.locator(".wn-title").inner_text().startswith("s, number 2 reads: ")
+    assert root.locator(".wn-title").inner_text().startswith("s (letter 2) reads: ")
     root.get_by_label("A name").fill("<b>x</b>")
     assert root.locator("b").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

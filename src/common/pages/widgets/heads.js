@@ -15,7 +15,7 @@ function render({ model, el }) {
   let letters = ["."], width = 0, shares = [[1]], after = [];
   const last = () => letters.length - 1;
   const here = () => (model.get("place") < 0 ? last() : Math.min(model.get("place"), last()));
-  const called = (at) => (at > 0 && at < letters.length ? `${letters[at]}, number ${at}` : "the dot in front");
+  const called = (at) => (at > 0 && at < letters.length ? `${letters[at]} (letter ${at})` : "the dot in front");
   const line = textField("A name", model.get("text"), (typed) => keep("text", typed), 500); // what is pasted is not cut
   const problem = node("p", { class: "wn-problem", role: "alert" });
   const blocks = radios("Block", attentions.map((_, i) => [String(i), String(i + 1)]), String(model.get("block")), (i) => keep("block", Number(i)));
@@ -91,7 +91,7 @@ function render({ model, el }) {
   const { root, resettle } = frame("heads", {
     title: "What a head reads",
     attempt: "type your own name, go through the heads, and look for one that always reads the letter before.",
-    legend: [["square", "blue", "dark: most of what this row reads comes from this column"], ["box", "ink", "the row that the words below are about"]],
+    legend: [["square", "blue", "full: most of what this row reads comes from this column"], ["box", "ink", "the row that the words below are about"]],
     answer: [drawing, verdict, note],
     controls: [line.root, problem, blocks, heads, place.root],
     more: [heard],
