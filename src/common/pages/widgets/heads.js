@@ -89,7 +89,7 @@ function render({ model, el }) {
   }
 
   const { root, resettle } = frame("heads", {
-    title: "What a head reads",
+    title: "What a head reads of a name",
     attempt: "type your own name, go through the heads, and look for one that always reads the letter before.",
     legend: [["square", "blue", "full: most of what this row reads comes from this column"], ["box", "ink", "the row that the words below are about"]],
     answer: [drawing, verdict, note],
