@@ -100,6 +100,8 @@ PARTS = {
         Stop(
             "rnn/06_attention_alone",
             "No recurrence: a letter reads all before it directly, by heads of attention.",
+            "tiny",
+            results="rnn-06",
         ),
     ),
 }
