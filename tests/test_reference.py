@@ -82,9 +82,10 @@ def test_the_examples_in_the_docstrings_hold(name, capsys):
 MOST_USED = """
     nn.Linear nn.Embedding nn.Flatten nn.FlattenConsecutive nn.BatchNorm1d nn.LayerNorm nn.CausalConv1d
     nn.Tanh nn.ReLU nn.SiLU nn.Gate nn.Dropout nn.VariationalDropout nn.PositionalEmbedding nn.Recurrent
+    nn.MultiheadAttention nn.attention_weights nn.causal_mask
     nn.Cell nn.RNNCell nn.LSTMCell nn.GRUCell nn.RNN nn.LSTM nn.GRU nn.unroll nn.from_torch
     nn.Residual nn.Sequential nn.Module nn.TorchModule models.MLP models.Tree models.Dilated models.WaveNet
-    models.RecurrentNetwork models.SentenceClassifier models.Transformer
+    models.RecurrentNetwork models.SentenceClassifier models.Transformer models.TransformerBlock
     data.Vocabulary data.windows data.sequences data.split_names optim.SGD optim.AdamW train.Config.lr_at
     evaluate.smooth evaluate.spread sampling.sample
     sampling.probabilities constraints.Automaton

@@ -278,6 +278,31 @@ def test_the_text_writer_takes_no_words_and_no_model_that_reads_both_ways():
         widgets.text_writer(models.SentenceClassifier(len(LETTERS), n_embd=4, n_hidden=3), LETTERS)
 
 
+NAMES = Vocabulary("abc")
+
+
+def test_the_heads_know_their_blocks_and_start_where_they_are_told():
+    model = models.Transformer(4, 8, 2, 3, length=9)
+    widget = widgets.attention_heads(model, NAMES, "cab", block=2, head=1)
+    assert (widget.text, widget.characters, widget.block, widget.head) == ("cab", ".abc", 2, 1)
+    kinds = [layer["kind"] for layer in widget.stages[0]["layers"]]
+    assert kinds == ["embedding", "position", "block", "block", "block", "layernorm", "linear"]
+
+
+@pytest.mark.parametrize(
+    "model, given, message",
+    [
+        (models.Transformer(4, 8, 2, 3), {"block": 3}, r"blocks with \[2, 2, 2\] heads, got block 3, head 0"),
+        (models.Transformer(4, 8, 2, 3), {"head": 2}, r"blocks with \[2, 2, 2\] heads, got block 0, head 2"),
+        (models.Transformer(5, 8, 2, 1), {}, "the characters that it says, got Transformer and 4 characters"),
+        (models.StatefulNetwork(4), {}, "expected a Transformer .*, got StatefulNetwork"),
+    ],
+)
+def test_heads_refuse(model, given, message):
+    with pytest.raises(ValueError, match=message):
+        widgets.attention_heads(model, NAMES, "cab", **given)
+
+
 def free(inputs=1, outputs=1):
     return nn.RNN(inputs, 3), nn.Linear(3, outputs)
 

@@ -103,6 +103,12 @@ PARTS = {
             "page",
             results="rnn-04",
         ),
+        Stop(
+            "rnn/06_attention_alone",
+            "No recurrence: a letter reads all before it directly, by heads of attention.",
+            "tiny",
+            results="rnn-06",
+        ),
     ),
 }
 

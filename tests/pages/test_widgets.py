@@ -23,13 +23,24 @@ from common.models import (
     MODELS,
     SentenceClassifier,
     StatefulNetwork,
+    Transformer,
     WaveNet,
     as_convolution,
     count_parameters,
     pretrained,
     tagged,
 )
-from common.nn import GRU, LSTM, RNN, CausalConv1d, Linear, Sequential, evaluating
+from common.nn import (
+    GRU,
+    LSTM,
+    RNN,
+    CausalConv1d,
+    Linear,
+    Sequential,
+    attention_weights,
+    causal_mask,
+    evaluating,
+)
 from common.optim import SGD, Adam, RMSprop
 from common.pages import widgets
 from common.pages.widgets import halved
@@ -503,6 +514,7 @@ WIDGETS = {
     "rnn/01_sine_wave.html": ["wave"],
     "rnn/03_sentiment.html": ["reader"],
     "rnn/04_shakespeare.html": ["writer"],
+    "rnn/06_attention_alone.html": ["heads"],
 }
 # Everything in a widget that is smaller than 12 pixels, and every label that touches its field.
 TOO_SMALL = """(root) => [...root.querySelectorAll("*")].filter((one) =>
@@ -2011,4 +2023,76 @@ def test_the_winners_stand_side_by_side_in_their_chapter(open_live, axe):
         torch.testing.assert_close(torch.tensor(shown, dtype=p.dtype), p, atol=1e-5, rtol=1e-4)
     playground.get_by_role("button", name="Write 100 names").click()
     assert playground.locator(".wn-names li").count() > 100
+    assert axe(page) == []
+
+
+# ---- what heads read ------------------------------------------------------------------------------
+
+
+def small_transformer():
+    g = torch.Generator().manual_seed(5)
+    model = Transformer(27, 12, 3, 2, length=16, generator=g)
+    for p in model.parameters():
+        p += 0.4 * torch.randn(p.shape, generator=g)
+    return model.eval()
+
+
+HEADS = small_transformer()
+
+
+@pytest.fixture(scope="session")
+def heads(build_small):
+    shown = widgets.attention_heads(HEADS, VOCABULARY, "emma", halve_above=10)
+    out, said = build_small({"index.md": "# A small book\n\nIt has widgets.", "live.ipynb": page_of(shown)})
+    assert out, said
+    return out
+
+
+def read_by_pytorch(model, text, block, head):
+    """Shares (T, T) of one head, and the logits."""
+    x = torch.tensor([VOCABULARY.encode("." + text)])
+    with evaluating(model):
+        h, mask = model.position(model.embedding(x)), causal_mask(x.shape[1], x.shape[1])
+        for layer in (model.block1, model.block2)[:block]:
+            h = layer(h)
+        layer = (model.block1, model.block2)[block]
+        q, k, _ = layer.split(layer.norm1(h))
+        return attention_weights(q, k, mask)[0, head], model(x)
+
+
+@pytest.mark.xdist_group("heads")
+def test_heads_read_in_the_page_as_in_pytorch(heads, open_live):
+    page, model = open_live("live.html", folder=heads), widgets.halved(HEADS)
+    ask = "([text, block, head]) => document.querySelector('.wn-heads').wavenet.reading(text, block, head)"
+    for text in ("", "a", "emma", "maximilianne"):
+        for block, head in ((0, 0), (0, 2), (1, 1)):
+            found = page.evaluate(ask, [text, block, head])
+            shares, logits = read_by_pytorch(model, text, block, head)
+            torch.testing.assert_close(torch.tensor(found["shares"]).float(), shares, atol=1e-5, rtol=0)
+            torch.testing.assert_close(
+                torch.tensor(found["logits"]).view_as(logits), logits, atol=1e-4, rtol=0
+            )
+
+
+@pytest.mark.xdist_group("heads")
+@pytest.mark.parametrize("theme, width", [("light", 1280), ("dark", 360)])
+def test_a_head_is_chosen_and_a_name_is_typed(heads, open_live, axe, theme, width):
+    page = open_live("live.html", folder=heads, width=width, theme=theme)
+    root = page.locator(".wn-heads")
+    assert root.locator("rect.wn-head-cell").count() == 15  # a dot and four letters
+    root.get_by_role("group", name="Head").get_by_label("3").check()
+    assert "Block 1, head 3." in root.inner_text()
+    root.get_by_label("A name").fill("Zoë 9" + "a" * 20)
+    assert "“ë”, the space and “9” are left out" in root.get_by_role("alert").inner_text()
+    root.get_by_label("A name").fill("isa")
+    shares, _ = read_by_pytorch(widgets.halved(HEADS), "isa", 0, 2)
+    best = int(shares[-1].argmax())
+    called = "itself" if best == 3 else ["the dot in front", "i (letter 1)", "s (letter 2)"][best]
+    assert root.locator(".wn-title").inner_text().startswith(f"a (letter 3) reads: {called}")
+    root.get_by_label("The letter that reads").focus()
+    page.keyboard.press("ArrowLeft")
+    assert root.locator(".wn-title").inner_text().startswith("s (letter 2) reads: ")
+    root.get_by_label("A name").fill("<b>x</b>")
+    assert root.locator("b").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert axe(page) == []

@@ -53,8 +53,8 @@ class StatefulNetwork(Module):
     """An embedding, recurrent layers, a linear map. x: (B, T) -> (B, T, V).
 
     layer: `nn.RNN`, `nn.LSTM` or `nn.GRU`. dropout: on what each layer gives to the next. start: "usual", as
-    torch.nn's; "orthogonal"; "forget" and "chrono", for cells with gates (see `nn.chrono_start`, whose longest
-    memory is `memory` steps). Introduced in part two, chapter 2.
+    torch.nn's; "orthogonal"; "forget" and "chrono", for cells with gates (see `nn.chrono_start`, whose
+    longest memory is `memory` steps). Introduced in part two, chapter 2.
 
     ValueError for another start, and for one that the cell cannot have.
 

@@ -5,10 +5,11 @@ weights. Where a layer differs from torch.nn's its docstring says so, and the ch
 """
 
 from .activation import Gate, ReLU, SiLU, Tanh
+from .attention import LayerNorm, MultiheadAttention, PositionalEmbedding, attention_weights, causal_mask
 from .container import Residual, Sequential
 from .convolution import CausalConv1d
 from .dropout import Dropout, VariationalDropout
-from .embedding import Embedding, PositionalEmbedding
+from .embedding import Embedding
 from .flatten import Flatten, FlattenConsecutive
 from .linear import Linear
 from .module import Module, evaluating, instead
@@ -28,4 +29,4 @@ from .recurrent import (
     recurrent_cells,
     unroll,
 )
-from .torch_module import CELLS, LayerNorm, Recurrent, TorchModule
+from .torch_module import CELLS, Recurrent, TorchModule

@@ -43,21 +43,3 @@ class Embedding(Module):
     def extra_repr(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
         return f"{self.weight.shape[0]}, {self.weight.shape[1]}{padding}"
-
-
-class PositionalEmbedding(Embedding):
-    """Adds a learned vector to every position (Vaswani et al., 2017, section 3.5). Introduced in chapter 11.
-
-    x: (B, T, C) -> (B, T, C); ValueError for T above num_embeddings.
-
-    >>> PositionalEmbedding(40, 48)(torch.zeros(32, 8, 48)).shape
-    torch.Size([32, 8, 48])
-    """
-
-    packable = False
-
-    def __call__(self, input: Tensor) -> Tensor:
-        T, length = input.shape[1], len(self.weight)
-        if T > length:
-            raise ValueError(f"expected at most {length} characters in front of a prediction, got {T}")
-        return input + self.weight[:T]

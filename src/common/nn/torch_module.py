@@ -47,18 +47,6 @@ class TorchModule(Module):
         return repr(self.module)
 
 
-class LayerNorm(TorchModule):
-    """torch's LayerNorm (Ba et al., 2016). x: (..., C) -> (..., C). Introduced in chapter 11.
-
-    >>> import torch
-    >>> LayerNorm(2)(torch.tensor([[1.0, 3.0]]))
-    tensor([[-1.0000,  1.0000]])
-    """
-
-    def __init__(self, channels: int):
-        super().__init__(nn.LayerNorm(channels))
-
-
 CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 

@@ -17,7 +17,7 @@ import traitlets
 from torch import nn
 
 from ...data import Vocabulary
-from ...models import POOLS, Recipe, count_parameters, tagged
+from ...models import POOLS, Recipe, TransformerBlock, count_parameters, tagged
 from ...nn import (
     RNN,
     BatchNorm1d,
@@ -28,9 +28,11 @@ from ...nn import (
     Flatten,
     FlattenConsecutive,
     GRUCell,
+    LayerNorm,
     Linear,
     LSTMCell,
     Module,
+    PositionalEmbedding,
     Recurrent,
     Residual,
     RNNCell,
@@ -180,6 +182,15 @@ class SentenceReader(Widget):
     text = traitlets.Unicode().tag(sync=True)
 
 
+class AttentionHeads(Widget):
+    _esm = _source("page", "model", "heads")
+    shows = "a name, and what each head of attention reads of it"
+    text = traitlets.Unicode().tag(sync=True)
+    block = traitlets.Int(0).tag(sync=True)
+    head = traitlets.Int(0).tag(sync=True)
+    place = traitlets.Int(-1).tag(sync=True)  # -1: the last
+
+
 class WaveDrawing(Widget):
     _esm = _source("page", "model", "wave")
     shows = "a wave that you can draw, continued by a network and by a weighted sum"
@@ -265,6 +276,20 @@ def packed(
         }  # fmt: skip
 
     def describe(layer):
+        if isinstance(layer, PositionalEmbedding):
+            return {"kind": "position", "weight": store(layer.weight)}
+        if isinstance(layer, LayerNorm):
+            return {
+                "kind": "layernorm",
+                "weight": store(layer.weight),
+                "bias": store(layer.bias),
+                "eps": 1e-5,
+            }
+        if isinstance(layer, TransformerBlock) and layer.norm_first:
+            reads = [layer.norm1, layer.to_qkv, {"kind": "attention", "heads": layer.heads}, layer.to_out]
+            thinks = [layer.norm2, layer.up, {"kind": "gelu"}, layer.down]
+            parts = [{"kind": "residual", "layers": describe_all(part)} for part in (reads, thinks)]
+            return {"kind": "block", "layers": parts}
         if isinstance(layer, Embedding):
             return {"kind": "embedding", "weight": store(layer.weight), "channels": layer.weight.shape[1]}
         if isinstance(layer, Flatten | FlattenConsecutive):
@@ -541,6 +566,38 @@ def sentence_reader(
         unknown=vocabulary.unknown_index, temperature=temperature, examples=list(examples),
         text=text if text is not None else (examples[0] if examples else ""),
     )  # fmt: skip
+
+
+def attention_heads(
+    model: Module,
+    vocabulary: Vocabulary,
+    text: str,
+    *,
+    block: int = 0,
+    head: int = 0,
+    halve_above: int = HALVE_ABOVE,
+) -> AttentionHeads:
+    """Type a name, and see what each head of a `Transformer` reads at each of its letters.
+
+    block, head: what is shown at first. halve_above: as `packed` takes it. ValueError for a model without
+    attention, for a vocabulary that is not its own, and for a block or a head that it lacks.
+    """
+    stages, weights = packed({"": (Recipe(type(model), None, ""), model)}, halve_above)
+    layers = stages[0]["layers"]
+    blocks = [layer["layers"][0]["layers"][2]["heads"] for layer in layers if layer["kind"] == "block"]
+    if not blocks or layers[-1]["outputs"] != len(vocabulary):
+        got = f"{type(model).__name__} and {len(vocabulary)} characters"
+        raise ValueError(f"expected a Transformer and the characters that it says, got {got}")
+    if not 0 <= block < len(blocks) or not 0 <= head < blocks[block]:
+        raise ValueError(f"expected one of blocks with {blocks} heads, got block {block}, head {head}")
+    return AttentionHeads(
+        stages=stages,
+        weights=weights,
+        characters="".join(vocabulary.tokens),
+        text=text,
+        block=block,
+        head=head,
+    )
 
 
 def wave_drawing(

@@ -31,6 +31,15 @@ function fromHalves(halves) {
 
 const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 
+// The share of a normal distribution below x, to 1e-7
+// (Abramowitz and Stegun, 1964, formula 7.1.26).
+function below(x) {
+  const z = Math.abs(x) / Math.SQRT2;
+  const t = 1 / (1 + 0.3275911 * z);
+  const tail = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429)))) * Math.exp(-z * z);
+  return x > 0 ? 1 - tail / 2 : tail / 2;
+}
+
 const LAYERS = {
   // indices, (B, T) -> (B, T, C)
   embedding({ weight, channels }, { data, shape }) {
@@ -89,10 +98,67 @@ const LAYERS = {
     return { data: data.map((x) => x * sigmoid(x)), shape };
   },
 
+  // x Φ(x): x times the share of a normal distribution that lies below it
+  gelu(layer, { data, shape }) {
+    return { data: data.map((x) => x * below(x)), shape };
+  },
+
+  // a vector a position, added: (B, T, C) -> (B, T, C)
+  position({ weight }, { data, shape: [B, T, C] }) {
+    return { data: data.map((x, i) => x + weight[i % (T * C)]), shape: [B, T, C] };
+  },
+
+  // every position's channels with mean 0 and variance 1, then a scale and a shift a channel
+  layernorm({ weight, bias, eps }, { data, shape }) {
+    const C = weight.length;
+    const out = new Float32Array(data.length);
+    for (let at = 0; at < data.length; at += C) {
+      const row = data.subarray(at, at + C);
+      const mean = row.reduce((sum, x) => sum + x, 0) / C;
+      const scale = 1 / Math.sqrt(row.reduce((sum, x) => sum + (x - mean) ** 2, 0) / C + eps);
+      row.forEach((x, c) => (out[at + c] = weight[c] * (x - mean) * scale + bias[c]));
+    }
+    return { data: out, shape };
+  },
+
+  // queries, keys and values side by side, (B, T, 3 C) -> (B, T, C): each position reads itself and those
+  // before it. How much of each, (B, heads, T, T), goes into the memory.
+  attention(layer, { data, shape: [B, T, wide] }, memory) {
+    const { heads } = layer;
+    const C = wide / 3;
+    const d = C / heads;
+    const out = new Float32Array(B * T * C);
+    const weights = new Float32Array(B * heads * T * T);
+    for (let b = 0; b < B; b++) {
+      for (let h = 0; h < heads; h++) {
+        for (let t = 0; t < T; t++) {
+          const from = (b * T + t) * wide + h * d;
+          const scores = Float64Array.from({ length: t + 1 }, (_, s) => {
+            const key = (b * T + s) * wide + C + h * d;
+            let sum = 0;
+            for (let c = 0; c < d; c++) sum += data[from + c] * data[key + c];
+            return sum / Math.sqrt(d);
+          });
+          softmax(scores).forEach((share, s) => {
+            weights[((b * heads + h) * T + t) * T + s] = share;
+            for (let c = 0; c < d; c++) out[(b * T + t) * C + h * d + c] += share * data[(b * T + s) * wide + 2 * C + h * d + c];
+          });
+        }
+      }
+    }
+    memory?.set(layer, weights);
+    return { data: out, shape: [B, T, C] };
+  },
+
   // y = x + f(x)
   residual({ layers }, value, memory) {
     const inside = through(layers, value, memory).at(-1).data;
     return { data: value.data.map((x, i) => x + inside[i]), shape: value.shape };
+  },
+
+  // residuals one after the other
+  block({ layers }, value, memory) {
+    return through(layers, value, memory).at(-1);
   },
 
   // One cell over a sequence, (B, T, in) -> (B, T, hidden), as torch.nn's
@@ -202,7 +268,7 @@ const everyLayer = (layers) => layers.flatMap((layer) => [layer, ...everyLayer(l
 function reach(stage) {
   if (stage.blockSize) return stage.blockSize;
   const layers = everyLayer(stage.layers);
-  if (layers.some(recurs)) return Infinity;
+  if (layers.some((layer) => recurs(layer) || layer.kind === "attention")) return Infinity;
   return layers.reduce((sum, { kind, taps, dilation }) => (kind === "convolution" ? sum + (taps - 1) * dilation : sum), 1);
 }
 
