@@ -58,22 +58,22 @@ class Variant(NamedTuple):
     split: str = "component"
     corpus: str = "tatoeba"
     smoothing: float = 0.1
-    lr: float = 3e-3
+    lr: float = 5e-3
     seed: int = 0
 
 
-LARGE = {"n_embd": 256, "n_hidden": 352, "dropout": 0.25}
+LARGE = {"n_embd": 256, "n_hidden": 320, "dropout": 0.2}
 COMPOSED = {"n_embd": 64, "n_hidden": 128, "dropout": 0.1}
 SMALL = {"n_embd": 96, "n_hidden": 192, "dropout": 0.15}
 VARIANTS = {
-    "best": Variant("the largest", LARGE, 18, 3000, 0.1),
+    "best": Variant("the largest", LARGE, 12, 3000, 0.1, lr=3e-3),
     "page": Variant("the one of the page", SMALL, 12),
-    "part-all": Variant("all parts", SMALL, 4),
-    "part-attention": Variant("without attention", SMALL | {"score": "none"}, 4),
-    "part-pieces": Variant("words instead of sub-words", SMALL, 4, 0),
-    "part-dropout": Variant("without dropout", SMALL | {"dropout": 0.0}, 4),
-    "split-random": Variant("split at random", SMALL, 4, split="random"),
-    "split-english": Variant("split by English sentence", SMALL, 4, split="english"),
+    "part-all": Variant("all parts", SMALL, 3),
+    "part-attention": Variant("without attention", SMALL | {"score": "none"}, 3),
+    "part-pieces": Variant("words instead of sub-words", SMALL, 3, 0),
+    "part-dropout": Variant("without dropout", SMALL | {"dropout": 0.0}, 3),
+    "split-random": Variant("split at random", SMALL, 3, split="random"),
+    "split-english": Variant("split by English sentence", SMALL, 3, split="english"),
     **{
         f"composed-{score}-{seed}": Variant(
             f"{score} attention",
@@ -252,7 +252,7 @@ def train(name: str, data: Data, minutes: float, say: Callable[[str], None]) -> 
         with fused(model):
             for x, y in batches(source, target, random.Random(1000 * variant.seed + epoch)):
                 kept["step"] += 1
-                warm, done = min(1.0, kept["step"] / 400), min(1.0, kept["step"] / total)
+                warm, done = min(1.0, kept["step"] / 200), min(1.0, kept["step"] / total)
                 for group in optimizer.param_groups:
                     group["lr"] = variant.lr * warm * (1 + math.cos(math.pi * done)) / 2
                 with torch.autocast("cpu", torch.bfloat16):

@@ -91,7 +91,7 @@ class Seq2Seq(Module):
         self.output = Linear(2 * n_hidden, n_embd, generator=g)
         self.dropout = Dropout(dropout)
         for table in (self.source, self.target):
-            table.weight *= n_embd**-0.5
+            table.weight *= 0.5
 
     def __call__(self, source: Tensor, target: Tensor) -> Tensor:
         return self.decode(target, self.encode(source))[0]
