@@ -34,7 +34,7 @@ from common.data import Splits, Vocabulary
 from common.data.translation import Pair, load_pairs, load_phrases, split_pairs
 from common.fast import fused
 from common.models import count_parameters
-from common.models.seq2seq import BEGIN, END, PAD, Seq2Seq, beam_search, greedy
+from common.models.seq2seq import BEGIN, END, PAD, Seq2Seq
 from common.nn import evaluating
 from common.runs.files import replace_files
 from common.runs.provenance import ROOT, provenance
@@ -294,6 +294,55 @@ def encoded(data: Data, pairs: Sequence[Pair]) -> tuple[list[list[int]], list[li
 
 
 # ---- the test --------------------------------------------------------------------
+
+
+def next_steps(model: Seq2Seq, written: Tensor, read: Any, state: Any) -> tuple[Tensor, Any, Tensor]:
+    """Log-probabilities of the next token, the next state, and which sentences have ended."""
+    logits, state, _ = model.decode(written[:, -1:], *read, state)
+    steps = logits[:, -1].log_softmax(-1)
+    steps[:, [PAD, BEGIN]] = -math.inf
+    ended = (written[:, -1] == END) | (written[:, -1] == PAD)
+    steps[ended] = -math.inf
+    steps[ended, PAD] = 0  # an ended sentence stays as it is
+    return steps, state, ended
+
+
+def greedy(model: Seq2Seq, source: Tensor, longest: int) -> Tensor:
+    """The most probable token at each step: (B, T), pads after the end."""
+    with evaluating(model):
+        *read, state = model.encode(source)
+        written = source.new_full((len(source), 1), BEGIN)
+        for _ in range(longest):
+            steps, state, ended = next_steps(model, written, read, state)
+            if ended.all():
+                break
+            written = torch.cat([written, steps.argmax(-1, keepdim=True)], 1)
+    return written[:, 1:]
+
+
+def beam_search(model: Seq2Seq, source: Tensor, longest: int, beam: int = 5, power: float = 1.0) -> Tensor:
+    """The best of `beam` sentences that are written side by side: (B, T), pads after the end.
+
+    A sentence counts by its log-probability, divided by its length to this power.
+    """
+    B = len(source)
+    with evaluating(model):
+        *read, state = model.encode(source.repeat_interleave(beam, 0))
+        written = source.new_full((B * beam, 1), BEGIN)
+        total = torch.tensor([0.0] + [-math.inf] * (beam - 1)).repeat(B)[:, None]  # one beginning each
+        first = torch.arange(B)[:, None] * beam
+        for _ in range(longest):
+            steps, state, ended = next_steps(model, written, read, state)
+            if ended.all():
+                break
+            lengths = (written[:, 1:] != PAD).sum(1) + (~ended).int()
+            ranked = ((total + steps) / lengths[:, None] ** power).view(B, -1).topk(beam)
+            rows = (first + ranked.indices // steps.shape[1]).flatten()
+            tokens = ranked.indices.flatten() % steps.shape[1]
+            total = (total + steps)[rows, tokens][:, None]
+            written = torch.cat([written[rows], tokens[:, None]], 1)
+            state = tuple(part[:, rows] for part in state)
+    return written[::beam, 1:]
 
 
 def references(pairs: Sequence[Pair]) -> dict[str, list[str]]:

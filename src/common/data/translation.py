@@ -45,15 +45,15 @@ def _text(path: Path, member: str) -> str:
     expected = f"a file in UTF-8 with {A_LINE}, or a zip that holds one"
     if not zipfile.is_zipfile(path):
         return read_text(path, expected)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            named = fnmatch.filter(archive.namelist(), member)
-            files = [name for name in named if b"\t" in archive.read(name).partition(b"\n")[0]]
-            if len(files) == 1:
-                return read_text(zipfile.Path(archive, files[0]), expected)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:  # damaged, or locked
-        raise ValueError(f"{path}: {error}; expected {expected}") from None
-    raise ValueError(f"{path}: expected {expected}, got {len(files)} whose first line has a tab")
+    with zipfile.ZipFile(path) as archive:
+        try:
+            named = [(name, archive.read(name)) for name in fnmatch.filter(archive.namelist(), member)]
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:  # damaged, or locked
+            raise ValueError(f"{path}: {error}; expected {expected}") from None
+        files = [name for name, data in named if b"\t" in data.partition(b"\n")[0]]
+        if len(files) != 1:
+            raise ValueError(f"{path}: expected {expected}, got {len(files)} whose first line has a tab")
+        return read_text(zipfile.Path(archive, files[0]), expected)
 
 
 def plain(sentence: str) -> str:
@@ -72,23 +72,20 @@ def components(pairs: Sequence[Pair]) -> list[list[int]]:
     >>> components([Pair("Hi.", "Salut !"), Pair("Run!", "Cours !"), Pair("Bye.", "Salut.")])
     [[0, 2], [1]]
     """
-    group = list(range(len(pairs)))  # one of its members, which stands for it
-
-    def of(i: int) -> int:
-        while group[i] != i:
-            group[i] = group[group[i]]  # the next time it is nearer
-            i = group[i]
-        return i
-
-    seen: dict[tuple[int, str], int] = {}
+    sharing = defaultdict(list)
     for i, pair in enumerate(pairs):
         for key in enumerate(map(plain, pair)):
-            a, b = sorted((of(i), of(seen.setdefault(key, i))))
-            group[b] = a
-    together = defaultdict(list)
+            sharing[key].append(i)
+    seen, groups = set[int](), []
     for i in range(len(pairs)):
-        together[of(i)].append(i)
-    return list(together.values())
+        group = [] if i in seen else [i]
+        for j in group:  # it grows while it is read
+            for key in enumerate(map(plain, pairs[j])):
+                group += [k for k in sharing.pop(key, ()) if k not in group]
+        seen.update(group)
+        if group:
+            groups.append(sorted(group))
+    return groups
 
 
 def split_pairs(pairs: Sequence[Pair], held: float = 0.1, seed: int = 42) -> Splits[Pair]:
@@ -118,5 +115,4 @@ def load_phrases() -> Splits[Pair]:
 
     Split by content: an adjective with a noun, a number with a noun, a day with a month belong to one part.
     """
-    path = shipped_folder() / "phrases.zip"
-    return Splits(*(load_pairs(path, f"{part}.tsv") for part in Splits._fields))
+    return Splits(*(load_pairs(shipped_folder() / "phrases.zip", f"{part}.tsv") for part in Splits._fields))
