@@ -27,16 +27,17 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from common.data import Splits, Vocabulary
-from common.data.translation import Pair, load_pairs, load_phrases, split_pairs
+from common.data.translation import Pair, components, load_pairs, load_phrases, plain, split_pairs
 from common.fast import fused
 from common.models import count_parameters
 from common.models.seq2seq import BEGIN, END, PAD, Seq2Seq
 from common.nn import evaluating
-from common.runs.files import replace_files
+from common.runs.files import read_json, replace_files
 from common.runs.provenance import ROOT, provenance
 
 STORE, RUNS = ROOT / "data" / "results" / "rnn-05.json", ROOT / "runs" / "rnn-05"
@@ -67,7 +68,7 @@ COMPOSED = {"n_embd": 64, "n_hidden": 128, "dropout": 0.1}
 SMALL = {"n_embd": 96, "n_hidden": 192, "dropout": 0.15}
 VARIANTS = {
     "best": Variant("the largest", LARGE, 12, 3000, 0.1, lr=3e-3),
-    "page": Variant("the one of the page", SMALL, 12),
+    "page": Variant("the one of the page", SMALL, 6),
     "part-all": Variant("all parts", SMALL, 3),
     "part-attention": Variant("without attention", SMALL | {"score": "none"}, 3),
     "part-pieces": Variant("words instead of sub-words", SMALL, 3, 0),
@@ -254,7 +255,7 @@ def train(name: str, data: Data, minutes: float, say: Callable[[str], None]) -> 
                 kept["step"] += 1
                 warm, done = min(1.0, kept["step"] / 200), min(1.0, kept["step"] / total)
                 for group in optimizer.param_groups:
-                    group["lr"] = variant.lr * warm * (1 + math.cos(math.pi * done)) / 2
+                    group["lr"] = variant.lr * warm * (1 + math.cos(math.pi * max(0, 2 * done - 1))) / 2
                 with torch.autocast("cpu", torch.bfloat16):
                     logits = model(x, y[:, :-1])
                 loss = Smoothed.apply(logits.flatten(0, 1), y[:, 1:].flatten(), variant.smoothing)
@@ -384,6 +385,15 @@ def scores(said: Sequence[str], right: Sequence[Sequence[str]]) -> dict[str, Any
     return found | {"exact": round(exact, 4)}
 
 
+def by_length(said: Sequence[str], right: dict[str, list[str]]) -> dict[int, list[int]]:
+    """By the number of English words: how many sentences, and how many of them came out as a reference."""
+    found: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+    for one, (text, refs) in zip(said, right.items(), strict=True):
+        found[len(text.split())][0] += 1
+        found[len(text.split())][1] += one in refs
+    return dict(sorted(found.items()))
+
+
 def load_model(name: str, data: Data) -> Seq2Seq:
     variant = VARIANTS[name]
     model = Seq2Seq(len(data.source), len(data.target), **variant.sizes)
@@ -409,8 +419,105 @@ def test(name: str, data: Data, say: Callable[[str], None]) -> None:
             said = translate(model, data, list(right), beam)
             found[f"{key}_{way}"] = scores(said, list(right.values()))
             say(f"{name}, {key}, {way}: {found[f'{key}_{way}']}")
-        found[f"{key}_said"] = said
+        found[f"{key}_by_length"] = by_length(said, right)
+    if name == "best" or name == "page":
+        found["test_said"] = dict(zip(right, said, strict=True))
     write(RUNS / f"{name}.json", found | {"provenance": provenance(torch.device("cpu"))})
+
+
+# ---- what a practitioner would try first -------------------------------------------
+
+
+def remembered(train: Sequence[Pair], texts: Sequence[str]) -> list[str]:
+    """A translation memory: the French of the training sentence that is nearest by TF-IDF of words."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectors = TfidfVectorizer(token_pattern=r"\w+|[^\w\s]", ngram_range=(1, 2))
+    known = vectors.fit_transform(pair.source for pair in train)
+    found = []
+    for i in range(0, len(texts), 500):
+        nearest = (vectors.transform(texts[i : i + 500]) @ known.T).tocsr()
+        for row in nearest:
+            found.append(train[row.indices[row.data.argmax()]].target if row.nnz else "")
+    return found
+
+
+def word_by_word(train: Sequence[Pair], texts: Sequence[str], rounds: int = 5) -> list[str]:
+    """IBM's first model (Brown et al., 1993): a dictionary learned from the pairs, in English order."""
+    pairs = [(sorted(set(Words.cut(a))), sorted(set(Words.cut(b)))) for a, b in train[:40_000]]
+    chance: dict[tuple[str, str], float] = defaultdict(lambda: 1.0)
+    for _ in range(rounds):
+        counts: dict[tuple[str, str], float] = defaultdict(float)
+        totals: dict[str, float] = defaultdict(float)
+        for english, french in pairs:
+            for f in french:
+                whole = sum(chance[e, f] for e in english)
+                for e in english:
+                    share = chance[e, f] / whole
+                    counts[e, f] += share
+                    totals[e] += share
+        chance = defaultdict(float, {(e, f): c / totals[e] for (e, f), c in counts.items()})
+    best: dict[str, tuple[float, str]] = {}
+    for (e, f), share in chance.items():
+        best[e] = max(best.get(e, (0.0, "")), (share, f))
+    return ["".join(best.get(token, (0, token))[1] for token in Words.cut(text)).strip() for text in texts]
+
+
+def baselines(data: Data) -> dict[str, Any]:
+    right = references(data.splits.test)
+    ways = {"memory": remembered, "words": word_by_word}
+    return {
+        name: scores(way(data.splits.train, list(right)), list(right.values())) for name, way in ways.items()
+    }
+
+
+# ---- stored ----------------------------------------------------------------------
+
+
+def leaks(file: Path) -> dict[str, Any]:
+    """What the pairs share; which share of the test pairs has a sentence in training, by kind of split."""
+    pairs = load_pairs(file)
+    short = [pair for pair in pairs if len(pair.source.split()) <= LONGEST]
+    counts = Counter(pair.source for pair in pairs)
+    found: dict[str, Any] = {
+        "pairs": len(pairs), "short": len(short), "distinct": len(counts),
+        "shared": sum(n for n in counts.values() if n > 1),
+        "groups": len(groups := components(short)), "largest": max(map(len, groups)),
+    }  # fmt: skip
+    for how in ("random", "english", "component"):
+        parts = split(short, how)
+        known = [{plain(pair[side]) for pair in parts.train} for side in (0, 1)]
+        seen = [[plain(pair[side]) in known[side] for pair in parts.test] for side in (0, 1)]
+        found[how] = {
+            key: round(sum(flags) / len(flags), 4)
+            for key, flags in (("english", seen[0]), ("french", seen[1]), ("either", list(map(max, *seen))))
+        }
+    return found
+
+
+def store(file: Path | None, say: Callable[[str], None]) -> None:
+    """The results of all that is tested; of the corpora, what is there already unless it can be made anew."""
+    content = read_json(STORE) if STORE.exists() else {}
+    runs = {name: read_json(path) for name in VARIANTS if (path := RUNS / f"{name}.json").exists()}
+    content = {"made_by": "tools/translation.py"} | content
+    content["models"] = content.get("models", {}) | runs
+    content.setdefault("baselines", {})
+    if "composed" not in content["baselines"]:
+        content["baselines"]["composed"] = baselines(load(VARIANTS["composed-general-0"], None))
+    if file is not None and "leaks" not in content:
+        content["leaks"] = leaks(file)
+        content["baselines"]["tatoeba"] = baselines(load(VARIANTS["page"], file))
+    made = {STORE: (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()}
+    for name, weights in (("page", "translator"), ("composed-general-0", "phrases")):
+        if name in runs and (file or name != "page"):
+            data = load(VARIANTS[name], file)
+            state = {key: t.half().contiguous() for key, t in load_model(name, data).state_dict().items()}
+            made[MODELS / f"{weights}.safetensors"] = save(state)
+            if name == "page":
+                content["pieces"] = [data.source.tokens(), data.target.tokens()]
+    made[STORE] = (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+    replace_files(made)
+    say(f"stored: {', '.join(path.name for path in made)}")
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
@@ -431,6 +538,11 @@ def main(arguments: list[str] | None = None) -> int:
     def say(line: str) -> None:
         print(line, flush=True)
 
+    if options.do == "store":
+        store(options.file, say)
+        return 0
+    if options.name is None:
+        parser.error(f"expected the name of a variant to {options.do}")
     data = load(VARIANTS[options.name], options.file)
     if options.do == "train":
         train(options.name, data, options.minutes, say)
