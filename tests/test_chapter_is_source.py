@@ -327,6 +327,34 @@ def sentences(own, core) -> None:
             same(ours(x), theirs(x), 1e-6)
 
 
+def attention(own, core) -> None:
+    """Each score: the same tensors at the start, contexts and weights."""
+    words = torch.tensor([[True, True, False], [True, True, True]])
+    queries, outputs = torch.randn((2, 2, 3, 4), generator=generator())
+    for score in ("none", "dot", "general", "additive"):
+        ours, theirs = (kind(4, score, generator=generator()) for kind in (own, core))
+        same(ours.state_dict(), theirs.state_dict())
+        same(ours(queries, outputs, words), theirs(queries, outputs, words))
+
+
+def translators(own, core) -> None:
+    """The same tensors at the start, logits, states and weights."""
+    source, target = torch.tensor([[3, 1, 4, 2], [5, 2, 0, 0]]), torch.tensor([[1, 3, 5], [1, 4, 0]])
+    for score in ("none", "general"):
+        ours, theirs = (kind(7, 6, score, 4, 6, generator=generator()) for kind in (own, core))
+        same(ours.state_dict(), theirs.state_dict())
+        for mode in (True, False):
+            for model in (ours, theirs):
+                model.train(mode).dropout.generator = generator()
+            same(ours(source, target), theirs(source, target), 1e-6)
+            ours.dropout.generator = theirs.dropout.generator = generator()
+            same(
+                ours.decode(target, *ours.encode(source))[2],
+                theirs.decode(target, *theirs.encode(source))[2],
+                1e-6,
+            )
+
+
 # ---- what is kept ----------------------------------------------------------------------
 
 
@@ -397,6 +425,8 @@ KEPT = {
     ("rnn-03", "SentenceClassifier"): Kept(
         "models.SentenceClassifier", sentences, "is this class, with errors that say what was expected"
     ),
+    ("rnn-05", "Attention"): Kept("models.Attention", attention, "with errors that say what was expected"),
+    ("rnn-05", "Seq2Seq"): Kept("models.Seq2Seq", translators, "with errors that say what was expected"),
     ("11", "orthogonal"): Kept("optim.orthogonal"),
     ("11", "muon_step"): Kept("optim.Muon", muon, "multiplies the rate of the matrices by four"),
 }

@@ -21,7 +21,7 @@ from common.pages import widgets
 from common.sampling import sample
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
-from translation import Pieces, greedy  # noqa: E402
+from translation import Pieces, taught  # noqa: E402
 
 LECTURE, WINNERS = tagged("lecture"), tagged("winner")
 VOCABULARY = Vocabulary("abcdefghijklmnopqrstuvwxyz")
@@ -485,7 +485,7 @@ def test_the_page_writes_what_greedy_search_writes():
       sources.map((one) => translate(parts, one, 9).map(({ index }) => index))"""
     found = ask_translator(function, widgets.translator(model, ["x"] * 40, ["y"] * 30), sources=sources)
     for source, tokens in zip(sources, found, strict=True):
-        written = greedy(widgets.halved(model), torch.tensor([source]), 9)[0].tolist()
+        written = taught()["greedy"](widgets.halved(model), torch.tensor([source]), 9)[0].tolist()
         assert tokens == [token for token in written if token]
 
 

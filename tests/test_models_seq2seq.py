@@ -13,7 +13,9 @@ from common.models import count_parameters
 from common.models.seq2seq import BEGIN, END, PAD, SCORES, Attention, Seq2Seq
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
-from translation import beam_search, greedy  # noqa: E402
+from translation import taught  # noqa: E402
+
+beam_search, greedy = (taught()[name] for name in ("beam_search", "greedy"))
 
 X = torch.tensor([[5, 6, 7, 2], [8, 2, 0, 0], [9, 10, 2, 0]])
 Y = torch.tensor([[1, 4, 5, 6], [1, 7, 0, 0], [1, 3, 8, 0]])

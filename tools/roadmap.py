@@ -97,6 +97,10 @@ PARTS = {
             "lstm",
             results="rnn-03",
         ),
+        Stop(
+            "rnn/05_translation",
+            "The other language: an encoder, a decoder, and attention, which says where to look.",
+        ),
     ),
 }
 

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save
+from taught import definitions
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -40,6 +41,7 @@ from common.nn import evaluating
 from common.runs.files import read_json, replace_files
 from common.runs.provenance import ROOT, provenance
 
+CHAPTER = ROOT / "book" / "rnn" / "05_translation.ipynb"
 STORE, RUNS = ROOT / "data" / "results" / "rnn-05.json", ROOT / "runs" / "rnn-05"
 MODELS = ROOT / "data" / "models"
 LONGEST = 10  # English words
@@ -248,7 +250,7 @@ def train(name: str, data: Data, minutes: float, say: Callable[[str], None]) -> 
     for epoch in range(kept["epoch"], variant.epochs):
         if time.monotonic() - began + 1.1 * lasted > 60 * minutes:
             break
-        start, losses = time.monotonic(), []
+        start, cpu, losses = time.monotonic(), time.process_time(), []
         source = data.source.encode(texts, variant.cut)
         with fused(model):
             for x, y in batches(source, target, random.Random(1000 * variant.seed + epoch)):
@@ -266,7 +268,7 @@ def train(name: str, data: Data, minutes: float, say: Callable[[str], None]) -> 
                 losses.append(loss.item())
             val = held_out_loss(model, data)
         lasted = time.monotonic() - start
-        kept["seconds"] += lasted
+        kept["seconds"] += time.process_time() - cpu  # of this process: the machine may be shared
         kept["history"].append({"train": round(sum(losses) / len(losses), 4), "val": round(val, 4)})
         say(f"{name}, epoch {epoch + 1} of {variant.epochs}: {kept['history'][-1]}, {lasted:.0f} s")
         state = {key: tensor.detach() for key, tensor in model.state_dict().items()}
@@ -297,53 +299,10 @@ def encoded(data: Data, pairs: Sequence[Pair]) -> tuple[list[list[int]], list[li
 # ---- the test --------------------------------------------------------------------
 
 
-def next_steps(model: Seq2Seq, written: Tensor, read: Any, state: Any) -> tuple[Tensor, Any, Tensor]:
-    """Log-probabilities of the next token, the next state, and which sentences have ended."""
-    logits, state, _ = model.decode(written[:, -1:], *read, state)
-    steps = logits[:, -1].log_softmax(-1)
-    steps[:, [PAD, BEGIN]] = -math.inf
-    ended = (written[:, -1] == END) | (written[:, -1] == PAD)
-    steps[ended] = -math.inf
-    steps[ended, PAD] = 0  # an ended sentence stays as it is
-    return steps, state, ended
-
-
-def greedy(model: Seq2Seq, source: Tensor, longest: int) -> Tensor:
-    """The most probable token at each step: (B, T), pads after the end."""
-    with evaluating(model):
-        *read, state = model.encode(source)
-        written = source.new_full((len(source), 1), BEGIN)
-        for _ in range(longest):
-            steps, state, ended = next_steps(model, written, read, state)
-            if ended.all():
-                break
-            written = torch.cat([written, steps.argmax(-1, keepdim=True)], 1)
-    return written[:, 1:]
-
-
-def beam_search(model: Seq2Seq, source: Tensor, longest: int, beam: int = 5, power: float = 1.0) -> Tensor:
-    """The best of `beam` sentences that are written side by side: (B, T), pads after the end.
-
-    A sentence counts by its log-probability, divided by its length to this power.
-    """
-    B = len(source)
-    with evaluating(model):
-        *read, state = model.encode(source.repeat_interleave(beam, 0))
-        written = source.new_full((B * beam, 1), BEGIN)
-        total = torch.tensor([0.0] + [-math.inf] * (beam - 1)).repeat(B)[:, None]  # one beginning each
-        first = torch.arange(B)[:, None] * beam
-        for _ in range(longest):
-            steps, state, ended = next_steps(model, written, read, state)
-            if ended.all():
-                break
-            lengths = (written[:, 1:] != PAD).sum(1) + (~ended).int()
-            ranked = ((total + steps) / lengths[:, None] ** power).view(B, -1).topk(beam)
-            rows = (first + ranked.indices // steps.shape[1]).flatten()
-            tokens = ranked.indices.flatten() % steps.shape[1]
-            total = (total + steps)[rows, tokens][:, None]
-            written = torch.cat([written[rows], tokens[:, None]], 1)
-            state = tuple(part[:, rows] for part in state)
-    return written[::beam, 1:]
+def taught() -> dict[str, Any]:
+    """Greedy search and beam search, as the chapter writes them out."""
+    space = {"torch": torch, "math": math, "evaluating": evaluating, "PAD": PAD, "BEGIN": BEGIN, "END": END}
+    return definitions(CHAPTER, {"next_steps", "greedy", "beam_search"}, space)
 
 
 def references(pairs: Sequence[Pair]) -> dict[str, list[str]]:
@@ -358,13 +317,16 @@ def translate(model: Seq2Seq, data: Data, texts: Sequence[str], beam: int = 1) -
     """Those of similar length together; a sentence may get twice its number of tokens and ten more."""
     rows = data.source.encode(texts)
     order = sorted(range(len(texts)), key=lambda i: len(rows[i]))
-    found = {}
+    search, found = taught(), {}
     with fused(model):
         for i in range(0, len(order), 100):
             some = order[i : i + 100]
             x = padded([[*rows[j], END] for j in some])
             longest = 2 * x.shape[1] + 10
-            y = greedy(model, x, longest) if beam == 1 else beam_search(model, x, longest, beam)
+            if beam == 1:
+                y = search["greedy"](model, x, longest)
+            else:
+                y = search["beam_search"](model, x, longest, beam)
             cut = [[t for t in row if t not in (PAD, END)] for row in y.tolist()]
             found |= dict(zip(some, data.target.decode(cut), strict=True))
     return [found[i] for i in range(len(texts))]
@@ -543,7 +505,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if options.name is None:
         parser.error(f"expected the name of a variant to {options.do}")
-    data = load(VARIANTS[options.name], options.file)
+    try:
+        data = load(VARIANTS[options.name], options.file)
+    except ValueError as error:
+        parser.error(str(error))
     if options.do == "train":
         train(options.name, data, options.minutes, say)
     else:
