@@ -33,7 +33,7 @@ CHAPTERS = {
 ROOMS = (nn, models, data, optim, train, sampling, constraints)
 IMPORTED = {
     "torch", "torch.nn.utils.rnn", "torch.utils.data", "math", "dataclasses", "common.nn", "common.models",
-    "common.data", "common.optim",
+    "common.models.seq2seq", "common.data", "common.optim",
 }  # fmt: skip
 VOCABULARY = data.Vocabulary("abcdefghijklmnopqrstuvwxyz")
 
