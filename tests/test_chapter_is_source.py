@@ -347,12 +347,8 @@ def translators(own, core) -> None:
             for model in (ours, theirs):
                 model.train(mode).dropout.generator = generator()
             same(ours(source, target), theirs(source, target), 1e-6)
-            ours.dropout.generator = theirs.dropout.generator = generator()
-            same(
-                ours.decode(target, *ours.encode(source))[2],
-                theirs.decode(target, *theirs.encode(source))[2],
-                1e-6,
-            )
+        looked = [one.decode(target, *one.encode(source))[2] for one in (ours, theirs)]
+        same(*looked, 1e-6)
 
 
 # ---- what is kept ----------------------------------------------------------------------
