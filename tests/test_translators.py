@@ -140,3 +140,12 @@ def test_what_is_asked_for_wrongly_is_refused(capsys, tmp_path):
             translation.main(["train", "page", *file])
         assert left.value.code == 2
         assert ": error: " in capsys.readouterr().err.strip().split("\n")[-1]
+
+
+def test_the_stored_figures_are_those_that_were_to_be_reached():
+    """On held-out combinations: at least 98% exactly right, far above what needs no network."""
+    run = STORED["models"]["composed-general-0"]
+    assert run["test_beam"]["exact"] >= 0.98 and run["test_beam"]["sentences"] == 4000
+    assert run["provenance"]["commit"] and run["history"][-1]["val"] < 0.01
+    for baseline in STORED["baselines"]["composed"].values():
+        assert baseline["bleu"] + baseline["bleu_ci"] < run["test_greedy"]["bleu"]
