@@ -559,7 +559,7 @@ def translator(
             raise ValueError(f"expected {len(table.weight)} pieces, got {len(pieces)}")
     if count_parameters(model) > LARGEST:
         raise ValueError(f"expected at most {LARGEST:,} parameters, got {count_parameters(model):,}")
-    parts = {
+    parts: dict[str, list[Module]] = {
         "encoder": [model.source, model.encoder], "start": [model.start, Tanh()],
         "reader": [model.target, model.reader], "key": [model.attention.key], "writer": [model.writer],
         "output": [model.output, Tanh()],
