@@ -406,7 +406,8 @@ def remembered(train: Sequence[Pair], texts: Sequence[str]) -> list[str]:
 
 def word_by_word(train: Sequence[Pair], texts: Sequence[str], rounds: int = 5) -> list[str]:
     """IBM's first model (Brown et al., 1993): a dictionary learned from the pairs, in English order."""
-    pairs = [(sorted(set(Words.cut(a))), sorted(set(Words.cut(b)))) for a, b in train[:40_000]]
+    some = random.Random(0).sample(train, min(40_000, len(train)))  # the composed ones are sorted
+    pairs = [(sorted(set(Words.cut(a))), sorted(set(Words.cut(b)))) for a, b in some]
     chance: dict[tuple[str, str], float] = defaultdict(lambda: 1.0)
     for _ in range(rounds):
         counts: dict[tuple[str, str], float] = defaultdict(float)
