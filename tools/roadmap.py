@@ -104,6 +104,10 @@ PARTS = {
             results="rnn-04",
         ),
         Stop(
+            "rnn/05_translation",
+            "The other language: an encoder, a decoder, and attention, which says where to look.",
+        ),
+        Stop(
             "rnn/06_attention_alone",
             "No recurrence: a letter reads all before it directly, by heads of attention.",
             "tiny",

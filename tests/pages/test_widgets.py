@@ -15,6 +15,7 @@ import nbformat
 import pytest
 import torch
 from notebooks import WIDGET_STATE
+from translation import taught
 
 from common.constraints import Alphabet, Automaton, Length, NotIn, Pattern
 from common.data import SHIPPED_NAMES, Vocabulary, load_names, sequences, split_names, windows
@@ -30,6 +31,7 @@ from common.models import (
     pretrained,
     tagged,
 )
+from common.models.seq2seq import Seq2Seq
 from common.nn import (
     GRU,
     LSTM,
@@ -1324,6 +1326,78 @@ def test_a_chapter_is_drawn_for_a_phone(open_live, rel):
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     for drawing in page.locator(".wn-drawing svg").all():
         assert 0 < drawing.bounding_box()["width"] <= 340
+
+
+# ---- a translator ---------------------------------------------------------------------------------
+
+PIECES = [
+    "<pad>",
+    "<s>",
+    "</s>",
+    "<unk>",
+    "▁b",
+    "lu",
+    "▁blu",
+    "▁blue",
+    "▁",
+    "b",
+    "l",
+    "u",
+    "e",
+    "c",
+    "a",
+    "r",
+]
+FRENCH = ["<pad>", "<s>", "</s>", "<unk>", "▁la", "▁voiture", "▁bleue", "▁", "s"]
+
+
+def translating():
+    model = Seq2Seq(
+        len(PIECES), len(FRENCH), n_embd=8, n_hidden=12, generator=torch.Generator().manual_seed(2)
+    )
+    model.target.weight *= 4
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def translator(build_small):
+    one = widgets.translator(translating(), PIECES, FRENCH, ["blue car", "car <img src=x onerror=caught++>"])
+    pages = {"index.md": "# A small book\n\nIt has a widget.", "live.ipynb": page_of(one)}
+    out, said = build_small(pages)
+    assert out, said
+    return out
+
+
+@pytest.mark.xdist_group("translator")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_sentence_is_translated_with_its_map_as_by_pytorch(translator, open_live, axe, theme):
+    page = open_live("live.html", folder=translator, width=360, height=740, theme=theme)
+    page.evaluate("window.caught = 0")
+    shown, model = page.locator(".wn-translator").first, widgets.halved(translating())
+    source = [7, 8, 13, 14, 15, 2]  # ▁blue ▁ c a r, the end
+    written = taught()["greedy"](model, torch.tensor([source]), 20)[0].tolist()
+    written = [token for token in written if token]
+    with evaluating(model):
+        given = torch.tensor([[1, *written[:-1]]])
+        weights = model.decode(given, *model.encode(torch.tensor([source])))[2][0]
+    rows = shown.locator(".wn-map tbody tr")
+    assert rows.count() == len(written)
+    shares = rows.evaluate_all(
+        """all => all.map((row) => [...row.querySelectorAll("td")].map((one) =>
+          Number(one.style.getPropertyValue("--wn-share"))))"""
+    )
+    torch.testing.assert_close(torch.tensor(shares), weights, atol=1e-3, rtol=0)
+    assert shown.locator(".wn-map thead th").all_inner_texts() == ["blue", "␣", "c", "a", "r", "end"]
+    rows.first.locator("button").focus()
+    assert "of its weight" in shown.inner_text()
+    assert axe(page) == []
+    field = shown.get_by_label("A sentence in English", exact=True)
+    field.fill("car <img src=x onerror=caught++> blue " + "r" * 60)
+    assert "Unknown to the model" in shown.inner_text() and "left out" in shown.inner_text()
+    assert shown.bounding_box()["width"] <= 360
+    field.fill("")
+    assert "No word yet" in shown.inner_text() and rows.count() == 0
+    assert page.evaluate("window.caught") == 0
 
 
 # ---- a sentence, word by word ---------------------------------------------------------------------

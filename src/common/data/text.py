@@ -3,6 +3,7 @@
 import re
 import sysconfig
 import tokenize
+import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -15,12 +16,12 @@ TEST_PLAYS = ("A Winter's Tale", "Macbeth")
 UNTITLED = {"measure-for-measure": "Measure for Measure"}  # a file of the corpus that names no title
 
 
-def read_text(path: str | Path, expected: str = "a text file in UTF-8") -> str:
-    """The text of a file, its lines ended by a newline alone.
+def read_text(path: str | Path | zipfile.Path, expected: str = "a text file in UTF-8") -> str:
+    """The text of a file, or of one in a zip, its lines ended by a newline alone.
 
     ValueError names the file that is missing, empty, a folder or not UTF-8, and what was expected.
     """
-    path = Path(path)
+    path = path if isinstance(path, zipfile.Path) else Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:

@@ -8,6 +8,7 @@ from .mlp import MLP, output_layer
 from .packing import check_packing, packed, padded, predictions
 from .recurrent import POOLS, STARTS, RecurrentNetwork, SentenceClassifier, StatefulNetwork
 from .registry import MODELS, PRETRAINED, Recipe, count_parameters, pretrained, tagged
+from .seq2seq import Attention, Seq2Seq
 from .transformer import Transformer, TransformerBlock, longest_name
 from .tree import BatchOnlyBatchNorm1d, Tree
 from .wavenet import WaveNet, WaveNetBlock

@@ -18,6 +18,7 @@ from torch import nn
 
 from ...data import Vocabulary
 from ...models import POOLS, Recipe, TransformerBlock, count_parameters, tagged
+from ...models.seq2seq import Seq2Seq
 from ...nn import (
     RNN,
     BatchNorm1d,
@@ -189,6 +190,15 @@ class AttentionHeads(Widget):
     block = traitlets.Int(0).tag(sync=True)
     head = traitlets.Int(0).tag(sync=True)
     place = traitlets.Int(-1).tag(sync=True)  # -1: the last
+
+
+class Translator(Widget):
+    _esm = _source("page", "model", "translate", "translator")
+    shows = "a translator that you can type to, with a map of where each step looks"
+    source = traitlets.Unicode().tag(sync=True)
+    target = traitlets.Unicode().tag(sync=True)
+    examples = traitlets.List().tag(sync=True)
+    text = traitlets.Unicode().tag(sync=True)
 
 
 class WaveDrawing(Widget):
@@ -598,6 +608,37 @@ def attention_heads(
         block=block,
         head=head,
     )
+
+
+def translator(
+    model: Seq2Seq, source: Sequence[str], target: Sequence[str], examples: Sequence[str] = ()
+) -> Translator:
+    """Type an English sentence, read it in French, and see where each step of the decoder looked.
+
+    model: with the score "general" and one layer. source, target: the pieces of both languages by number, as
+    byte-pair encoding made them, the special ones first. examples: sentences to choose from; the first stands
+    there at first. Tables and matrices have 16 bits a number in the page, as `halved` has them.
+    ValueError for another score, more layers, pieces that are not the model's, and too many parameters.
+    """
+    if model.attention.score != "general" or len(model.encoder.layers) != 1:
+        got = f"{model.attention.score!r} and {len(model.encoder.layers)} layers"
+        raise ValueError(f"expected attention by the score 'general' and 1 layer, got {got}")
+    for pieces, table in ((source, model.source), (target, model.target)):
+        if len(pieces) != len(table.weight):
+            raise ValueError(f"expected {len(table.weight)} pieces, got {len(pieces)}")
+    if count_parameters(model) > LARGEST:
+        raise ValueError(f"expected at most {LARGEST:,} parameters, got {count_parameters(model):,}")
+    parts: dict[str, list[Module]] = {
+        "encoder": [model.source, model.encoder], "start": [model.start, Tanh()],
+        "reader": [model.target, model.reader], "key": [model.attention.key], "writer": [model.writer],
+        "output": [model.output, Tanh()],
+    }  # fmt: skip
+    named = {name: (Recipe(Sequential, 0, ""), Sequential(layers)) for name, layers in parts.items()}
+    stages, weights = packed(named, halve_above=0)
+    return Translator(
+        stages=stages, weights=weights, source="\n".join(source), target="\n".join(target),
+        examples=list(examples), text=examples[0] if examples else "",
+    )  # fmt: skip
 
 
 def wave_drawing(
