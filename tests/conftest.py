@@ -3,8 +3,16 @@
 import subprocess
 
 import pytest
+import torch
 
 from common.data import corpora
+
+
+@pytest.fixture(autouse=True)
+def small_numbers_stay():
+    """What trains may flush the smallest numbers to zero; the next test has them again."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ def test_the_package_is_the_wheels(installed):
 
 def test_the_wheel_has_the_books_data_and_the_front_ends(installed):
     package = ROOT / "src" / "common"
-    expected = {f"common/shipped/{name}" for name in ("README.md", "names.txt")}
+    expected = {f"common/shipped/{name}" for name in ("README.md", "names.txt", "phrases.zip")}
     for kind in ("models/*.safetensors", "results/*.json"):
         expected |= {
             f"common/shipped/{path.relative_to(ROOT / 'data')}" for path in ROOT.glob(f"data/{kind}")

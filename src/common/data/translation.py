@@ -47,10 +47,10 @@ def _text(path: Path, member: str) -> str:
         return read_text(path, expected)
     with zipfile.ZipFile(path) as archive:
         try:
-            named = [(name, archive.read(name)) for name in fnmatch.filter(archive.namelist(), member)]
+            named = {name: archive.read(name) for name in fnmatch.filter(archive.namelist(), member)}
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:  # damaged, or locked
             raise ValueError(f"{path}: {error}; expected {expected}") from None
-        files = [name for name, data in named if b"\t" in data.partition(b"\n")[0]]
+        files = [name for name, data in named.items() if b"\t" in data.partition(b"\n")[0]]
         if len(files) != 1:
             raise ValueError(f"{path}: expected {expected}, got {len(files)} whose first line has a tab")
         return read_text(zipfile.Path(archive, files[0]), expected)

@@ -7,21 +7,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from ..nn import (
-    GRU,
-    LSTM,
-    RNN,
-    Dropout,
-    Embedding,
-    Linear,
-    Module,
-    Recurrent,
-    Sequential,
-    VariationalDropout,
-    chrono_start,
-    forget_bias_start,
-    orthogonal_start,
-)
+from ..nn import Dropout, Embedding, Linear, Module, Recurrent, Sequential, VariationalDropout
+from ..nn.recurrent import GRU, LSTM, RNN, chrono_start, forget_bias_start, orthogonal_start
 
 STARTS = ("usual", "orthogonal", "forget", "chrono")
 POOLS = ("mean", "last", "max")
@@ -69,8 +56,7 @@ class StatefulNetwork(Module):
                  layers: int = 1, dropout: float = 0.0, start: str = "usual", memory: int = 100, *,
                  generator: Generator | None = None):  # fmt: skip
         self.embedding = Embedding(vocab_size, n_embd, generator=generator)
-        between = dropout if layers > 1 else 0.0
-        self.recurrent = layer(n_embd, n_hidden, layers, dropout=between, generator=generator)
+        self.recurrent = layer(n_embd, n_hidden, layers, dropout=dropout * (layers > 1), generator=generator)
         self.dropout = Dropout(dropout)
         self.output = Linear(n_hidden, vocab_size, generator=generator)
         if start not in STARTS:

@@ -38,8 +38,7 @@ class Attention(Module):
             self.sum = Linear(n_hidden, 1, bias=False, generator=generator)
 
     def __call__(self, queries: Tensor, outputs: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-        scores = self.scores(queries, outputs).masked_fill(~words[:, None], -math.inf)
-        weights = scores.softmax(-1)
+        weights = self.scores(queries, outputs).masked_fill(~words[:, None], -math.inf).softmax(-1)
         return weights @ outputs, weights
 
     def scores(self, queries: Tensor, outputs: Tensor) -> Tensor:
@@ -88,18 +87,15 @@ class Seq2Seq(Module):
         words = source != PAD
         if source.ndim != 2 or not words.any(1).all():
             raise ValueError(f"expected sentences (B, S) of at least one word, got shape {(*source.shape,)}")
-        vectors = self.dropout(self.source(source))
-        lengths = words.sum(1).cpu()
-        packed = pack_padded_sequence(vectors, lengths, batch_first=True, enforce_sorted=False)
-        outputs, ends = self.encoder(packed)
-        both = torch.cat(ends[-2:].unbind(), -1)  # each direction's state at its own end
-        asks, writes = torch.tanh(self.start(both))[None].chunk(2, -1)
+        vectors, lengths = self.dropout(self.source(source)), words.sum(1).cpu()
+        outputs, ends = self.encoder(pack_padded_sequence(vectors, lengths, True, enforce_sorted=False))
+        both = self.start(torch.cat(ends[-2:].unbind(), -1))  # of each direction's state at its own end
+        asks, writes = torch.tanh(both)[None].chunk(2, -1)
         outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=source.shape[1])
         return outputs, words, (asks.contiguous(), writes.contiguous())
 
-    def decode(
-        self, target: Tensor, outputs: Tensor, words: Tensor, state: Any
-    ) -> tuple[Tensor, Any, Tensor]:
+    def decode(self, target: Tensor, outputs: Tensor, words: Tensor,
+               state: Any) -> tuple[Tensor, Any, Tensor]:  # fmt: skip
         """Logits of the tokens that follow, the state to go on from, where each step looked: (B, T, S)."""
         asks, writes = state
         queries, asks = self.reader(self.dropout(self.target(target)), asks)
