@@ -113,6 +113,9 @@ def widgets_weigh_less(page):
             if state.get("_css") in styles:
                 state["_css"] = ""  # live_widgets.js takes the first
             styles.add(state.get("_css"))
+            if "_css" in state:
+                bare = re.sub(r"/\*.*?\*/", "", state["_css"], flags=re.DOTALL)
+                state["_css"] = "\n".join(line.strip() for line in bare.splitlines() if line.strip())
             if "_esm" in state:
                 lines = map(str.strip, state["_esm"].splitlines())
                 state["_esm"] = "\n".join(line for line in lines if line and not line.startswith("//"))
@@ -168,9 +171,25 @@ MENDS = [
 ]
 
 
+NUMBER = re.compile(r"(?!(?:19|20)\d\d$)\d")  # what begins with a digit, but for a year
+
+
+def search_weighs_less(folder: Path):
+    """Every page loads the index of the search. Nobody searches for the thousand numbers of the outputs."""
+    path = folder / "searchindex.js"
+    before, index, after = re.fullmatch(
+        r"(\w+\.setIndex\()(.*)(\);?\s*)", path.read_text("utf-8"), re.S
+    ).groups()
+    index = json.loads(index)
+    for terms in ("terms", "titleterms"):
+        index[terms] = {term: pages for term, pages in index[terms].items() if not NUMBER.match(term)}
+    path.write_text(before + json.dumps(index, ensure_ascii=False, separators=(",", ":")) + after, "utf-8")
+
+
 def mend(app, exception):
     if exception or app.builder.format != "html":
         return
+    search_weighs_less(Path(app.outdir))
     for path in Path(app.outdir).rglob("*.html"):
         if "_static" in path.relative_to(app.outdir).parts:
             continue
