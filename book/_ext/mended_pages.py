@@ -105,6 +105,12 @@ def short_code_stays_on_one_line(page):
         text.extract()
 
 
+def lean(style: str) -> str:
+    """A style sheet without comments, indents and blank lines."""
+    bare = re.sub(r"/\*.*?\*/", "", style, flags=re.DOTALL)
+    return "\n".join(line.strip() for line in bare.splitlines() if line.strip()) + "\n"
+
+
 def widgets_weigh_less(page):
     """Widgets bring their style each, and scripts with comments and indents: a page needs less of both."""
     for script in page.find_all("script", type="application/vnd.jupyter.widget-state+json"):
@@ -114,8 +120,7 @@ def widgets_weigh_less(page):
                 state["_css"] = ""  # live_widgets.js takes the first
             styles.add(state.get("_css"))
             if "_css" in state:
-                bare = re.sub(r"/\*.*?\*/", "", state["_css"], flags=re.DOTALL)
-                state["_css"] = "\n".join(line.strip() for line in bare.splitlines() if line.strip())
+                state["_css"] = lean(state["_css"])
             if "_esm" in state:
                 lines = map(str.strip, state["_esm"].splitlines())
                 state["_esm"] = "\n".join(line for line in lines if line and not line.startswith("//"))
@@ -190,6 +195,8 @@ def mend(app, exception):
     if exception or app.builder.format != "html":
         return
     search_weighs_less(Path(app.outdir))
+    for path in (Path(app.outdir) / "_static").rglob("*.css"):
+        path.write_text(lean(path.read_text(encoding="utf-8")), encoding="utf-8")
     for path in Path(app.outdir).rglob("*.html"):
         if "_static" in path.relative_to(app.outdir).parts:
             continue
