@@ -194,7 +194,8 @@ def search_weighs_less(folder: Path):
 def mend(app, exception):
     if exception or app.builder.format != "html":
         return
-    search_weighs_less(Path(app.outdir))
+    if (Path(app.outdir) / "searchindex.js").exists():
+        search_weighs_less(Path(app.outdir))
     for path in (Path(app.outdir) / "_static").rglob("*.css"):
         path.write_text(lean(path.read_text(encoding="utf-8")), encoding="utf-8")
     for path in Path(app.outdir).rglob("*.html"):
