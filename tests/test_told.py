@@ -80,6 +80,23 @@ def test_a_page_is_built_without_the_marks(name):
     assert mark.pattern == told.MARK.pattern and mark.flags == told.MARK.flags
 
 
+def test_one_widget_of_a_page_keeps_the_style_sheet_whichever_comes_first():
+    sys.path.insert(0, str(BOOK / "_ext"))
+    mended, bs4 = importlib.import_module("mended_pages"), importlib.import_module("bs4")
+    sheet = "/* a comment */\n.wn {\n  color: red;\n}\n"
+    states = {str(i): {"state": {"_css": sheet, "_esm": "// a comment\n  let x = 1;"}} for i in range(3)}
+    states |= {"layout": {"state": {}}}
+    kind = "application/vnd.jupyter.widget-state+json"
+    page = bs4.BeautifulSoup(
+        f'<script type="{kind}">{json.dumps({"state": states})}</script>', "html.parser"
+    )
+    for _ in range(2):  # a page that is mended twice is as it was
+        mended.widgets_weigh_less(page)
+        found = [widget["state"] for widget in json.loads(page.script.string)["state"].values()]
+        assert [state.get("_css") for state in found] == [".wn {\ncolor: red;\n}\n", "", "", None]
+        assert [state.get("_esm") for state in found] == ["let x = 1;"] * 3 + [None]
+
+
 # ---- tell ------------------------------------------------------------------------
 
 

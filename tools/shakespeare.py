@@ -68,7 +68,7 @@ class Variant(NamedTuple):
 
 ONE, PAIR = {"n_embd": 64, "n_hidden": 448}, {"n_embd": 128, "n_hidden": 512, "layers": 2}
 VARIANTS = {
-    "large": Variant("LSTM, 2 layers of 512", "plays", PAIR | {"dropout": 0.2}, 10_000_000, lr=2e-3),
+    "large": Variant("LSTM, 2 layers of 512", "plays", PAIR | {"dropout": 0.3}, 25_000_000, lr=3e-3),
     "page": Variant("LSTM, 1 layer of 448", "plays", ONE | {"dropout": 0.05}, 12_000_000),
     "short": Variant("LSTM, 1 layer of 448, 8 characters at a time", "plays", ONE | {"dropout": 0.05},
                      12_000_000, rows=256, steps=8, keep=False, seeds=1),

@@ -26,6 +26,13 @@ window.addEventListener("DOMContentLoaded", () => {
     };
   }
 
+  // Widgets share one style sheet: the built page has it at one of them.
+  for (const css of new Set(Object.values(stored).map(({ state }) => state._css).filter(Boolean))) {
+    const style = document.createElement("style");
+    style.textContent = css;
+    document.head.append(style);
+  }
+
   const fronts = new Map(); // the same source is one module, however many widgets run it
   function front(source) {
     if (!fronts.has(source)) {
@@ -52,12 +59,6 @@ window.addEventListener("DOMContentLoaded", () => {
       el.textContent = "This control talks to Python. It comes alive when the notebook runs in JupyterLab.";
       el.classList.add("needs-kernel");
       return;
-    }
-    if (widget.state._css && !document.getElementById("live-widgets-style")) {
-      const style = document.createElement("style");
-      style.id = "live-widgets-style";
-      style.textContent = widget.state._css;
-      document.head.append(style);
     }
     const { default: module } = await front(widget.state._esm);
     await module.render({ model: modelOf(widget), el });

@@ -116,11 +116,10 @@ def widgets_weigh_less(page):
     for script in page.find_all("script", type="application/vnd.jupyter.widget-state+json"):
         stored, styles = json.loads(script.string), set()
         for state in (widget["state"] for widget in stored["state"].values()):
-            if state.get("_css") in styles:
-                state["_css"] = ""  # live_widgets.js takes the first
-            styles.add(state.get("_css"))
-            if "_css" in state:
-                state["_css"] = lean(state["_css"])
+            if state.get("_css"):
+                first = state["_css"] not in styles
+                styles.add(state["_css"])
+                state["_css"] = lean(state["_css"]) if first else ""  # live_widgets.js takes the first
             if "_esm" in state:
                 lines = map(str.strip, state["_esm"].splitlines())
                 state["_esm"] = "\n".join(line for line in lines if line and not line.startswith("//"))
