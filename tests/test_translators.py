@@ -59,6 +59,23 @@ def test_the_smoothed_loss_is_torchs(smoothing):
     torch.testing.assert_close(*(torch.autograd.grad(2 * loss, logits)[0] for loss in (ours, theirs)))
 
 
+def test_scheduled_sampling_replaces_a_share_by_what_the_model_says():
+    g = torch.Generator().manual_seed(0)
+    model = translation.Seq2Seq(30, 30, n_embd=8, n_hidden=12, generator=g).eval()
+    x = torch.randint(4, 30, (50, 6), generator=g)
+    y = torch.randint(4, 30, (50, 9), generator=g)
+    y[:, 0], y[:20, 6:] = translation.BEGIN, translation.PAD
+    assert torch.equal(translation.mixed(model, x, y, 0.0, g), y)
+    whole = translation.mixed(model, x, y, 1.0, g)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        own = model(x, y)[:, :-1].argmax(-1)
+    assert torch.equal(whole[:, 0], y[:, 0]) and torch.equal(whole[:20, 6:], y[:20, 6:])
+    assert torch.equal(whole[20:, 1:], own[20:])
+    some = translation.mixed(model, x, y, 0.25, g)
+    assert ((some == y) | (some == whole)).all()
+    assert 0.15 < (some != y).double().mean() / (whole != y).double().mean() < 0.35
+
+
 def test_a_training_goes_on_where_it_stopped_as_if_it_had_not(data, tiny):
     said = []
     translation.train("tiny", data, 10, said.append)

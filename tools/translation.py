@@ -51,7 +51,7 @@ HELD = 0.03  # for validation, and for the test
 class Variant(NamedTuple):
     """What is trained. sizes: of `Seq2Seq`. pieces: sub-words a language, 0 for whole words. cut: the chance
     that a merge of an English sentence's pieces is left out in training. split: "component", "english" or
-    "random"."""
+    "random". sampled: scheduled sampling, the share of the decoder's inputs that are its own at the end."""
 
     title: str
     sizes: dict[str, Any]
@@ -63,6 +63,7 @@ class Variant(NamedTuple):
     smoothing: float = 0.1
     lr: float = 5e-3
     seed: int = 0
+    sampled: float = 0.0
 
 
 LARGE = {"n_embd": 256, "n_hidden": 320, "dropout": 0.2}
@@ -71,10 +72,13 @@ SMALL = {"n_embd": 96, "n_hidden": 192, "dropout": 0.15}
 VARIANTS = {
     "best": Variant("the largest", LARGE, 12, 3000, 0.1, lr=3e-3),
     "page": Variant("the one of the page", SMALL, 6),
+    "page-1": Variant("the one of the page", SMALL, 6, seed=1),
+    "page-2": Variant("the one of the page", SMALL, 6, seed=2),
     "part-all": Variant("all parts", SMALL, 3),
     "part-attention": Variant("without attention", SMALL | {"score": "none"}, 3),
     "part-pieces": Variant("words instead of sub-words", SMALL, 3, 0),
     "part-dropout": Variant("without dropout", SMALL | {"dropout": 0.0}, 3),
+    "part-sampled": Variant("with scheduled sampling", SMALL, 3, sampled=0.25),
     "split-random": Variant("split at random", SMALL, 3, split="random"),
     "split-english": Variant("split by English sentence", SMALL, 3, split="english"),
     **{
@@ -258,8 +262,10 @@ def train(name: str, data: Data, minutes: float, say: Callable[[str], None]) -> 
                 warm, done = min(1.0, kept["step"] / 200), min(1.0, kept["step"] / total)
                 for group in optimizer.param_groups:
                     group["lr"] = variant.lr * warm * (1 + math.cos(math.pi * max(0, 2 * done - 1))) / 2
+                share = variant.sampled * done
+                given = mixed(model, x, y[:, :-1], share, g) if share else y[:, :-1]
                 with torch.autocast("cpu", torch.bfloat16):
-                    logits = model(x, y[:, :-1])
+                    logits = model(x, given)
                 loss = Smoothed.apply(logits.flatten(0, 1), y[:, 1:].flatten(), variant.smoothing)
                 optimizer.zero_grad()
                 loss.backward()
@@ -277,6 +283,16 @@ def train(name: str, data: Data, minutes: float, say: Callable[[str], None]) -> 
         RUNS.mkdir(parents=True, exist_ok=True)
         torch.save(kept, path.with_suffix(".new"))
         path.with_suffix(".new").replace(path)
+
+
+@torch.no_grad()
+def mixed(model: Seq2Seq, x: Tensor, y: Tensor, share: float, g: torch.Generator) -> Tensor:
+    """Scheduled sampling in two passes (Mihaylova and Martins, 2019): a share of the decoder's inputs y are
+    replaced by what the model itself says there, given the right beginning."""
+    with torch.autocast("cpu", torch.bfloat16):
+        own = model(x, y)[:, :-1].argmax(-1)
+    replaced = (torch.rand(own.shape, generator=g) < share) & (y[:, 1:] != PAD)
+    return torch.cat([y[:, :1], own.where(replaced, y[:, 1:])], 1)
 
 
 def held_out_loss(model: Seq2Seq, data: Data) -> float:
