@@ -43,7 +43,7 @@ TAUGHT = {"text_of", "characters_of", "numbers_of", "grams", "find", "estimated"
           "streams", "chunks", "detached", "train_text", "surprise"}  # fmt: skip
 CONTEXTS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 64, 128, 256)
 MEASURE = {"name": "cost", "unit": "bits", "per": "character", "better": "lower", "digits": 3}
-MOST_ORDER = 8  # of the n-grams
+MOST_ORDER = {"plays": 8, "python": 9}  # of the n-grams
 LIMITED = 20_000  # characters that are predicted from contexts of a given length
 LIMITED_IN = {"page": 256, "short": 8}  # up to which length
 
@@ -171,7 +171,7 @@ def ngrams(corpus: str, tiny: Path | None = None) -> list[dict[str, Any]]:
     vocabulary, parts = load(corpus, tiny)
     texts = {key: part.numpy() for key, part in parts.items()}
     rows = []
-    for order in range(1, MOST_ORDER + 1):
+    for order in range(1, MOST_ORDER[corpus] + 1):
         model = chapter()["KneserNey"](texts["train"], order, len(vocabulary))
         row: dict[str, Any] = {"order": order}
         for tuned in ("_estimated", ""):

@@ -363,6 +363,11 @@ def scores(said: Sequence[str], right: Sequence[Sequence[str]]) -> dict[str, Any
     return found | {"exact": round(exact, 4)}
 
 
+def pair_by_pair(said: dict[str, str], pairs: Sequence[Pair]) -> dict[str, Any]:
+    """The scores of a test that does not look for other translations: each pair counts, with its own."""
+    return scores([said[pair.source] for pair in pairs], [[pair.target] for pair in pairs])
+
+
 def by_length(said: Sequence[str], right: dict[str, list[str]]) -> dict[int, list[int]]:
     """By the number of English words: how many sentences, and how many of them came out as a reference."""
     found: dict[int, list[int]] = defaultdict(lambda: [0, 0])
@@ -398,6 +403,7 @@ def test(name: str, data: Data, say: Callable[[str], None]) -> None:
             found[f"{key}_{way}"] = scores(said, list(right.values()))
             say(f"{name}, {key}, {way}: {found[f'{key}_{way}']}")
         found[f"{key}_by_length"] = by_length(said, right)
+        found[f"{key}_pairs"] = pair_by_pair(dict(zip(right, said, strict=True)), pairs)
     if name == "best" or name == "page":
         found["test_said"] = dict(zip(right, said, strict=True))
     write(RUNS / f"{name}.json", found | {"provenance": provenance(torch.device("cpu"))})
@@ -471,6 +477,9 @@ def leaks(file: Path) -> dict[str, Any]:
             key: round(sum(flags) / len(flags), 4)
             for key, flags in (("english", seen[0]), ("french", seen[1]), ("either", list(map(max, *seen))))
         }
+        texts = list(references(parts.test))
+        memory = dict(zip(texts, remembered(parts.train, texts), strict=True))
+        found[how]["memory"] = pair_by_pair(memory, parts.test)["bleu"]
     return found
 
 
