@@ -6,7 +6,6 @@ Writes data/results/cache.json, which part two, chapter 6, draws. One thread, on
 rounds (3) in which both ways take turns, in one process.
 """
 
-import json
 import statistics
 import sys
 import time
@@ -15,7 +14,7 @@ import torch
 
 from common.models import Transformer, count_parameters
 from common.pages.results import RESULTS
-from common.runs.files import replace_files
+from common.runs.files import write_json
 from common.runs.provenance import provenance
 
 LENGTHS = (32, 64, 128, 256, 512)
@@ -57,7 +56,7 @@ def main(rounds: int = 3) -> None:
         "made_by": "benchmarks/cache.py", "sizes": SIZES, "parameters": count_parameters(model),
         "lengths": LENGTHS, "seconds": seconds, "provenance": provenance(torch.device("cpu")),
     }  # fmt: skip
-    replace_files({RESULTS / "cache.json": (json.dumps(content, indent=1) + "\n").encode()})
+    write_json(RESULTS / "cache.json", content)
 
 
 if __name__ == "__main__":

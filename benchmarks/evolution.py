@@ -8,7 +8,6 @@ every network is trained, three seeds, by one recipe that is tuned for none; wit
 losses.
 """
 
-import json
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -26,7 +25,7 @@ from common.fast import fused
 from common.models import MLP, Dilated, StatefulNetwork, Transformer, Tree, count_parameters
 from common.nn import LSTM, RNN, CausalConv1d, Module, evaluating
 from common.pages.results import RESULTS
-from common.runs.files import read_json, replace_files
+from common.runs.files import read_json, write_json
 from common.runs.provenance import provenance
 from common.train import Config, composed_steps
 
@@ -220,7 +219,7 @@ def main(arguments: list[str]) -> None:
         "measure": {"name": "loss", "unit": "nats", "per": "character", "better": "lower", "digits": 3},
         "models": models, "provenance": provenance(torch.device("cpu")),
     }  # fmt: skip
-    replace_files({STORE: (json.dumps(content, indent=1) + "\n").encode()})
+    write_json(STORE, content)
 
 
 if __name__ == "__main__":

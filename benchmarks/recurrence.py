@@ -6,7 +6,6 @@ Writes data/results/recurrence.json, which part two, chapter 2, draws. One threa
 which the contenders take turns, in one process. A pass is forward and backward over one batch.
 """
 
-import json
 import statistics
 import sys
 import time
@@ -21,7 +20,7 @@ from common.fast import fused
 from common.models import Dilated
 from common.nn import GRU, LSTM, RNN, Linear, Module
 from common.pages.results import RESULTS
-from common.runs.files import replace_files
+from common.runs.files import write_json
 from common.runs.provenance import provenance
 
 LENGTHS, BATCH, CHARACTERS, ANSWERS = (32, 64, 128, 256, 512, 1_024), 8, 18, 8
@@ -84,7 +83,7 @@ def main(rounds: int = 5) -> None:
         "unit": "seconds of a forward and a backward pass, one thread", "times": times,
         "provenance": provenance(torch.device("cpu")),
     }  # fmt: skip
-    replace_files({RESULTS / "recurrence.json": (json.dumps(report, indent=1) + "\n").encode()})
+    write_json(RESULTS / "recurrence.json", report)
     for name, each in times.items():
         print(f"{name:15}", *(f"{1e3 * seconds:8.2f}" for seconds in each))
 

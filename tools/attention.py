@@ -29,7 +29,7 @@ from common.data.text import hold_out, plays, read_text
 from common.evaluate import mean_loss
 from common.models import Transformer, TransformerBlock, count_parameters, predictions
 from common.nn import Embedding, Module, evaluating, instead
-from common.runs.files import read_json, replace_files
+from common.runs.files import read_json, replace_files, write_json
 from common.runs.provenance import ROOT, provenance
 from common.train import Config, composed_steps
 
@@ -219,7 +219,7 @@ def of_names() -> None:
     model.load_state_dict({key: tensor.float() for key, tensor in halves.items()})
     run = {"seed": 0, "parameters": count_parameters(model), "training": vars(NAMES_CONFIG),
            "val": round(mean_loss(model, *examples(splits.val, vocabulary, None)), 5)}  # fmt: skip
-    write(RUNS / "names.json", run | {"provenance": provenance(torch.device("cpu"))})
+    write_json(RUNS / "names.json", run | {"provenance": provenance(torch.device("cpu"))})
     (RUNS / WEIGHTS.name).write_bytes(save(halves))
     print(f"names: {run}", flush=True)
 
@@ -244,7 +244,7 @@ def parts() -> None:
                 model = taught["transformer_without"](part, g, blocks)
                 loss = taught["train_on_names"](model, train, g)
                 runs.append({"seed": seed, "train": round(loss, 5), "val": round(mean_loss(model, *val), 5)})
-            write(path, {"runs": runs})
+            write_json(path, {"runs": runs})
             print(f"{part}, {blocks} blocks: {runs}", flush=True)
 
 
@@ -259,7 +259,7 @@ def search(name: str, text: Text) -> None:
             cut = len(text.train) - (len(text.choose) if name == "tiny" else 0)
             model, run = trained(recipe, text.train[:cut], len(text.characters), seed=100)
             run["chosen_on"] = measured(model, recipe, {"val": text.choose[:60_000]})["val"]
-            write(path, change | {key: v for key, v in run.items() if key != "curve"})
+            write_json(path, change | {key: v for key, v in run.items() if key != "curve"})
             print(f"{name} {change}: {run['chosen_on']}, {run['seconds']} s", flush=True)
 
 
@@ -268,11 +268,6 @@ def missing() -> Iterator[tuple[str, int]]:
         for seed in SEEDS:
             if not (RUNS / f"{name}-{seed}.json").exists():
                 yield name, seed
-
-
-def write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_files({path: (json.dumps(content, indent=1) + "\n").encode()})
 
 
 def collected() -> dict[str, Any]:
@@ -321,7 +316,8 @@ def main(arguments: list[str] | None = None) -> int:
                 run |= measured(model, RECIPES[name], text.report)
                 half = {key: tensor.half().contiguous() for key, tensor in model.state_dict().items()}
                 (RUNS / f"{name}-{seed}.safetensors").write_bytes(save(half))
-                write(RUNS / f"{name}-{seed}.json", run | {"provenance": provenance(torch.device("cpu"))})
+                run["provenance"] = provenance(torch.device("cpu"))
+                write_json(RUNS / f"{name}-{seed}.json", run)
                 print(f"{name}, seed {seed}: {run}", flush=True)
     if options.search:
         return 0

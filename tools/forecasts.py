@@ -8,10 +8,8 @@ of it is there, the results are written.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -23,7 +21,7 @@ import common.fast
 import common.nn
 from common.data import mackey_glass, sums_of_sines, wandering
 from common.models import count_parameters
-from common.runs.files import read_json, replace_files
+from common.runs.files import read_json, write_json
 from common.runs.provenance import ROOT, provenance
 
 CHAPTER = ROOT / "book" / "rnn" / "01_sine_wave.ipynb"
@@ -202,11 +200,6 @@ def missing(seeds: int) -> Iterator[tuple[str, int]]:
                 yield name, seed
 
 
-def write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_files({path: (json.dumps(content, indent=1) + "\n").encode()})
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=TASKS, default=TASKS, metavar="TASK")
@@ -217,12 +210,12 @@ def main(arguments: list[str] | None = None) -> int:
     for name, seed in missing(options.seeds):
         if name in options.only:
             run = trained(name, seed, taught) | {"provenance": provenance(torch.device("cpu"))}
-            write(RUNS / f"{name}-{seed}.json", run)
+            write_json(RUNS / f"{name}-{seed}.json", run)
             print(f"{name}, seed {seed}: test error {run['test_whole']}", flush=True)
     if left := list(missing(options.seeds)):
         print(f"not stored yet, for {len(left)} runs are missing")
         return 0
-    write(STORE, collected(options.seeds, taught))
+    write_json(STORE, collected(options.seeds, taught))
     print(f"stored in {STORE.relative_to(ROOT)}")
     return 0
 

@@ -9,7 +9,6 @@ runs/rnn-02, a file a training, and is not trained again; when all of it is ther
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -26,7 +25,7 @@ import common.data
 import common.nn
 from common.fast import fused
 from common.models import Dilated, count_parameters
-from common.runs.files import read_json, replace_files
+from common.runs.files import read_json, write_json
 from common.runs.provenance import ROOT, provenance
 
 CHAPTER = ROOT / "book" / "rnn" / "02_memory.ipynb"
@@ -154,8 +153,7 @@ def train(job: Job) -> Job:
     if job.seed != SEARCHED_BY:
         result["test"] = taught["wrong"](model, job.task, job.delay, TEST)
     result["provenance"] = provenance(torch.device("cpu"))
-    job.path.parent.mkdir(parents=True, exist_ok=True)
-    replace_files({job.path: (json.dumps(result, indent=1) + "\n").encode()})
+    write_json(job.path, result)
     return job
 
 
@@ -222,7 +220,7 @@ def main(arguments: list[str] | None = None) -> int:
     for task in [options.only] if options.only else DELAYS:
         train_task(task, options.workers)
     if not options.only:
-        replace_files({STORE: (json.dumps(collected(), indent=1) + "\n").encode()})
+        write_json(STORE, collected())
         print(f"stored in {STORE.relative_to(ROOT)}")
     return 0
 

@@ -30,7 +30,7 @@ import common.nn
 from common.data import Vocabulary
 from common.data.reviews import Labelled, labelled, load_reviews, split_reviews, tokenize, words_of
 from common.models import count_parameters
-from common.runs.files import read_json, replace_files
+from common.runs.files import read_json, replace_files, write_json
 from common.runs.provenance import ROOT, provenance
 
 CHAPTER = ROOT / "book" / "rnn" / "03_sentiment.ipynb"
@@ -275,18 +275,13 @@ def missing(seeds: int) -> Iterator[tuple[str, int]]:
                 yield name, seed
 
 
-def write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_files({path: (json.dumps(content, indent=1) + "\n").encode()})
-
-
 def search(data: Data, taught: dict[str, Any]) -> None:
     """Settings, compared by the validation loss of one seed, which no stored run has."""
     for sizes, path in zip(SEARCH, search_paths(), strict=True):
         if not path.exists():
             run = trained("lstm", 100, sizes, data, taught)[1]
             kept = {key: run[key] for key in ("seed", "parameters", "epoch", "val", "val_loss")}
-            write(path, sizes | kept)
+            write_json(path, sizes | kept)
             print(f"{sizes}: {kept}", flush=True)
 
 
@@ -304,7 +299,7 @@ def main(arguments: list[str] | None = None) -> int:
             if (name, seed) == ("lstm", 0):
                 half = {key: tensor.half().contiguous() for key, tensor in model.state_dict().items()}
                 (RUNS / WEIGHTS.name).write_bytes(save(half))
-            write(RUNS / f"{name}-{seed}.json", run | {"provenance": provenance(torch.device("cpu"))})
+            write_json(RUNS / f"{name}-{seed}.json", run | {"provenance": provenance(torch.device("cpu"))})
             print(f"{name}, seed {seed}: validation accuracy {run['val']:.3f}", flush=True)
     if left := list(missing(options.seeds)):
         print(f"not stored yet, for {len(left)} runs are missing")

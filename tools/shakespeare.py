@@ -10,7 +10,6 @@ without it those runs are left as they are.
 """
 
 import argparse
-import json
 import lzma
 import math
 import sys
@@ -33,7 +32,7 @@ import common.nn
 from common.data import Vocabulary
 from common.data.text import hold_out, plays, python_source, read_text
 from common.models import StatefulNetwork, count_parameters
-from common.runs.files import read_json, replace_files
+from common.runs.files import read_json, replace_files, write_json
 from common.runs.provenance import ROOT, provenance
 
 CHAPTER = ROOT / "book" / "rnn" / "04_shakespeare.ipynb"
@@ -124,7 +123,7 @@ def trained(name: str, seed: int, tiny: Path | None) -> tuple[StatefulNetwork, d
         if isinstance(module, common.nn.Dropout):
             module.generator = g
     model.train().requires_grad_()
-    began = time.monotonic()
+    began, busy = time.monotonic(), time.process_time()
     with common.fast.fused(model):
         losses = taught["train_text"](model, parts["train"], variant.rows, variant.steps, variant.updates, g,
                                       variant.lr, variant.keep, half=True)  # fmt: skip
@@ -133,6 +132,7 @@ def trained(name: str, seed: int, tiny: Path | None) -> tuple[StatefulNetwork, d
     run: dict[str, Any] = {
         "seed": seed, "parameters": count_parameters(model), "characters": variant.updates * variant.rows
         * variant.steps, "seconds": round(time.monotonic() - began),
+        "processor_seconds": round(time.process_time() - busy),
         "history": [round(part.mean().item() / math.log(2), 4) for part in fifty],
     }  # fmt: skip
     for key in [key for key in parts if key != "train"]:
@@ -222,11 +222,6 @@ def collected() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_files({path: (json.dumps(content, indent=1) + "\n").encode()})
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME")
@@ -237,7 +232,7 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_flush_denormal(True)
     if not (RUNS / "baselines.json").exists():
         counted = {corpus: ngrams(corpus) for corpus in ("plays", "python")}
-        write(RUNS / "baselines.json", {"ngrams": counted, "xz": xz()})
+        write_json(RUNS / "baselines.json", {"ngrams": counted, "xz": xz()})
     for name in options.only:
         variant = VARIANTS[name]
         for seed in range(min(options.seeds, variant.seeds)):
@@ -251,10 +246,10 @@ def main(arguments: list[str] | None = None) -> int:
             half = {key: tensor.half().contiguous() for key, tensor in model.state_dict().items()}
             RUNS.mkdir(parents=True, exist_ok=True)
             (RUNS / f"{name}-{seed}.safetensors").write_bytes(save(half))
-            write(path_of(name, seed), run | {"provenance": provenance(torch.device("cpu"))})
+            write_json(path_of(name, seed), run | {"provenance": provenance(torch.device("cpu"))})
             print(f"{name}, seed {seed}: {run['val']:.4f} bits a character of validation texts,"
                   f" {run['seconds']} s", flush=True)  # fmt: skip
-    write(STORE, collected())
+    write_json(STORE, collected())
     for name, file in WEIGHTS.items():
         if (path := RUNS / f"{name}-0.safetensors").exists():
             replace_files({ROOT / "data" / "models" / f"{file}.safetensors": path.read_bytes()})

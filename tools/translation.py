@@ -38,7 +38,7 @@ from common.fast import fused
 from common.models import count_parameters
 from common.models.seq2seq import BEGIN, END, PAD, Seq2Seq
 from common.nn import evaluating
-from common.runs.files import read_json, replace_files
+from common.runs.files import read_json, replace_files, write_json
 from common.runs.provenance import ROOT, provenance
 
 CHAPTER = ROOT / "book" / "rnn" / "05_translation.ipynb"
@@ -406,7 +406,7 @@ def test(name: str, data: Data, say: Callable[[str], None]) -> None:
         found[f"{key}_pairs"] = pair_by_pair(dict(zip(right, said, strict=True)), pairs)
     if name == "best" or name == "page":
         found["test_said"] = dict(zip(right, said, strict=True))
-    write(RUNS / f"{name}.json", found | {"provenance": provenance(torch.device("cpu"))})
+    write_json(RUNS / f"{name}.json", found | {"provenance": provenance(torch.device("cpu"))})
 
 
 # ---- what a practitioner would try first -------------------------------------------
@@ -506,11 +506,6 @@ def store(file: Path | None, say: Callable[[str], None]) -> None:
     made[STORE] = (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
     replace_files(made)
     say(f"stored: {', '.join(path.name for path in made)}")
-
-
-def write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_files({path: (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()})
 
 
 def main(arguments: list[str] | None = None) -> int:
