@@ -167,3 +167,43 @@ def test_the_stored_figures_are_those_that_were_to_be_reached():
     assert run["provenance"]["commit"] and run["history"][-1]["val"] < 0.01
     for baseline in STORED["baselines"]["composed"].values():
         assert baseline["bleu"] + baseline["bleu_ci"] < run["test_greedy"]["bleu"]
+
+
+def bleu(name: str, way: str = "test_beam") -> float:
+    return STORED["models"][name][way]["bleu"]
+
+
+def test_the_stored_figures_of_real_sentences():
+    """Split by component, at most ten words: BLEU of at least 38 in each seed of the page's small network."""
+    for name in ("page", "page-1", "page-2"):
+        run = STORED["models"][name]
+        assert run["parameters"] <= 1_200_000 and run["settings"]["split"] == "component"
+        assert bleu(name) >= 38 and run["provenance"]["commit"]
+        assert run["test_pairs"]["sentences"] == run["pairs"][2] > run["test_beam"]["sentences"] > 2500
+        assert run["test_pairs"]["bleu"] < bleu(name)  # fewer references
+    for baseline in STORED["baselines"]["tatoeba"].values():
+        assert baseline["bleu"] + 15 < bleu("page")
+
+
+def test_the_stored_parts_were_trained_alike():
+    every = STORED["models"]["part-all"]
+    for name, changed in (
+        ("part-attention", "sizes"), ("part-pieces", "pieces"), ("part-dropout", "sizes"),
+        ("part-sampled", "sampled"), ("split-random", "split"), ("split-english", "split"),
+    ):  # fmt: skip
+        run = STORED["models"][name]
+        differ = {
+            key for key, value in run["settings"].items() if value != every["settings"].get(key, 0.0)
+        } - {"title"}
+        assert differ == {changed} and len(run["history"]) == len(every["history"]), name
+
+
+def test_the_small_networks_weights_are_shipped_with_their_pieces():
+    from safetensors.torch import load_file
+
+    weights = load_file(ROOT / "data" / "models" / "translator.safetensors")
+    run = STORED["models"]["page"]
+    assert sum(t.numel() for t in weights.values()) == run["parameters"]
+    assert [len(pieces) for pieces in STORED["pieces"]] == run["vocabulary"]
+    model = translation.Seq2Seq(*run["vocabulary"], **run["settings"]["sizes"])
+    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})

@@ -404,8 +404,9 @@ def test(name: str, data: Data, say: Callable[[str], None]) -> None:
             say(f"{name}, {key}, {way}: {found[f'{key}_{way}']}")
         found[f"{key}_by_length"] = by_length(said, right)
         found[f"{key}_pairs"] = pair_by_pair(dict(zip(right, said, strict=True)), pairs)
-    if name == "best" or name == "page":
-        found["test_said"] = dict(zip(right, said, strict=True))
+    if name in ("best", "page"):  # a few at even distances, each with one of its references
+        both = [[text, one, refs[0]] for one, (text, refs) in zip(said, right.items(), strict=True)]
+        found["examples"] = both[100 :: len(both) // 10]
     write_json(RUNS / f"{name}.json", found | {"provenance": provenance(torch.device("cpu"))})
 
 
@@ -495,14 +496,12 @@ def store(file: Path | None, say: Callable[[str], None]) -> None:
     if file is not None and "leaks" not in content:
         content["leaks"] = leaks(file)
         content["baselines"]["tatoeba"] = baselines(load(VARIANTS["page"], file))
-    made = {STORE: (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()}
-    for name, weights in (("page", "translator"), ("composed-general-0", "phrases")):
-        if name in runs and (file or name != "page"):
-            data = load(VARIANTS[name], file)
-            state = {key: t.half().contiguous() for key, t in load_model(name, data).state_dict().items()}
-            made[MODELS / f"{weights}.safetensors"] = save(state)
-            if name == "page":
-                content["pieces"] = [data.source.tokens(), data.target.tokens()]
+    made = {}
+    if "page" in runs and file:
+        data = load(VARIANTS["page"], file)
+        state = {key: t.half().contiguous() for key, t in load_model("page", data).state_dict().items()}
+        made[MODELS / "translator.safetensors"] = save(state)
+        content["pieces"] = [data.source.tokens(), data.target.tokens()]
     made[STORE] = (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
     replace_files(made)
     say(f"stored: {', '.join(path.name for path in made)}")

@@ -516,6 +516,7 @@ WIDGETS = {
     "rnn/01_sine_wave.html": ["wave"],
     "rnn/03_sentiment.html": ["reader"],
     "rnn/04_shakespeare.html": ["writer"],
+    "rnn/05_translation.html": ["translator"],
     "rnn/06_attention_alone.html": ["heads"],
 }
 # Everything in a widget that is smaller than 12 pixels, and every label that touches its field.
