@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from taught import definitions
 from torch import Tensor
 
@@ -39,10 +39,13 @@ CHAPTER = ROOT / "book" / "rnn" / "04_shakespeare.ipynb"
 STORE, RUNS = (ROOT / "data" / "results" / "rnn-04.json", ROOT / "runs" / "rnn-04")
 WEIGHTS = {"page": "shakespeare", "python": "python"}  # of seed 0, in data/models
 TAUGHT = {"text_of", "characters_of", "numbers_of", "grams", "find", "estimated", "tune", "KneserNey",
-          "streams", "chunks", "detached", "train_text", "surprise"}  # fmt: skip
+          "streams", "chunks", "detached", "train_text", "surprise", "look_back"}  # fmt: skip
 CONTEXTS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 64, 128, 256)
 MEASURE = {"name": "cost", "unit": "bits", "per": "character", "better": "lower", "digits": 3}
 MOST_ORDER = {"plays": 8, "python": 9}  # of the n-grams
+CACHED = ("page", "large")  # networks that are also measured with a cache
+SHARPNESS, SHARES = (10, 20, 30), (0.1, 0.15, 0.2, 0.25, 0.3, 0.4)  # settings of a cache that are tried
+CHOSEN_ON = 60_000  # characters of the validation plays
 LIMITED = 20_000  # characters that are predicted from contexts of a given length
 LIMITED_IN = {"page": 256, "short": 8}  # up to which length
 
@@ -163,6 +166,32 @@ def limited(model: StatefulNetwork, numbers: Tensor, length: int) -> float:
     return mean(torch.cat(bits))
 
 
+def choose_cache(model: StatefulNetwork, numbers: Tensor) -> dict[str, float]:
+    """The sharpness and the share with which a cache costs least."""
+    costs = {}
+    for sharpness in SHARPNESS:
+        bits = chapter()["look_back"](model, numbers[:CHOSEN_ON], sharpness, torch.tensor(SHARES))
+        for share, cost in zip(SHARES, bits.double().mean(0).tolist(), strict=True):
+            costs[cost] = {"sharpness": sharpness, "share": share}
+    return costs[min(costs)]
+
+
+def with_cache(name: str, seed: int) -> dict[str, Any]:
+    """Bits a character of a stored network with a cache, whose settings were chosen with seed 0."""
+    variant = VARIANTS[name]
+    vocabulary, parts = load(variant.corpus)
+    model = StatefulNetwork(len(vocabulary), **variant.sizes)
+    weights = load_file(RUNS / f"{name}-{seed}.safetensors")
+    model.load_state_dict({key: tensor.float() for key, tensor in weights.items()})
+    first = RUNS / f"cached-{name}-0.json"
+    found = choose_cache(model, parts["val"]) if seed == 0 else read_json(first)
+    found = {key: found[key] for key in ("sharpness", "share")}
+    for key in ("val", "test"):
+        share = torch.tensor([found["share"]])
+        found[key] = mean(chapter()["look_back"](model, parts[key], found["sharpness"], share))
+    return found
+
+
 # ---- baselines -------------------------------------------------------------------
 
 
@@ -187,6 +216,40 @@ def ngrams(corpus: str, tiny: Path | None = None) -> list[dict[str, Any]]:
     return rows
 
 
+def adapted(p: np.ndarray, numbers: np.ndarray, order: int, strength: float) -> np.ndarray:
+    """Probabilities p of the characters of a text, moved towards what followed the same `order` characters
+    in the text so far, as if p stood for `strength` characters that were seen before."""
+    contexts, whole = Counter[bytes](), Counter[bytes]()
+    seen = np.zeros((2, len(numbers)))
+    text = numbers.astype(np.uint8).tobytes()
+    for i in range(order, len(text)):
+        context, longer = text[i - order : i], text[i - order : i + 1]
+        seen[:, i] = contexts[context], whole[longer]
+        contexts[context] += 1
+        whole[longer] += 1
+    return (seen[1] + strength * p) / (seen[0] + strength)
+
+
+def ngram_with_cache() -> dict[str, Any]:
+    """Kneser-Ney of the highest order, adapted to each text as it is read; settings of least cost in
+    validation."""
+    vocabulary, parts = load("plays")
+    texts = {key: part.numpy() for key, part in parts.items()}
+    model = chapter()["KneserNey"](texts["train"], MOST_ORDER["plays"], len(vocabulary))
+    chapter()["tune"](model, texts["val"])
+
+    def cost(key: str, order: int, strength: float) -> float:
+        p = np.full(len(texts[key]), 1 / len(vocabulary))
+        p[model.order - 1 :] = model.probabilities(model.counts(texts[key])).numpy()
+        return mean(torch.from_numpy(-np.log2(adapted(p, texts[key], order, strength)))[model.order - 1 :])
+
+    tried = {(order, strength): cost("val", order, strength) for order in (3, 4, 5, 6, 7)
+             for strength in (2, 4, 8, 16, 32)}  # fmt: skip
+    order, strength = min(tried, key=lambda which: tried[which])
+    return {"order": order, "strength": strength, "val": tried[order, strength],
+            "test": cost("test", order, strength)}  # fmt: skip
+
+
 def xz() -> float:
     """Bits a character of the test plays, compressed behind the training plays."""
     train, _, test = ("".join(part) for part in chapter()["text_of"]("plays"))
@@ -207,6 +270,9 @@ def collected() -> dict[str, Any]:
     for name, variant in VARIANTS.items():
         paths = [path for seed in range(variant.seeds) if (path := path_of(name, seed)).exists()]
         runs = [read_json(path) for path in paths]
+        for run in runs:
+            if (path := RUNS / f"cached-{name}-{run['seed']}.json").exists():
+                run["cached"] = read_json(path)
         if runs:
             kept = {key: value for key, value in variant._asdict().items() if key != "seeds"}
             models[name] = kept | {
@@ -215,6 +281,8 @@ def collected() -> dict[str, Any]:
                 "provenance": [run["provenance"] for run in runs],
             }  # fmt: skip
     baselines = read_json(RUNS / "baselines.json") if (RUNS / "baselines.json").exists() else {}
+    if (RUNS / "cached-ngram.json").exists():
+        baselines["cached"] = read_json(RUNS / "cached-ngram.json")
     vocabulary = load("python")[0]
     signs = "".join(vocabulary.tokens[i] for i in vocabulary.ordinary)  # they depend on the Python that runs
     return {
@@ -249,6 +317,14 @@ def main(arguments: list[str] | None = None) -> int:
             write_json(path_of(name, seed), run | {"provenance": provenance(torch.device("cpu"))})
             print(f"{name}, seed {seed}: {run['val']:.4f} bits a character of validation texts,"
                   f" {run['seconds']} s", flush=True)  # fmt: skip
+    for name in set(CACHED) & set(options.only):
+        for seed in range(VARIANTS[name].seeds):
+            path = RUNS / f"cached-{name}-{seed}.json"
+            if path_of(name, seed).exists() and not path.exists():
+                write_json(path, with_cache(name, seed))
+                print(f"{name}, seed {seed}, with a cache: {read_json(path)}", flush=True)
+    if not (RUNS / "cached-ngram.json").exists():
+        write_json(RUNS / "cached-ngram.json", ngram_with_cache())
     write_json(STORE, collected())
     for name, file in WEIGHTS.items():
         if (path := RUNS / f"{name}-0.safetensors").exists():

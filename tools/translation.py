@@ -78,6 +78,7 @@ VARIANTS = {
     "part-attention": Variant("without attention", SMALL | {"score": "none"}, 3),
     "part-pieces": Variant("words instead of sub-words", SMALL, 3, 0),
     "part-dropout": Variant("without dropout", SMALL | {"dropout": 0.0}, 3),
+    "page-dropout": Variant("without dropout, for longer", SMALL | {"dropout": 0.0}, 6),
     "part-sampled": Variant("with scheduled sampling", SMALL, 3, sampled=0.25),
     "split-random": Variant("split at random", SMALL, 3, split="random"),
     "split-english": Variant("split by English sentence", SMALL, 3, split="english"),
