@@ -106,6 +106,8 @@ PARTS = {
         Stop(
             "rnn/05_translation",
             "The other language: an encoder, a decoder, and attention, which says where to look.",
+            "translator",
+            results="rnn-05",
         ),
         Stop(
             "rnn/06_attention_alone",
@@ -137,7 +139,8 @@ class Place(NamedTuple):
 
 
 def places(stops, stored: dict | None = None) -> list[Place]:
-    """The stops with titles and values. A stop without a model of its own stands where the last one stood.
+    """The stops with titles and values. A stop without a model of its own stands where the last one stood,
+    and says nothing where each stop measures something else.
 
     stored: results in place of the shipped ones. ValueError where a stop's model is not among them.
     """
@@ -166,7 +169,7 @@ def places(stops, stored: dict | None = None) -> list[Place]:
             Place(number, _title(stop.page), stop.page, change, at.mean, measure, lecture, own, says, uses)
         )
     if len({place.measure for place in found}) > 1:
-        found = [place._replace(says=_named(place)) if place.own else place for place in found]
+        found = [place._replace(says=_named(place) if place.own else "") for place in found]
     return found
 
 

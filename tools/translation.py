@@ -491,6 +491,14 @@ def store(file: Path | None, say: Callable[[str], None]) -> None:
     runs = {name: read_json(path) for name in VARIANTS if (path := RUNS / f"{name}.json").exists()}
     content = {"made_by": "tools/translation.py"} | content
     content["models"] = content.get("models", {}) | runs
+    content["models"]["translator"] = {  # what the map of the book shows
+        "measure": {"name": "BLEU", "better": "higher", "digits": 1},
+        "runs": [
+            {"seed": run["seed"], "parameters": run["parameters"], "val": run["val_beam"]["bleu"],
+             "test": run["test_beam"]["bleu"]}
+            for name, run in content["models"].items() if name in ("page", "page-1", "page-2")
+        ],
+    }  # fmt: skip
     content.setdefault("baselines", {})
     if "composed" not in content["baselines"]:
         content["baselines"]["composed"] = baselines(load(VARIANTS["composed-general-0"], None))
