@@ -87,9 +87,7 @@ def test_one_widget_of_a_page_keeps_the_style_sheet_whichever_comes_first():
     states = {str(i): {"state": {"_css": sheet, "_esm": "// a comment\n  let x = 1;"}} for i in range(3)}
     states |= {"layout": {"state": {}}}
     kind = "application/vnd.jupyter.widget-state+json"
-    page = bs4.BeautifulSoup(
-        f'<script type="{kind}">{json.dumps({"state": states})}</script>', "html.parser"
-    )
+    page = bs4.BeautifulSoup(f'<script type="{kind}">{json.dumps({"state": states})}</script>', "html.parser")
     for _ in range(2):  # a page that is mended twice is as it was
         mended.widgets_weigh_less(page)
         found = [widget["state"] for widget in json.loads(page.script.string)["state"].values()]
