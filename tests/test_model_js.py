@@ -207,11 +207,11 @@ def test_every_16_bit_float_is_read_as_itself():
 
 
 @pytest.mark.parametrize("name", ["open", "small", "scaled"])
-def test_a_large_model_goes_in_with_halved_weights(name):
+def test_a_large_model_goes_in_with_rounded_weights(name):
     """As the page has it, its logits are PyTorch's for the rounded weights."""
     recipe = MODELS[name]
     model, T = winner(name) if name in WINNERS else models.pretrained(name), recipe.block_size or 9
-    x, rounded = drawn(6, T), widgets.halved(model)
+    x, rounded = drawn(6, T), widgets.rounded(model)
     answer = ask(LOGITS, model, recipe, halve_above=50_000, x=x.flatten().tolist(), T=T)
     with evaluating(rounded), evaluating(model):
         in_page = torch.tensor(answer).view(rounded(x).shape)
@@ -219,7 +219,7 @@ def test_a_large_model_goes_in_with_halved_weights(name):
         assert 1e-5 < (in_page - model(x)).abs().max() < 0.02
 
 
-def test_only_large_models_are_halved_and_only_their_tables_and_matrices():
+def test_only_large_models_are_rounded_and_only_their_tables_and_matrices():
     both = {name: (WINNERS[name], winner(name)) for name in WINNERS}
     small, large = (models.count_parameters(model) for _, model in both.values())
     stages, weights = widgets.packed(both)
@@ -242,7 +242,7 @@ def test_models_of_both_widths_share_one_string(order):
     }"""
     given = {"all": stages, "bytes": base64.b64encode(weights).decode(), "x": [0, 5, 13], "odd": 3}
     for found, (name, model) in zip(ask(function, both[order[0]], **given), both.items(), strict=True):
-        with evaluating(widgets.halved(model) if name == "open" else model) as asked:
+        with evaluating(widgets.rounded(model) if name == "open" else model) as asked:
             wanted = asked(torch.tensor([[0, 5, 13]])).reshape(-1, 27)[-1]
         torch.testing.assert_close(torch.tensor(found), wanted, atol=1e-5, rtol=1e-5)
 
@@ -314,7 +314,7 @@ def test_recurrent_layers_and_their_states_are_pytorchs_on_500_inputs(kind, size
     flat = [[part.flatten().tolist() for part in own] for own in start]
     model = Sequential([rnn])
     found = ask(function, model, halve_above=10, x=x.flatten().tolist(), B=500, T=7, start=flat)
-    rounded = widgets.halved(model).layers[0]
+    rounded = widgets.rounded(model).layers[0]
     y, end = rounded(x, stacked(start))
     assert found["shape"] == list(y.shape)
     torch.testing.assert_close(torch.tensor(found["data"]).view(y.shape), y, atol=1e-4, rtol=0)
@@ -371,7 +371,7 @@ def classifier(kind, pool, both, n_embd=7, n_hidden=9):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_sentence_after_each_of_its_words_is_pytorchs(kind, pool, both):
     model = classifier(kind, pool, both)
-    rounded = widgets.halved(model)
+    rounded = widgets.rounded(model)
     lengths = torch.randint(1, 12, (500 // 6,), generator=generator(1)).tolist()
     sentences = [torch.randint(1, 40, (n,), generator=generator(i)).tolist() for i, n in enumerate(lengths)]
     function = """(stage, { sentences }) => sentences.map((words) => {
@@ -446,7 +446,7 @@ def test_a_transformers_logits_and_what_its_heads_read_are_pytorchs(T, halve_abo
       return [[...data], [...memory.values()].flatMap((weights) => [...weights])];
     }"""
     logits, weights = ask(function, model, halve_above=halve_above, x=x.flatten().tolist(), T=T)
-    model = widgets.halved(model) if halve_above == 10 else model
+    model = widgets.rounded(model) if halve_above == 10 else model
     with evaluating(model):
         torch.testing.assert_close(torch.tensor(logits).view(6, T, 27), model(x), atol=1e-4, rtol=1e-5)
         h, read = model.position(model.embedding(x)), []
@@ -500,7 +500,7 @@ def test_a_translators_logits_and_weights_are_pytorchs():
     model = seq2seq()
     for p in model.parameters():
         p *= 2
-    rounded, shown = widgets.halved(model), widgets.translator(model, ["x"] * 40, ["y"] * 30)
+    rounded, shown = widgets.rounded(model, 8), widgets.translator(model, ["x"] * 40, ["y"] * 30)
     g = generator(1)
     pairs = [
         [torch.randint(3, size, (int(torch.randint(1, 12, (1,), generator=g)),), generator=g).tolist()
@@ -536,7 +536,7 @@ def test_the_page_writes_what_greedy_search_writes():
       sources.map((one) => translate(parts, one, 9).map(({ index }) => index))"""
     found = ask_translator(function, widgets.translator(model, ["x"] * 40, ["y"] * 30), sources=sources)
     for source, tokens in zip(sources, found, strict=True):
-        written = taught()["greedy"](widgets.halved(model), torch.tensor([source]), 9)[0].tolist()
+        written = taught()["greedy"](widgets.rounded(model, 8), torch.tensor([source]), 9)[0].tolist()
         assert tokens == [token for token in written if token]
 
 

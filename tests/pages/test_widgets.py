@@ -45,7 +45,7 @@ from common.nn import (
 )
 from common.optim import SGD, Adam, RMSprop
 from common.pages import widgets
-from common.pages.widgets import halved
+from common.pages.widgets import rounded
 from common.sampling import probabilities
 from conftest import ROOT
 
@@ -78,7 +78,7 @@ def contexts(name, count):
 def in_the_page(name):
     """A trained model as the playground's page has it, which halves the weights of its larger ones."""
     model = pretrained(name)
-    return halved(model) if count_parameters(model) > 50_000 else model
+    return rounded(model) if count_parameters(model) > 50_000 else model
 
 
 # ---- without JavaScript ------------------------------------------------------------------
@@ -1374,7 +1374,7 @@ def translator(build_small):
 def test_a_sentence_is_translated_with_its_map_as_by_pytorch(translator, open_live, axe, theme):
     page = open_live("live.html", folder=translator, width=360, height=740, theme=theme)
     page.evaluate("window.caught = 0")
-    shown, model = page.locator(".wn-translator").first, widgets.halved(translating())
+    shown, model = page.locator(".wn-translator").first, widgets.rounded(translating(), 8)
     source = [7, 8, 13, 14, 15, 2]  # ▁blue ▁ c a r, the end
     written = taught()["greedy"](model, torch.tensor([source]), 20)[0].tolist()
     written = [token for token in written if token]
@@ -1399,6 +1399,17 @@ def test_a_sentence_is_translated_with_its_map_as_by_pytorch(translator, open_li
     field.fill("")
     assert "No word yet" in shown.inner_text() and rows.count() == 0
     assert page.evaluate("window.caught") == 0
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_chapters_map_shows_where_each_step_looked(open_live, theme):
+    """On the chapter's own page, whose style sheet has rules for tables."""
+    page = open_live("rnn/05_translation.html", theme=theme)
+    cells = page.locator(".wn-translator .wn-map tbody td")
+    assert cells.count() > 50
+    colours = "all => new Set(all.map((one) => getComputedStyle(one).backgroundColor)).size"
+    assert cells.evaluate_all(colours) > 20
+    assert cells.first.evaluate("(one) => getComputedStyle(one).borderBottomWidth") == "0px"
 
 
 # ---- a sentence, word by word ---------------------------------------------------------------------
@@ -1473,7 +1484,7 @@ def shown_after_each(reader):
 @pytest.mark.parametrize("which, temperature", [(0, 1.5), (1, 1.0)])
 def test_each_word_has_pytorchs_probability(sentences, open_live, axe, which, temperature):
     page = open_live("live.html", folder=sentences)
-    reader, model = page.locator(".wn-reader").nth(which), (widgets.halved(BOTH), FORWARDS)[which]
+    reader, model = page.locator(".wn-reader").nth(which), (widgets.rounded(BOTH), FORWARDS)[which]
     field = reader.get_by_label("A sentence", exact=True)
     for text in (*SENTENCES, "Not good, not big: it's a MESS!"):
         field.fill(text)
@@ -1507,7 +1518,7 @@ def test_500_sentences_are_read_in_the_page_as_by_pytorch(sentences, open_live):
         torch.randint(1, len(READ), (int(torch.randint(1, 30, (1,), generator=g)),), generator=g)
         for _ in range(500)
     ]
-    for which, model in enumerate((widgets.halved(BOTH), FORWARDS)):
+    for which, model in enumerate((widgets.rounded(BOTH), FORWARDS)):
         found = torch.tensor(page.evaluate(ask, [which, [words.tolist() for words in read]]))
         with evaluating(model):
             wanted = torch.stack([model(words[None])[0] for words in read])
@@ -1775,7 +1786,7 @@ def by_pytorch(model, indices):
 @pytest.mark.parametrize("which, kind", list(enumerate(WRITERS)))
 def test_a_writers_logits_and_activations_are_pytorchs(writing, open_live, which, kind):
     page, g = open_live("live.html", folder=writing), torch.Generator().manual_seed(3)
-    model = halved(WRITERS[kind]) if kind == "LSTM" else WRITERS[kind]
+    model = rounded(WRITERS[kind]) if kind == "LSTM" else WRITERS[kind]
     writer = page.locator(".wn-writer").nth(which)
     for length in (1, 2, 30, 300):
         indices = torch.randint(1, len(TEXT), (length,), generator=g).tolist()
@@ -1808,7 +1819,7 @@ def test_writing_keeps_the_state(writing, open_live):
         assert shown["written"] == 200 and len(shown["indices"]) == 209
         assert shown["text"].startswith("A bad\ncab") and TEXT.end_index not in shown["indices"]
         assert writer.locator(".wn-text").evaluate("(one) => one.lastChild.textContent") == shown["text"][9:]
-        model = halved(model) if kind == "LSTM" else model
+        model = rounded(model) if kind == "LSTM" else model
         _, h, _ = by_pytorch(model, TEXT.encode(shown["text"]))
         torch.testing.assert_close(torch.tensor(shown["activations"]), h, atol=1e-4, rtol=0)
 
@@ -1920,7 +1931,7 @@ def tints(writer):
 @pytest.mark.xdist_group("writing")
 def test_a_text_is_coloured_by_its_surprise_and_by_a_unit(writing, open_live, axe):
     page = open_live("live.html", folder=writing)
-    writer, model = page.locator(".wn-writer").first, halved(WRITERS["LSTM"])
+    writer, model = page.locator(".wn-writer").first, rounded(WRITERS["LSTM"])
     writer.get_by_role("button", name="Write on").click()
     text = shown_by(writer)["text"]
     _, h, bits = by_pytorch(model, TEXT.encode(text))
@@ -1959,7 +1970,7 @@ def test_a_text_is_coloured_by_its_surprise_and_by_a_unit(writing, open_live, ax
 @pytest.mark.xdist_group("writing")
 def test_a_character_is_looked_at_by_pointer_and_by_keyboard(writing, open_live):
     page = open_live("live.html", folder=writing)
-    writer, model = page.locator(".wn-writer").first, halved(WRITERS["LSTM"])
+    writer, model = page.locator(".wn-writer").first, rounded(WRITERS["LSTM"])
     said = writer.locator(".wn-explanation")
     on = writer.get_by_role("button", name="Write on")
     on.focus()
@@ -2091,7 +2102,7 @@ def test_the_winners_stand_side_by_side_in_their_chapter(open_live, axe):
     context = torch.tensor([VOCABULARY.encode(".mar")])
     for name in WINNERS:
         model = pretrained(name)
-        model = halved(model) if count_parameters(model) > 100_000 else model
+        model = rounded(model) if count_parameters(model) > 100_000 else model
         with evaluating(model):
             p = torch.softmax(model(context)[0, -1], 0)
         shown = playground.evaluate("(root, name) => root.wavenet.probabilities(name)", name)
@@ -2137,7 +2148,7 @@ def read_by_pytorch(model, text, block, head):
 
 @pytest.mark.xdist_group("heads")
 def test_heads_read_in_the_page_as_in_pytorch(heads, open_live):
-    page, model = open_live("live.html", folder=heads), widgets.halved(HEADS)
+    page, model = open_live("live.html", folder=heads), widgets.rounded(HEADS)
     ask = "([text, block, head]) => document.querySelector('.wn-heads').wavenet.reading(text, block, head)"
     for text in ("", "a", "emma", "maximilianne"):
         for block, head in ((0, 0), (0, 2), (1, 1)):
@@ -2160,7 +2171,7 @@ def test_a_head_is_chosen_and_a_name_is_typed(heads, open_live, axe, theme, widt
     root.get_by_label("A name").fill("Zoë 9" + "a" * 20)
     assert "“ë”, the space and “9” are left out" in root.get_by_role("alert").inner_text()
     root.get_by_label("A name").fill("isa")
-    shares, _ = read_by_pytorch(widgets.halved(HEADS), "isa", 0, 2)
+    shares, _ = read_by_pytorch(widgets.rounded(HEADS), "isa", 0, 2)
     best = int(shares[-1].argmax())
     called = "itself" if best == 3 else ["the dot in front", "i (letter 1)", "s (letter 2)"][best]
     assert root.locator(".wn-title").inner_text().startswith(f"a (letter 3) reads: {called}")

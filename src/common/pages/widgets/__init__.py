@@ -49,7 +49,7 @@ HERE = Path(__file__).parent
 # What the style sheet calls the colours of models.
 HUES = {BLUE: "blue", RED: "red", GREEN: "green", PINK: "pink", BROWN: "brown", DEEP: "deep",
         INK: "ink", SOFT: "soft"}  # fmt: skip
-HALVE_ABOVE = 100_000  # a model of more parameters goes into the page with `halved` weights
+HALVE_ABOVE = 100_000  # a model of more parameters goes into the page with `rounded` weights
 LARGEST = 1_200_000  # parameters: a model of more makes a page too heavy
 
 
@@ -225,23 +225,32 @@ class TextWriter(Widget):
     unit = traitlets.Int(0).tag(sync=True)
 
 
-def halved(model: Model) -> Model:
-    """A copy with the weights that the page has of a large model: tables and matrices as 16-bit floats."""
-    tensors = {
-        name: t.to(torch.float16).to(t.dtype) if t.ndim > 1 else t.clone()
-        for name, t in model.state_dict().items()
-    }
-    return copy.deepcopy(model).load_state_dict(tensors)
+def steps_of(matrix: torch.Tensor) -> torch.Tensor:
+    """For each row of a matrix the step of its 8-bit whole numbers: (rows, 1)."""
+    return matrix.abs().amax(1, keepdim=True).clamp(min=1e-30) / 127
+
+
+def rounded(model: Model, bits: int = 16) -> Model:
+    """A copy with the weights that the page has of a large model: tables and matrices as floats of 16 bits,
+    or as whole numbers of 8 bits with a step for each row."""
+
+    def seen(t):
+        if t.ndim < 2:
+            return t.clone()
+        return t.half().to(t.dtype) if bits == 16 else (t / steps_of(t)).round() * steps_of(t)
+
+    return copy.deepcopy(model).load_state_dict({k: seen(t) for k, t in model.state_dict().items()})
 
 
 def packed(
-    models: Mapping[str, tuple[Recipe, Module]], halve_above: int = HALVE_ABOVE
+    models: Mapping[str, tuple[Recipe, Module]], halve_above: int = HALVE_ABOVE, bits: int = 16
 ) -> tuple[list[dict], bytes]:
     """Trained models as the front end reads them: a description of each, and all numbers in one string.
 
     Numbers are little-endian floats of 32 bits, and a tensor is written down as [start, length] in
     them. Tables and matrices of models with more than `halve_above` parameters have 16 bits a number,
-    half the bytes: [start, length, 16], counted in 16-bit floats. BatchNorm goes in as what it is in
+    half the bytes: [start, length, 16], counted in 16-bit floats; or 8, a quarter: [start, length, 8, rows],
+    a 32-bit step for each row at the start, and behind them whole numbers. BatchNorm goes in as what it is in
     evaluation mode, a scale and a shift a channel; Dropout, which is nothing then, not at all. A model
     that is no Sequential has an embedding, recurrent layers and a linear map, and in front of that perhaps
     a `pool` over the steps.
@@ -251,14 +260,18 @@ def packed(
     numbers, stages, large = bytearray(), [], False
 
     def store(tensor):
-        bits = 16 if large and tensor.ndim > 1 else 32
-        kept = tensor.detach().cpu().to(torch.float16 if bits == 16 else torch.float32).flatten()
+        few = bits if large and tensor.ndim > 1 else 32
+        kept = tensor.detach().cpu().to(torch.float16 if few == 16 else torch.float32)
         if not kept.isfinite().all():
-            raise ValueError(f"expected finite numbers that {bits} bits hold, got {tensor.abs().max():g}")
-        start = len(numbers) * 8 // bits
-        numbers.extend(kept.numpy().astype("<f2" if bits == 16 else "<f4").tobytes())
+            raise ValueError(f"expected finite numbers that {few} bits hold, got {tensor.abs().max():g}")
+        start, form = len(numbers) * 8 // few, {8: "i1", 16: "<f2", 32: "<f4"}[few]
+        if few == 8:
+            start = len(numbers) // 4
+            numbers.extend(steps_of(kept).numpy().astype("<f4").tobytes())
+            kept = (kept / steps_of(kept)).round()
+        numbers.extend(kept.numpy().astype(form).tobytes())
         numbers.extend(bytes(-len(numbers) % 4))  # the next tensor may have 32 bits
-        return [start, len(kept), *([bits] if bits == 16 else [])]
+        return [start, kept.numel(), *([few] if few < 32 else []), *([len(kept)] if few == 8 else [])]
 
     def describe_all(layers):
         found = []
@@ -617,7 +630,7 @@ def translator(
 
     model: with the score "general" and one layer. source, target: the pieces of both languages by number, as
     byte-pair encoding made them, the special ones first. examples: sentences to choose from; the first stands
-    there at first. Tables and matrices have 16 bits a number in the page, as `halved` has them.
+    there at first. Tables and matrices have 8 bits a number in the page, as `rounded` has them.
     ValueError for another score, more layers, pieces that are not the model's, and too many parameters.
     """
     if model.attention.score != "general" or len(model.encoder.layers) != 1:
@@ -634,7 +647,7 @@ def translator(
         "output": [model.output, Tanh()],
     }  # fmt: skip
     named = {name: (Recipe(Sequential, 0, ""), Sequential(layers)) for name, layers in parts.items()}
-    stages, weights = packed(named, halve_above=0)
+    stages, weights = packed(named, halve_above=0, bits=8)
     return Translator(
         stages=stages, weights=weights, source="\n".join(source), target="\n".join(target),
         examples=list(examples), text=examples[0] if examples else "",

@@ -2,14 +2,16 @@
 //
 // A tensor is { data: Float32Array, shape }. A stage is what `common.pages.widgets.packed` makes of a
 // Sequential: its layers in order, their numbers at offsets into one string of floats of 32 bits, or of
-// 16 where that is said. A stage without a block size takes whole names, each with a dot in front.
+// 16 or 8 where that is said. A stage without a block size takes whole names, each with a dot in front.
 
 const NUMBERS = ["weight", "bias", "before", "scale", "shift", "recurrent", "recurrentBias"];
 
 function readStages(stages, bytes) {
   const all = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength);
-  const numbers = ([start, length, bits]) =>
-    bits === 16 ? fromHalves(new Uint16Array(all, 2 * start, length)) : new Float32Array(all, 4 * start, length);
+  const numbers = ([start, length, bits, rows]) =>
+    bits === 16 ? fromHalves(new Uint16Array(all, 2 * start, length)) :
+    bits === 8 ? fromSteps(new Float32Array(all, 4 * start, rows), new Int8Array(all, 4 * (start + rows), length)) :
+    new Float32Array(all, 4 * start, length);
   const read = (layer) => { // or a stage, which is layers too
     const whole = { ...layer };
     for (const name of NUMBERS) if (layer[name]) whole[name] = numbers(layer[name]);
@@ -18,6 +20,10 @@ function readStages(stages, bytes) {
   };
   return stages.map(read);
 }
+
+// Whole numbers of 8 bits, each times the step of its row.
+const fromSteps = (steps, whole) =>
+  Float32Array.from(whole, (n, i) => n * steps[Math.floor((i * steps.length) / whole.length)]);
 
 // Floats of 16 bits, a sign, 5 bits of exponent and 10 of fraction, as floats of 32. (Not every browser
 // has a Float16Array.)
