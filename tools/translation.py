@@ -38,6 +38,7 @@ from common.fast import fused
 from common.models import count_parameters
 from common.models.seq2seq import BEGIN, END, PAD, Seq2Seq
 from common.nn import evaluating
+from common.pages.widgets import rounded
 from common.runs.files import read_json, replace_files, write_json
 from common.runs.provenance import ROOT, provenance
 
@@ -405,6 +406,9 @@ def test(name: str, data: Data, say: Callable[[str], None]) -> None:
             say(f"{name}, {key}, {way}: {found[f'{key}_{way}']}")
         found[f"{key}_by_length"] = by_length(said, right)
         found[f"{key}_pairs"] = pair_by_pair(dict(zip(right, said, strict=True)), pairs)
+    if name == "page":  # with the weights that the chapter's page has
+        seen = translate(rounded(model, 8), data, list(right))
+        found["test_in_the_page"] = scores(seen, list(right.values()))
     if name in ("best", "page"):  # a few at even distances, each with one of its references
         both = [[text, one, refs[0]] for one, (text, refs) in zip(said, right.items(), strict=True)]
         found["examples"] = both[100 :: len(both) // 10]
