@@ -1752,7 +1752,7 @@ WRITERS = {kind.__name__: text_model(kind) for kind in (LSTM, GRU, RNN)}
 
 @pytest.fixture(scope="session")
 def writing(build_small):
-    """A page with a writer of each kind of layer; of the first the weights have 16 bits."""
+    """A page with a writer of each kind of layer; of the first the weights have 8 bits."""
     shown = [
         widgets.text_writer(
             model, TEXT, text="A bad\ncab", units={"the line": 3, "a name": 13}, temperature=0.8,
@@ -1786,7 +1786,7 @@ def by_pytorch(model, indices):
 @pytest.mark.parametrize("which, kind", list(enumerate(WRITERS)))
 def test_a_writers_logits_and_activations_are_pytorchs(writing, open_live, which, kind):
     page, g = open_live("live.html", folder=writing), torch.Generator().manual_seed(3)
-    model = rounded(WRITERS[kind]) if kind == "LSTM" else WRITERS[kind]
+    model = rounded(WRITERS[kind], 8) if kind == "LSTM" else WRITERS[kind]
     writer = page.locator(".wn-writer").nth(which)
     for length in (1, 2, 30, 300):
         indices = torch.randint(1, len(TEXT), (length,), generator=g).tolist()
@@ -1819,7 +1819,7 @@ def test_writing_keeps_the_state(writing, open_live):
         assert shown["written"] == 200 and len(shown["indices"]) == 209
         assert shown["text"].startswith("A bad\ncab") and TEXT.end_index not in shown["indices"]
         assert writer.locator(".wn-text").evaluate("(one) => one.lastChild.textContent") == shown["text"][9:]
-        model = rounded(model) if kind == "LSTM" else model
+        model = rounded(model, 8) if kind == "LSTM" else model
         _, h, _ = by_pytorch(model, TEXT.encode(shown["text"]))
         torch.testing.assert_close(torch.tensor(shown["activations"]), h, atol=1e-4, rtol=0)
 
@@ -1931,7 +1931,7 @@ def tints(writer):
 @pytest.mark.xdist_group("writing")
 def test_a_text_is_coloured_by_its_surprise_and_by_a_unit(writing, open_live, axe):
     page = open_live("live.html", folder=writing)
-    writer, model = page.locator(".wn-writer").first, rounded(WRITERS["LSTM"])
+    writer, model = page.locator(".wn-writer").first, rounded(WRITERS["LSTM"], 8)
     writer.get_by_role("button", name="Write on").click()
     text = shown_by(writer)["text"]
     _, h, bits = by_pytorch(model, TEXT.encode(text))
@@ -1970,7 +1970,7 @@ def test_a_text_is_coloured_by_its_surprise_and_by_a_unit(writing, open_live, ax
 @pytest.mark.xdist_group("writing")
 def test_a_character_is_looked_at_by_pointer_and_by_keyboard(writing, open_live):
     page = open_live("live.html", folder=writing)
-    writer, model = page.locator(".wn-writer").first, rounded(WRITERS["LSTM"])
+    writer, model = page.locator(".wn-writer").first, rounded(WRITERS["LSTM"], 8)
     said = writer.locator(".wn-explanation")
     on = writer.get_by_role("button", name="Write on")
     on.focus()

@@ -703,11 +703,11 @@ def text_writer(
     model: a `StatefulNetwork` of one layer. vocabulary: its characters. text: the beginning that stands
     there at first; what the vocabulary lacks is named and left out. units: those that can colour the text,
     by what they seem to follow; any other goes by its number. temperature: that at which it writes at first.
-    halve_above: as `packed` takes it.
+    halve_above: as `packed` takes it, with 8 bits.
     ValueError for another model or vocabulary, for a unit that the layer lacks, and for a temperature or a
     text that the page's controls do not hold.
     """
-    stages, weights = packed({"": (Recipe(type(model), None, ""), model)}, halve_above)
+    stages, weights = packed({"": (Recipe(type(model), None, ""), model)}, halve_above, bits=8)
     layers = stages[0]["layers"]
     kinds = [layer["kind"] for layer in layers]
     if len(kinds) != 3 or kinds[1] not in ("rnn", "lstm", "gru"):
