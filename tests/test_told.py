@@ -28,9 +28,9 @@ UNMARKED = {
     "wavenet/06_scaling_up": 181,
     "wavenet/07_causal_convolutions": 264,
     "wavenet/08_wavenet_blocks": 387,
-    "wavenet/09_sampling": 289,
-    "wavenet/10_experiments": 506,
-    "wavenet/11_beating_1993": 311,
+    "wavenet/10_sampling": 289,
+    "wavenet/11_optimisers": 506,
+    "wavenet/13_beating_1993": 311,
 }
 NOTEBOOKS = sorted(
     path for path in BOOK.rglob("*.ipynb") if not {"_build", ".ipynb_checkpoints"} & set(path.parts)

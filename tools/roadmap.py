@@ -69,16 +69,16 @@ PARTS = {
             variant="all",
         ),
         Stop(
-            "wavenet/09_sampling",
+            "wavenet/10_sampling",
             "The draws: temperature, cuts and constraints, and what they do to the names.",
         ),
         Stop(
-            "wavenet/10_experiments",
+            "wavenet/11_optimisers",
             "The bench: optimisers, searches and a run explorer, and how not to be fooled by them.",
             uses="hierarchical",
         ),
         Stop(
-            "wavenet/11_beating_1993",
+            "wavenet/13_beating_1993",
             "The challenge: the same size, another optimiser, and teachers; and what a number is worth.",
             winner="small",
         ),

@@ -144,7 +144,7 @@ def test_no_page_loads_a_script_for_mathematics(html):
 
 
 def test_a_picture_is_loaded_when_its_reader_comes_near(open_page):
-    page = open_page("wavenet/10_experiments.html")
+    page = open_page("wavenet/11_optimisers.html")
     loaded = "() => [...document.querySelectorAll('article img')].filter((img) => img.naturalWidth).length"
     page.wait_for_timeout(300)
     pictures = page.locator("article img")

@@ -468,7 +468,7 @@ def test_what_cannot_be_met_is_said(open_live):
 
 
 def test_a_pattern_is_gone_through_letter_by_letter(open_live):
-    page = open_live("wavenet/09_sampling.html")
+    page = open_live("wavenet/10_sampling.html")
     playground = page.locator(".wn-playground")
     assert playground.locator("details").evaluate("(more) => more.open")
     prefix = playground.get_by_label("A name begins with")
@@ -510,9 +510,9 @@ WIDGETS = {
     "wavenet/06_scaling_up.html": ["playground", "tree"],
     CONVOLUTION: ["convolution"],
     "wavenet/08_wavenet_blocks.html": ["receptive"],
-    "wavenet/09_sampling.html": ["playground"],
-    "wavenet/10_experiments.html": ["valley", "explorer"],
-    "wavenet/11_beating_1993.html": ["playground"],
+    "wavenet/10_sampling.html": ["playground"],
+    "wavenet/11_optimisers.html": ["valley", "explorer"],
+    "wavenet/13_beating_1993.html": ["playground"],
     "rnn/01_sine_wave.html": ["wave"],
     "rnn/03_sentiment.html": ["reader"],
     "rnn/04_shakespeare.html": ["writer"],
@@ -579,7 +579,7 @@ def test_a_widget_says_what_it_shows_what_to_try_and_what_its_colours_mean(open_
         PLAYGROUND,
         "wavenet/05_batchnorm_fix.html",
         "wavenet/08_wavenet_blocks.html",
-        "wavenet/10_experiments.html",
+        "wavenet/11_optimisers.html",
         CONVOLUTION,
     ],
 )
@@ -627,7 +627,7 @@ def test_a_complaint_has_its_room(open_live, rel, widget, label, typed, width):
     assert "“ü”, the space and “ж” are left out: “mller” is read." in problem.inner_text()
 
 
-@pytest.mark.parametrize("rel", [PLAYGROUND, "wavenet/06_scaling_up.html", "wavenet/11_beating_1993.html"])
+@pytest.mark.parametrize("rel", [PLAYGROUND, "wavenet/06_scaling_up.html", "wavenet/13_beating_1993.html"])
 def test_both_models_are_in_sight_while_a_phone_moves_a_control(open_live, rel):
     page = open_live(rel, width=390, height=664, touch=True)  # what a browser's own bars leave of 844
     playground = page.locator(".wn-playground")
@@ -1189,7 +1189,7 @@ def test_smoothing_a_loss_curve(open_live):
     assert widget.locator(".wn-curve").first.get_attribute("points") != curve
 
 
-EXPERIMENTS = "wavenet/10_experiments.html"
+EXPERIMENTS = "wavenet/11_optimisers.html"
 
 
 @pytest.mark.parametrize(
@@ -2094,7 +2094,7 @@ def test_the_same_front_end_runs_in_jupyterlab(browser, lab):
 
 
 def test_the_winners_stand_side_by_side_in_their_chapter(open_live, axe):
-    page = open_live("wavenet/11_beating_1993.html")
+    page = open_live("wavenet/13_beating_1993.html")
     playground = page.locator(".wn-playground")
     titles = [title.split("\n")[0] for title in playground.locator(".wn-panel .wn-title").all_inner_texts()]
     assert titles == [recipe.title for recipe in WINNERS.values()]
