@@ -65,16 +65,22 @@ PARTS = {
         ),
         Stop(
             "wavenet/08_wavenet_blocks",
-            "The blocks: gates, sums and skips, each alone and all together; and sound.",
+            "The blocks: gates, sums and skips, each alone and all together.",
             variant="all",
         ),
+        Stop("wavenet/09_sound", "The sound: the same blocks, 256 classes, and notes that a network writes."),
         Stop(
             "wavenet/10_sampling",
             "The draws: temperature, cuts and constraints, and what they do to the names.",
         ),
         Stop(
             "wavenet/11_optimisers",
-            "The bench: optimisers, searches and a run explorer, and how not to be fooled by them.",
+            "The optimisers: five, each the answer to what went wrong before; and schedules.",
+            uses="hierarchical",
+        ),
+        Stop(
+            "wavenet/12_searching",
+            "The search: many runs, a run explorer, and how not to be fooled by them.",
             uses="hierarchical",
         ),
         Stop(
