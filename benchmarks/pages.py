@@ -2,7 +2,7 @@
 
 Run after `make book`, in the virtual environment: .venv/bin/python benchmarks/pages.py
 It opens the built page in Chromium, types ten prefixes and has 100 names written, by every stage
-of the book and by the winners of chapter 11; PyTorch does the same through common.sampling. Then it moves
+of the book and by the winners of chapter 13; PyTorch does the same through common.sampling. Then it moves
 the BatchNorm widget's sliders to their ends; PyTorch computes the means of 200 batches of the largest size.
 Medians of several rounds, taken in turn.
 """

@@ -36,7 +36,7 @@ def test_stored_results_are_read_back(tmp_path, monkeypatch):
         stored_results("mine")
 
 
-# what chapter 10 reads: whole, and from validation names alone
+# what chapters 11 and 12 read: whole, and from validation names alone
 
 FILES = [RESULTS / "optimizers.json", RESULTS / "sweep.json", RESULTS / "ray.json"]
 

@@ -27,7 +27,7 @@ from common.runs.tasks import TaskData
 from common.sampling import sample
 
 CURVE_POINTS = 200
-WINDOW = 50  # steps, of the curves of chapter 10
+WINDOW = 50  # steps, of the curves of chapter 11
 
 
 class Trained:
@@ -205,7 +205,7 @@ def with_what_was_opened(one: dict, before: dict) -> dict:
 
 
 def optimizers(plan: dict, trained: dict[str, Trained]) -> dict:
-    """Chapter 10: optimisers at many rates; schedules, with and without the average of the weights."""
+    """Chapter 11: optimisers at many rates; schedules, with and without the average of the weights."""
     one = next(iter(trained.values()))
     training, rates, schedules = one.entry["config"], {}, {}
     for key, each in trained.items():
@@ -231,7 +231,7 @@ def optimizers(plan: dict, trained: dict[str, Trained]) -> dict:
 
 
 def searched(plan: dict, trained: dict[str, Trained], folder: Path) -> dict:
-    """Chapter 10: all trials of a sweep, the best of them again with other seeds, and what was before."""
+    """Chapter 12: all trials of a sweep, the best of them again with other seeds, and what was before."""
     [searched_as] = [key for key, entry in plan["entries"].items() if "space" in entry]
     report = read_json(folder / searched_as / "trials.json")
     for trial in report["trials"]:

@@ -114,7 +114,7 @@ def _listed(stored: dict) -> str:
 
 
 def winners_table(stored: dict) -> str:
-    """Chapter 11's last table: both winners on all three lists."""
+    """Chapter 13's last table: both winners on all three lists."""
     lists = {"lecture": "the lecture's", "shipped": "this book's", "distinct": "this book's, each name once"}
     rows, provenance, seeds, training = [], [], set(), {}
     for key in tagged("winner"):

@@ -3,7 +3,7 @@
 ``init(p)`` gives the tensors that an optimiser keeps beside a parameter, its state;
 ``update(p, g, state, lr)`` the parameter after one step, and the state then. Nothing is changed in
 place, so the same lines run in the readable loop and in the stacked, compiled one. Each agrees with
-torch.optim to rounding. Introduced in chapter 10.
+torch.optim to rounding. Introduced in chapter 11.
 
 >>> p, g = torch.tensor([1.0]), torch.tensor([0.5])
 >>> SGD().update(p, g, SGD().init(p), lr=0.1)
@@ -146,7 +146,7 @@ class Muon(Optimizer):
     factor: how many times AdamW's rate suits steps like these. transposed: for matrices (outputs, inputs), as
     torch.nn has them.
 
-    Introduced in chapter 11.
+    Introduced in chapter 13.
     """
 
     momentum: float = 0.95

@@ -1,7 +1,7 @@
 """The training loop, twice: the five parts of chapter 1, and the same with what later chapters add.
 
 `plain_steps` is the loop that chapter 2 writes. `composed_steps` has the optimisers, schedules, clipping and
-averages of chapter 10, and the dropout and the teachers of chapter 11. Both take one model; `common.fast`
+averages of chapter 11, and the dropout and the teachers of chapter 13. Both take one model; `common.fast`
 computes the same for many at once, `common.runs.train` adds checkpoints and many seeds.
 """
 
@@ -250,7 +250,7 @@ def composed_steps(model: Module, examples: Examples | tuple[Tensor, Tensor], ge
     Losses (stop - start,) in nats, on the CPU.
 
     examples: also as a pair (contexts, targets). state: None starts afresh. ValueError where examples, model
-    and configuration do not fit together, and for no step. Introduced in chapter 10.
+    and configuration do not fit together, and for no step. Introduced in chapter 11.
     """
     _check_steps(start, stop)
     examples = Examples(*examples) if isinstance(examples, tuple | list) else examples

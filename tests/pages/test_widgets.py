@@ -2091,7 +2091,7 @@ def test_the_same_front_end_runs_in_jupyterlab(browser, lab):
         page.close()
 
 
-# ---- chapter 11 ------------------------------------------------------------------------------
+# ---- chapter 13 ------------------------------------------------------------------------------
 
 
 def test_the_winners_stand_side_by_side_in_their_chapter(open_live, axe):

@@ -16,7 +16,7 @@ class Dilated(nn.Sequential):
     """The tree as a network of dilated causal convolutions, to be trained on whole names.
 
     x: (B, T) -> (B, T, V). With kernels of two and dilations 1, 2, 4 it has the tree's parameters and
-    sees eight characters. Introduced in chapter 8; for chapter 11 it also takes another activation, and
+    sees eight characters. Introduced in chapter 8; for chapter 13 it also takes another activation, and
     `residual` adds to what a level makes what it was made of, where both have the same size.
     n_hidden: of all levels, or one a level. ValueError where these are not as many as the dilations,
     and for an activation that is none of ACTIVATIONS.

@@ -1,4 +1,4 @@
-"""Recurrent networks: part two's, and that of chapter 11, to compare with, whose cell comes from torch.nn."""
+"""Recurrent networks: part two's, and that of chapter 13, to compare with, whose cell comes from torch.nn."""
 
 import math
 from typing import Any
@@ -15,7 +15,7 @@ POOLS = ("mean", "last", "max")
 
 
 class RecurrentNetwork(Sequential):
-    """A recurrent network with one layer, for whole names. x: (B, T) -> (B, T, V). Introduced in chapter 11.
+    """A recurrent network with one layer, for whole names. x: (B, T) -> (B, T, V). Introduced in chapter 13.
 
     dropout: on its outputs, one mask a name. input_dropout: on its inputs.
 

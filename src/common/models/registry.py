@@ -41,7 +41,7 @@ MODELS = {
     "hierarchical-bug": Recipe(partial(Tree, norm=BatchOnlyBatchNorm1d), 8, "tree, BatchNorm bug", LECTURE),
     "hierarchical": Recipe(Tree, 8, "tree, fixed", LECTURE),
     "scaled": Recipe(partial(Tree, n_embd=24, n_hidden=128), 8, "tree, scaled up", LECTURE),
-    # of chapters 8 and 11
+    # of chapters 8 and 13
     "dilated": Recipe(Dilated, None, "dilated convolutions", WHOLE_NAMES),
     "wavenet": Recipe(WaveNet, None, "WaveNet blocks", WHOLE_NAMES),
     "recurrent": Recipe(RecurrentNetwork, None, "recurrent network", WHOLE_NAMES),
@@ -51,7 +51,7 @@ MODELS = {
     "lstm": Recipe(partial(StatefulNetwork, layer=LSTM), None, "LSTM", STATEFUL),
     "gru": Recipe(partial(StatefulNetwork, layer=GRU), None, "GRU", STATEFUL),
     "sentences": Recipe(SentenceClassifier, None, "classifier of sentences", SENTENCES),
-    # of chapter 11, as they were trained
+    # of chapter 13, as they were trained
     "small": Recipe(
         partial(Dilated, activation="silu", residual=True), None, "small winner, SiLU and residuals", TRAINED
     ),

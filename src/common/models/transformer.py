@@ -1,4 +1,4 @@
-"""The Transformer of chapter 11, to compare with, which part two, chapter 6, builds."""
+"""The Transformer of chapter 13, to compare with, which part two, chapter 6, builds."""
 
 from typing import Any
 

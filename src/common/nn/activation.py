@@ -31,7 +31,7 @@ class ReLU(Module):
 class SiLU(Module):
     """A number times its own sigmoid: a ReLU without a corner (Hendrycks and Gimpel, 2016).
 
-    input: (...) -> (...). Introduced in chapter 11.
+    input: (...) -> (...). Introduced in chapter 13.
 
     >>> SiLU()(torch.tensor([-1.0, 0.0, 1.0]))
     tensor([-0.2689,  0.0000,  0.7311])

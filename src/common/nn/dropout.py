@@ -11,7 +11,7 @@ class Dropout(Module):
 
     input: (...) -> (...) (Srivastava et al., 2014). Evaluation mode changes nothing. The draws come
     from `generator`, on the CPU whatever the input's device; training sets it to the run's. Introduced in
-    chapter 11.
+    chapter 13.
 
     >>> layer = Dropout(0.5)
     >>> layer.generator = torch.Generator().manual_seed(0)
@@ -45,7 +45,7 @@ class Dropout(Module):
 class VariationalDropout(Dropout):
     """Dropout with one mask a sequence, the same at every position (Gal and Ghahramani, 2016).
 
-    x: (B, T, C) -> (B, T, C). Introduced in chapter 11.
+    x: (B, T, C) -> (B, T, C). Introduced in chapter 13.
 
     >>> layer = VariationalDropout(0.5)
     >>> layer.generator = torch.Generator().manual_seed(0)

@@ -11,7 +11,7 @@ from .module import Module
 class TorchModule(Module):
     """A module of torch.nn with the interface of this book's. Its matrices are (outputs, inputs).
 
-    Inputs and outputs are those of the module. Introduced in chapter 11.
+    Inputs and outputs are those of the module. Introduced in chapter 13.
 
     >>> layer = TorchModule(nn.Linear(10, 20))
     >>> layer.state_dict()["weight"].shape
@@ -51,7 +51,7 @@ CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 
 class Recurrent(TorchModule):
-    """torch's RNN, LSTM or GRU with one layer. x: (B, T, C) -> (B, T, H). Introduced in chapter 11.
+    """torch's RNN, LSTM or GRU with one layer. x: (B, T, C) -> (B, T, H). Introduced in chapter 13.
 
     cell: rnn, lstm or gru; ValueError for another.
 

@@ -61,7 +61,7 @@ LOOKS = {
     "gru-orthogonal": Look(DEEP, "--", "^"),
     "gru-chrono": Look(DEEP, ":", "v"),
     "sentences": Look(PINK, "-.", "s"),  # an LSTM that reads sentences, of part two, chapter 3
-    "recurrent": Look(DEEP, (0, (6, 1, 1, 1, 1, 1)), "D"),  # a GRU, as chapter 11 trains it
+    "recurrent": Look(DEEP, (0, (6, 1, 1, 1, 1, 1)), "D"),  # a GRU, as chapter 13 trains it
     "open": Look(DEEP, "-.", "s"),
     "transformer": Look(INK, "-", "o"),
 }

@@ -1,4 +1,4 @@
-"""The sweeps of `common.runs.sweep` on Ray Tune: on this machine, or on a cluster. Introduced in chapter 10.
+"""The sweeps of `common.runs.sweep` on Ray Tune: on this machine, or on a cluster. Introduced in chapter 12.
 
 The same search space, objective and ``trials.json``. Trial number i gets the parameters that the sweep's
 seed and i draw, so that the same command knows which trials are missing, and runs those. A node needs this

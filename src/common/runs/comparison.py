@@ -1,4 +1,4 @@
-"""Finished runs side by side. Introduced in chapter 10."""
+"""Finished runs side by side. Introduced in chapter 12."""
 
 import json
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""One run: what was asked for as a frozen dataclass, what came out as a folder. Introduced in chapter 10.
+"""One run: what was asked for as a frozen dataclass, what came out as a folder. Introduced in chapter 12.
 
 `run` is what the command line, a trial of a sweep and a notebook have in common. What a folder holds stands
 in `folder`.

@@ -1,4 +1,4 @@
-"""What a sweep searches: a range or a choice of values for each name. Introduced in chapter 10.
+"""What a sweep searches: a range or a choice of values for each name. Introduced in chapter 12.
 
 A name is a field of `Config`, or ``model.NAME`` for a size of the model. `read_space` turns the JSON of a
 search space into `Range` and `Choices`, and refuses whatever would make no run.

@@ -1,4 +1,4 @@
-"""Many runs from one search space, by Optuna on an embedded SQLite file. Introduced in chapter 10.
+"""Many runs from one search space, by Optuna on an embedded SQLite file. Introduced in chapter 12.
 
 A sweep is a folder: ``sweep.json`` (what is searched), ``study.db`` (Optuna's study), ``trials.json`` (all
 finished trials, written anew after each) and a run folder a trial. The measure is the validation loss,
