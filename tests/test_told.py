@@ -26,7 +26,6 @@ UNMARKED = {
     "wavenet/03_eight_char_context": 160,
     "wavenet/04_flatten_consecutive": 176,
     "wavenet/06_scaling_up": 181,
-    "wavenet/07_causal_convolutions": 264,
     "wavenet/08_wavenet_blocks": 387,
     "wavenet/10_sampling": 289,
     "wavenet/11_optimisers": 506,
