@@ -1,7 +1,7 @@
 """Constraints on names, as small automata that read one character at a time, or one word of a text.
 
 A constraint has a state for what it remembers of the name so far; `Automaton` works out from it which
-characters leave a way to a name that meets the constraint. Introduced in chapter 9.
+characters leave a way to a name that meets the constraint. Introduced in chapter 10.
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence

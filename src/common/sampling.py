@@ -45,7 +45,7 @@ def sample(model: Module, vocabulary: Vocabulary, block_size: int | None, count:
     after `max_length` characters is cut there: one of that length has been cut. ValueError for a prefix
     outside the vocabulary or one that leaves no room, for settings out of range, for logits that are no
     numbers, for a constraint that no name meets, and where `exact` finds too few names.
-    Introduced in chapter 1; top-k, nucleus and constraints in chapter 9.
+    Introduced in chapter 1; top-k, nucleus and constraints in chapter 10.
 
     >>> from string import ascii_lowercase
     >>> from common.models import pretrained
@@ -83,7 +83,7 @@ def probabilities(logits: Tensor, *, temperature: float = 1.0, top_k: int | None
 
     top_k keeps the k largest, and all that tie with the last of them. top_p keeps the fewest of
     the likeliest that together have at least this share (the nucleus). What is kept is normalised
-    again; a logit of -inf stays at zero. Introduced in chapter 9.
+    again; a logit of -inf stays at zero. Introduced in chapter 10.
 
     >>> probabilities(torch.tensor([2.0, 1.0, 0.0]), top_k=2)
     tensor([0.7311, 0.2689, 0.0000])
@@ -115,7 +115,7 @@ def log_probabilities(model: Module, vocabulary: Vocabulary, block_size: int | N
                       top_p: float | None = None) -> Tensor:  # fmt: skip
     """The logarithm of the probability of each whole name, its end included: (N,), float64.
 
-    Given that the name begins with `prefix`, which all of them must do. Introduced in chapter 9.
+    Given that the name begins with `prefix`, which all of them must do. Introduced in chapter 10.
     """
     names, start = list(names), vocabulary.encode(prefix)
     for name in names:
