@@ -177,7 +177,6 @@ TOO_LONG = {
     "wavenet/10_sampling.ipynb",
     "wavenet/11_optimisers.ipynb",
     "wavenet/12_searching.ipynb",
-    "wavenet/13_beating_1993.ipynb",
 }
 
 

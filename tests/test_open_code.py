@@ -25,7 +25,6 @@ EXEMPT: dict[str, tuple[int, int]] = {
     "wavenet/08_wavenet_blocks": (9, 16),
     "wavenet/10_sampling": (10, 10),
     "wavenet/11_optimisers": (6, 20),
-    "wavenet/13_beating_1993": (10, 13),
 }
 NOTEBOOKS = sorted(notebooks.find_notebooks())
 
