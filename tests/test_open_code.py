@@ -23,7 +23,6 @@ EXEMPT: dict[str, tuple[int, int]] = {
     "wavenet/06_scaling_up": (2, 5),
     "wavenet/08_wavenet_blocks": (9, 16),
     "wavenet/11_optimisers": (6, 20),
-    "wavenet/13_beating_1993": (10, 13),
 }
 NOTEBOOKS = sorted(notebooks.find_notebooks())
 

@@ -45,6 +45,7 @@ VERBAL = re.compile(rf"\b(?:{'|'.join([*WORDS, *sorted(SWAPS, key=len, reverse=T
 # Figures that nobody measured: a pattern over the text, and why what it covers is left alone.
 EXCLUDED = [
     (rf"(?s)<!--{GIVEN}-->.*?<!--/-->", "marked as given: a rule, a year, an example"),
+    (r"\A# .*\d.*", "the name of a page, which may hold a figure from elsewhere"),
     (r"(?ms)^(`{3,}|~{3,}).*?^\1", "typed in code"),
     (r"\{[\w:-]+\}`[^`]*`", "a role: a term or a reference, which the build holds"),
     (r"`[^`\n]+`", "typed in code"),
