@@ -175,8 +175,6 @@ TOO_LONG = {
     "wavenet/07_causal_convolutions.ipynb",
     "wavenet/08_wavenet_blocks.ipynb",
     "wavenet/10_sampling.ipynb",
-    "wavenet/11_optimisers.ipynb",
-    "wavenet/12_searching.ipynb",
     "wavenet/13_beating_1993.ipynb",
 }
 
