@@ -173,8 +173,6 @@ def test_chapter_states_its_aims_and_minutes(path):
 # The chapters of part one that are too long, until issue 17 parts or shortens them.
 TOO_LONG = {
     "wavenet/08_wavenet_blocks.ipynb",
-    "wavenet/11_optimisers.ipynb",
-    "wavenet/12_searching.ipynb",
 }
 
 

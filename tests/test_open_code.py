@@ -22,7 +22,6 @@ EXEMPT: dict[str, tuple[int, int]] = {
     "wavenet/04_flatten_consecutive": (2, 3),
     "wavenet/06_scaling_up": (2, 5),
     "wavenet/08_wavenet_blocks": (9, 16),
-    "wavenet/11_optimisers": (6, 20),
 }
 NOTEBOOKS = sorted(notebooks.find_notebooks())
 

@@ -64,6 +64,9 @@ def recorded():
     for name, entries in stored_results("challenge").items():
         for key, entry in entries.items():
             yield "challenge", key, entry | {"list": name}
+    for name, entries in stored_results("reseeded").items():
+        for key, entry in entries.items():
+            yield "reseeded", key, entry | {"list": name, "sizes": {}}
     sweep = stored_results("sweep")
     yield "sweep", "search", sweep["sweep"]["run"]
     about = {key: sweep["sweep"]["run"][key] for key in ("model", "sizes", "training")}
@@ -95,7 +98,7 @@ def test_what_is_stored_is_all_that_was_planned():
     found = {plan: set() for plan in PLANS}
     for plan, key, stored in recorded():
         found[plan].add((stored.get("list", "shipped"), key))
-    for plan in ("lecture", "distinct", "blocks", "challenge"):
+    for plan in ("lecture", "distinct", "blocks", "challenge", "reseeded"):
         entries = PLANS[plan]["entries"].items()
         assert found[plan] == {(name, key) for key, entry in entries for name in entry["lists"]}
 
@@ -131,6 +134,16 @@ def test_the_optimisers_are_those_of_the_plan():
     assert {config.lr for config in planned["schedules"].values()} == {best, 10 * best}
     averages = {entry["of"] for entry in entries.values() if "of" in entry}
     assert averages == set(planned["schedules"])
+
+
+def test_the_optimisers_are_trained_again_at_the_rates_that_were_chosen_by_other_seeds():
+    stored, entries = stored_results("optimizers"), PLANS["reseeded"]["entries"]
+    assert list(entries) == list(stored["rates"])
+    for name, rates in stored["rates"].items():
+        best = min(rates, key=lambda lr, rates=rates: spread(rates[lr]["val"]).mean)
+        chosen = PLANS["optimizers"]["entries"][f"{name} at {best}"]
+        assert Config(**entries[name]["config"]) == Config(**chosen["config"])
+        assert not set(entries[name]["seeds"]) & set(stored["seeds"])
 
 
 def test_the_sweep_is_that_of_the_plan():

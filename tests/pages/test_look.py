@@ -315,7 +315,7 @@ def test_pictures_state_their_size(html, rel):
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_page_does_not_grow_while_it_is_read(open_page, width):
-    page = open_page("wavenet/11_optimisers.html", width=width)
+    page = open_page("wavenet/12_searching.html", width=width)
     page.wait_for_timeout(500)
     high = "document.documentElement.scrollHeight"
     before = page.evaluate(high)

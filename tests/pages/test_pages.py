@@ -144,11 +144,11 @@ def test_no_page_loads_a_script_for_mathematics(html):
 
 
 def test_a_picture_is_loaded_when_its_reader_comes_near(open_page):
-    page = open_page("wavenet/11_optimisers.html")
+    page = open_page("wavenet/12_searching.html")
     loaded = "() => [...document.querySelectorAll('article img')].filter((img) => img.naturalWidth).length"
     page.wait_for_timeout(300)
     pictures = page.locator("article img")
-    assert pictures.count() > 12 and page.evaluate(loaded) < 6
+    assert pictures.count() > 7 and page.evaluate(loaded) < 5
     pictures.last.scroll_into_view_if_needed()
     page.wait_for_function("() => [...document.querySelectorAll('article img')].at(-1).naturalWidth")
 

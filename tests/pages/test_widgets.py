@@ -732,7 +732,7 @@ def test_the_field_grows_on_axes_that_stay(open_live):
 
 
 def test_the_search_keeps_its_axes(open_live):
-    page = open_live(EXPERIMENTS)
+    page = open_live(SEARCH)
     explorer = page.locator(".wn-explorer")
     before = axis(explorer)
     explorer.get_by_label("Keep the best").fill("2")
@@ -747,7 +747,7 @@ ON_THE_LINE = """(one) => {
 
 
 def test_a_run_keeps_one_colour_and_no_bracket(open_live):
-    page = open_live(EXPERIMENTS)
+    page = open_live(SEARCH)
     explorer = page.locator(".wn-explorer")
     ranked = stored_trials()
     stroke = "(one) => getComputedStyle(one.querySelector('.wn-line') ?? one).stroke"
@@ -1190,7 +1190,8 @@ def test_smoothing_a_loss_curve(open_live):
     assert widget.locator(".wn-curve").first.get_attribute("points") != curve
 
 
-EXPERIMENTS = "wavenet/11_optimisers.html"
+VALLEY = "wavenet/11_optimisers.html"
+SEARCH = "wavenet/12_searching.html"
 
 
 @pytest.mark.parametrize(
@@ -1198,7 +1199,7 @@ EXPERIMENTS = "wavenet/11_optimisers.html"
     [("sgd", SGD()), ("momentum", SGD(momentum=0.9)), ("rmsprop", RMSprop()), ("adam", Adam())],
 )
 def test_the_pages_optimisers_are_the_modules(open_live, kind, optimizer):
-    page, slope = open_live(EXPERIMENTS), torch.tensor([1.0, 30.0], dtype=torch.float64)
+    page, slope = open_live(VALLEY), torch.tensor([1.0, 30.0], dtype=torch.float64)
     ask = "(kind) => document.querySelector('.wn-valley').wavenet.path(kind, 0.02, 30, 10, 25)"
     in_page = torch.tensor(page.evaluate(ask, kind), dtype=torch.float64)
     p = torch.tensor([-4.0, 1.2], dtype=torch.float64)
@@ -1209,7 +1210,7 @@ def test_the_pages_optimisers_are_the_modules(open_live, kind, optimizer):
 
 
 def test_the_valley_is_walked(open_live, axe):
-    page = open_live(EXPERIMENTS)
+    page = open_live(VALLEY)
     valley = page.locator(".wn-valley")
     said = valley.locator(".wn-explanation")
     path = valley.locator(".wn-curve")
@@ -1239,7 +1240,7 @@ def stored_trials() -> list[dict]:
 
 
 def test_runs_are_walked_and_pinned_by_keyboard(open_live, axe):
-    page, trials = open_live(EXPERIMENTS), stored_trials()
+    page, trials = open_live(SEARCH), stored_trials()
     explorer = page.locator(".wn-explorer")
     lines = explorer.locator("[role='option']")
     assert lines.count() == len(trials)
@@ -1273,7 +1274,7 @@ def test_runs_are_walked_and_pinned_by_keyboard(open_live, axe):
 
 
 def test_runs_are_narrowed_down(open_live):
-    page, trials = open_live(EXPERIMENTS), stored_trials()
+    page, trials = open_live(SEARCH), stored_trials()
     explorer = page.locator(".wn-explorer")
     adamw = [trial for trial in trials if trial["params"]["optimizer"] == "adamw"]
     explorer.get_by_label("Only runs with").select_option("optimizer=adamw")
@@ -1295,7 +1296,7 @@ def test_runs_are_narrowed_down(open_live):
 
 
 def test_a_run_under_the_pointer_is_told_and_pressed(open_live):
-    page = open_live(EXPERIMENTS)
+    page = open_live(SEARCH)
     explorer = page.locator(".wn-explorer")
     worst = stored_trials()[-1]
     line = explorer.get_by_role("option", name=re.compile(f"^Run {worst['number']},"))
@@ -1320,7 +1321,7 @@ def test_a_control_that_needs_python_says_so(open_live):
         "wavenet/05_batchnorm_fix.html",
         CONVOLUTION,
         BLOCKS,
-        EXPERIMENTS,
+        VALLEY,
     ],
 )
 def test_a_chapter_is_drawn_for_a_phone(open_live, rel):
