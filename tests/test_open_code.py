@@ -22,7 +22,6 @@ EXEMPT: dict[str, tuple[int, int]] = {
     "wavenet/04_flatten_consecutive": (2, 3),
     "wavenet/06_scaling_up": (2, 5),
     "wavenet/07_causal_convolutions": (4, 14),
-    "wavenet/08_wavenet_blocks": (9, 16),
     "wavenet/10_sampling": (10, 10),
     "wavenet/11_optimisers": (6, 20),
     "wavenet/13_beating_1993": (10, 13),

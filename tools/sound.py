@@ -32,7 +32,8 @@ from common.train import Config, composed_steps
 CHAPTER = ROOT / "book" / "wavenet" / "09_sound.ipynb"
 STORE, RUNS = ROOT / "data" / "results" / "sound.json", ROOT / "runs" / "sound"
 TAUGHT = {"pluck", "melody", "encode", "decode", "rows_of", "listener", "start", "step", "draw", "free",
-          "near_a_note", "in_tune", "with_condition", "Conditioned", "learn_names", "name_losses"}  # fmt: skip
+          "near_a_note", "in_tune", "with_condition", "Conditioned", "learn_names",
+          "name_losses"}  # fmt: skip
 CONSTANTS = {"RATE", "SCALE", "MU", "FIRST_BOY"}
 NETWORKS = {
     "long": ("ten blocks, 1,024 samples in view", tuple(2**i for i in range(10))),
