@@ -35,7 +35,7 @@ DEEP: dict[str, tuple[str, dict[str, Any]]] = {
 NORMED = {
     "wavenet-layernorm": ("WaveNet, LayerNorm in each block", nn.LayerNorm),
 }
-STEPS, WINDOW = 400, 20
+STEPS, WINDOW = 300, 20
 MEASURE = {"name": "loss", "unit": "nats", "per": "character", "better": "lower", "digits": 3}
 
 
