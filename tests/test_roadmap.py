@@ -73,7 +73,7 @@ def test_every_stop_says_a_loss_and_the_same_model_only_where_it_is_the_same(roa
         road[10].says == f"{fifth}, chapter 5's model" and road[10].value == road[9].value and not road[10].own
     )
     assert (
-        "[Part one, chapter 10](wavenet/11_optimisers.ipynb) works with the model of "
+        "[Part one, chapter 11](wavenet/11_optimisers.ipynb) works with the model of "
         "[part one, chapter 5](wavenet/05_batchnorm_fix.ipynb)." in roadmap.page()
     )
     blocks = spread(run["val"] for run in stored_results("blocks")["variants"]["all"]["runs"])
