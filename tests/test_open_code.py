@@ -21,7 +21,6 @@ EXEMPT: dict[str, tuple[int, int]] = {
     "wavenet/03_eight_char_context": (1, 2),
     "wavenet/04_flatten_consecutive": (2, 3),
     "wavenet/06_scaling_up": (2, 5),
-    "wavenet/08_wavenet_blocks": (9, 16),
 }
 NOTEBOOKS = sorted(notebooks.find_notebooks())
 

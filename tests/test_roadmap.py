@@ -45,7 +45,7 @@ def test_stops_show_the_stored_losses(tmp_path, monkeypatch):
         "models": {name: {"runs": runs(n), "measure": LOSS} for n, name in enumerate(tagged("lecture"))}
     }
     (tmp_path / "shipped.json").write_text(json.dumps(stored), encoding="utf-8")
-    for name in ("blocks.json", "challenge.json"):
+    for name in ("blocks.json", "challenge.json", "sound.json"):
         shutil.copy(results.RESULTS / name, tmp_path)
     monkeypatch.setattr(results, "RESULTS", tmp_path)
     own = [place for place in roadmap.places(STOPS) if place.own and place.lecture]
@@ -63,10 +63,14 @@ def test_the_stops_are_the_models():
 def test_every_stop_says_a_loss_and_the_same_model_only_where_it_is_the_same(road):
     assert all(re.match(r"\d\.\d{3}\b", place.says) for place in road)
     same = [place.page[8:10] for place in road if "the same model" in place.says]
-    assert same == ["02", "07", "09"]
+    assert same == ["02", "07", "10"]
+    sound = spread(run["val"] for run in stored_results("sound")["models"]["long"]["runs"])
+    assert road[8].says == f"{sound} nats a sample"
+    assert road[8].value == road[7].value and not road[8].own
+    assert "is measured in nats per sample, which no loss on names can be compared with" in roadmap.page()
     fifth = road[4].says.split()[0]
     assert (
-        road[9].says == f"{fifth}, chapter 5's model" and road[9].value == road[8].value and not road[9].own
+        road[10].says == f"{fifth}, chapter 5's model" and road[10].value == road[9].value and not road[10].own
     )
     assert (
         "[Part one, chapter 11](wavenet/11_optimisers.ipynb) works with the model of "

@@ -26,7 +26,6 @@ UNMARKED = {
     "wavenet/03_eight_char_context": 160,
     "wavenet/04_flatten_consecutive": 176,
     "wavenet/06_scaling_up": 181,
-    "wavenet/08_wavenet_blocks": 387,
 }
 NOTEBOOKS = sorted(
     path for path in BOOK.rglob("*.ipynb") if not {"_build", ".ipynb_checkpoints"} & set(path.parts)

@@ -26,8 +26,9 @@ class Stop(NamedTuple):
     `change` may hold {parameters} and {before}: the sizes of this stop's model and of the last one.
     `winner` names an entry of the challenge: a model that was trained in another way. `variant` names
     one of chapter 8's ablation: it is trained for too short a time to move the road. `uses` names the
-    model of an earlier stop, where the chapter works with another than the last one. `results` names the
-    file in data/results/ that holds the stop's model.
+    model of an earlier stop, where the chapter works with another than the last one. `aside` names a model
+    that is measured in another way than the road, and does not move it. `results` names the file in
+    data/results/ that holds the stop's model.
     """
 
     page: str
@@ -36,6 +37,7 @@ class Stop(NamedTuple):
     winner: str | None = None
     variant: str | None = None
     uses: str | None = None
+    aside: str | None = None
     results: str = "shipped"
 
 
@@ -68,7 +70,12 @@ PARTS = {
             "The blocks: gates, sums and skips, each alone and all together.",
             variant="all",
         ),
-        Stop("wavenet/09_sound", "The sound: the same blocks, 256 classes, and notes that a network writes."),
+        Stop(
+            "wavenet/09_sound",
+            "The sound: the same blocks write notes, and a second input says what to write.",
+            aside="long",
+            results="sound",
+        ),
         Stop(
             "wavenet/10_sampling",
             "The draws: temperature, cuts and constraints, and what they do to the names.",
@@ -166,6 +173,9 @@ def places(stops, stored: dict | None = None) -> list[Place]:
             says = measure.show(at)
         elif stop.variant:
             says = f"{measure.show(measure.one(entry['runs']))}, two epochs"
+        elif stop.aside:
+            other = measure_of(entry, stop.page)
+            says = f"{other.show(other.one(entry['runs']))} {other.unit} a {other.per}"
         elif stop.uses:
             uses = _first(stops, stop.uses)
             used = measure.show(measure.one(entry["runs"]).mean)
@@ -191,7 +201,7 @@ def _entry(stop, stored: dict | None = None) -> dict | None:
         return stored_results("challenge")["shipped"][stop.winner]
     if stop.variant:
         return stored_results("blocks")["variants"][stop.variant]
-    model = stop.model or stop.uses
+    model = stop.model or stop.uses or stop.aside
     if not model:
         return None
     models = (stored if stored and stop.results == "shipped" else stored_results(stop.results))["models"]
@@ -248,6 +258,11 @@ def _introduction(stops, road, stored) -> str:
             text += (
                 f"The networks of {name(stop.page)} are trained for two epochs only: their "
                 f"{measure_of(_entry(stop)).name}, a mean over {seeds(stop)} seeds, does not move the road. "
+            )
+        if stop.aside:
+            text += (
+                f"The network of {name(stop.page)} is measured {measure_of(_entry(stop)).sentence}, which no "
+                "loss on names can be compared with; it does not move the road. "
             )
         if stop.uses:
             first = name(_first(stops, stop.uses))

@@ -50,6 +50,7 @@ from common.sampling import probabilities
 from conftest import ROOT
 
 PLAYGROUND = "playground.html"
+SOUND = "wavenet/09_sound.html"
 CONVOLUTION = "wavenet/07_causal_convolutions.html"
 LECTURE, WINNERS = tagged("lecture"), tagged("winner")
 WORDS = load_names(SHIPPED_NAMES)
@@ -510,6 +511,7 @@ WIDGETS = {
     "wavenet/06_scaling_up.html": ["playground", "tree"],
     CONVOLUTION: ["convolution"],
     "wavenet/08_wavenet_blocks.html": ["receptive"],
+    SOUND: ["listening"],
     "wavenet/10_sampling.html": ["playground"],
     "wavenet/11_optimisers.html": ["valley"],
     "wavenet/12_searching.html": ["explorer"],
@@ -1105,13 +1107,28 @@ def test_a_tall_field_is_told_beside_its_controls(open_live):
     assert "left of the picture" not in widget.locator(".wn-explanation").inner_text()
 
 
-def test_sound_can_be_played(open_live):
-    page = open_live(BLOCKS)
-    players = page.locator("audio")
-    assert players.count() == 4
-    for i in range(4):
+def test_sound_can_be_played(open_live, axe):
+    page = open_live(SOUND)
+    widget = page.locator(".wn-listening")
+    players = widget.locator("audio")
+    assert players.count() == 5
+    for i in range(5):
         player = players.nth(i).element_handle()
         page.wait_for_function("(audio) => audio.readyState >= 1 && audio.duration > 1.4", arg=player)
+    place = widget.get_by_label("Place (seconds)", exact=True)
+    place.fill("0.5")  # the head of each moves, and so does the place from which the next one plays
+    heads = widget.locator(".wn-sound .wn-head")
+    assert {heads.nth(i).evaluate("(one) => one.style.left") for i in range(5)} == {f"{100 / 3:.4f}%"}
+    first = widget.get_by_role("button", name=re.compile("^Play: true sound"))
+    first.focus()
+    page.keyboard.press("Enter")
+    assert widget.locator(".wn-playing").count() == 1
+    widget.get_by_role("button", name=re.compile("^Play: writes freely, sees 1,024")).click()
+    playing = widget.locator(".wn-playing")
+    assert playing.count() == 1 and "1,024" in playing.inner_text()
+    widget.get_by_role("button", name=re.compile("^Pause")).click()
+    assert widget.locator(".wn-playing").count() == 0
+    assert axe(page) == []
 
 
 def test_batchnorms_axes_change_the_noise(open_live):

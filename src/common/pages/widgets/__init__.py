@@ -139,6 +139,20 @@ class BatchNormAxes(Widget):
     channel = traitlets.Int(0).tag(sync=True)
 
 
+class Listening(Front):
+    _esm = _source("page", "listening")
+    shows = "sounds side by side, each with its spectrogram, to be played"
+    title = traitlets.Unicode().tag(sync=True)
+    attempt = traitlets.Unicode().tag(sync=True)
+    titles = traitlets.List().tag(sync=True)
+    samples = traitlets.Bytes().tag(sync=True)  # one sound after the other, 8 bits a sample
+    spectra = traitlets.Bytes().tag(sync=True)  # (sounds, bins, columns), how loud: 0 to 255
+    rate = traitlets.Int().tag(sync=True)
+    bins = traitlets.Int().tag(sync=True)
+    highest = traitlets.Int().tag(sync=True)
+    opening = traitlets.List().tag(sync=True)
+
+
 class LossCurves(Front):
     _esm = _source("page", "curves")
     shows = "training losses, with a slider for the length of their average"
@@ -472,6 +486,37 @@ def batchnorm_axes(
     return BatchNormAxes(
         stages=stages, weights=weights, channel=channel, seed=seed,
         contexts=contexts.to("cpu", torch.uint8).numpy().tobytes(),
+    )  # fmt: skip
+
+
+def spectrum(wave: torch.Tensor, bins: int = 128, window: int = 512) -> torch.Tensor:
+    """How loud each frequency of a sound is at each time, in decibels: (T,) -> (bins, columns)."""
+    hann = torch.hann_window(window)
+    power = torch.stft(wave, window, hop_length=window // 4, window=hann, return_complex=True).abs()
+    return 20 * (power[:bins] + 1e-3).log10()
+
+
+def listening(
+    clips: Mapping[str, torch.Tensor], rate: int, *, title: str, attempt: str,
+    openings: Mapping[str, float] = {},  # noqa: B006 (is only read)
+) -> Listening:  # fmt: skip
+    """Sounds side by side, to be played from one place.
+
+    clips: waves (T,) of one length, between -1 and 1, by title. rate: samples a second. title and attempt:
+    the widget's heading, and what to try. openings: the second from which on a clip is a network's own.
+    ValueError for sounds of different lengths.
+    """
+    lengths = {len(wave) for wave in clips.values()}
+    if len(lengths) != 1:
+        raise ValueError(f"expected sounds of the same length, got {sorted(lengths)}")
+    loud = torch.stack([spectrum(wave) for wave in clips.values()])
+    levels = ((loud + 5) / 45 * 255).clamp(0, 255)  # from -5 to 40 decibels, as the figure has it
+    samples = ((torch.stack(list(clips.values())) + 1) * 127.5).clamp(0, 255)
+    return Listening(
+        title=title, attempt=attempt, titles=list(clips), rate=rate, bins=loud.shape[1],
+        highest=loud.shape[1] * rate // 512, opening=[openings.get(name, 0.0) for name in clips],
+        samples=samples.round().to(torch.uint8).numpy().tobytes(),
+        spectra=levels.round().to(torch.uint8).numpy().tobytes(),
     )  # fmt: skip
 
 
