@@ -70,7 +70,9 @@ def test_every_stop_says_a_loss_and_the_same_model_only_where_it_is_the_same(roa
     assert "is measured in nats per sample, which no loss on names can be compared with" in roadmap.page()
     fifth = road[4].says.split()[0]
     assert (
-        road[10].says == f"{fifth}, chapter 5's model" and road[10].value == road[9].value and not road[10].own
+        road[10].says == f"{fifth}, chapter 5's model"
+        and road[10].value == road[9].value
+        and not road[10].own
     )
     assert (
         "[Part one, chapter 11](wavenet/11_optimisers.ipynb) works with the model of "
