@@ -410,11 +410,11 @@ KEPT = {
     ("10", "NotIn"): Kept("constraints.NotIn", machine(["ab", "a", ""]), "holds the same machines"),
     ("10", "Both"): Kept("constraints.All", both, "`&` joins them"),
     ("10", "allowed"): Kept("constraints.Automaton", next_characters, "holds the same machines"),
-    ("10", "SGD"): Kept("optim.SGD", optimizer(), "with the same two functions"),
-    ("10", "Momentum"): Kept("optim.SGD", optimizer({"momentum": 0.9}), "with the same two functions"),
-    ("10", "RMSprop"): Kept("optim.RMSprop", optimizer(), "with the same two functions"),
-    ("10", "Adam"): Kept("optim.Adam", optimizer(weight_decay=0.1), "with the same two functions"),
-    ("10", "AdamW"): Kept("optim.AdamW", optimizer(weight_decay=0.1), "with the same two functions"),
+    ("11", "SGD"): Kept("optim.SGD", optimizer(), "with the same functions"),
+    ("11", "Momentum"): Kept("optim.SGD", optimizer({"momentum": 0.9}), "with the same functions"),
+    ("11", "RMSprop"): Kept("optim.RMSprop", optimizer(), "with the same functions"),
+    ("11", "Adam"): Kept("optim.Adam", optimizer(weight_decay=0.1), "with the same functions"),
+    ("11", "AdamW"): Kept("optim.AdamW", optimizer(weight_decay=0.1), "with the same functions"),
     ("rnn-01", "RNNCell"): Kept("nn.RNNCell", layer((3, 5), (2, 3)), MORE_CASES),
     ("rnn-01", "unroll"): Kept("nn.unroll", unrolled, MORE_CASES),
     ("rnn-01", "RNN"): Kept("nn.RNN", layer((3, 5), (2, 4, 3)), MORE_CASES),
@@ -438,8 +438,8 @@ KEPT = {
     ("rnn-06", "TransformerBlock"): Kept(
         "models.TransformerBlock", layer((8, 2), (3, 5, 8)), "in `common.models` also keeps keys and values"
     ),
-    ("11", "orthogonal"): Kept("optim.orthogonal"),
-    ("11", "muon_step"): Kept("optim.Muon", muon, "multiplies the rate of the matrices by four"),
+    ("13", "orthogonal"): Kept("optim.orthogonal"),
+    ("13", "muon_step"): Kept("optim.Muon", muon, "multiplies the rate of the matrices by four"),
 }
 # Another thing under a name that the core has.
 ANOTHER = {
