@@ -18,8 +18,6 @@ EXEMPT: dict[str, tuple[int, int]] = {
     "appendix/why_the_loop_is_slow": (1, 1),
     "wavenet/01_three_char_mlp": (2, 8),
     "wavenet/02_pytorchified_layers": (2, 3),
-    "wavenet/04_flatten_consecutive": (2, 3),
-    "wavenet/06_scaling_up": (2, 5),
     "wavenet/07_causal_convolutions": (4, 14),
     "wavenet/08_wavenet_blocks": (9, 16),
     "wavenet/10_sampling": (10, 10),

@@ -23,8 +23,6 @@ UNMARKED = {
     "shapes": 12,
     "wavenet/01_three_char_mlp": 198,
     "wavenet/02_pytorchified_layers": 109,
-    "wavenet/04_flatten_consecutive": 176,
-    "wavenet/06_scaling_up": 181,
     "wavenet/07_causal_convolutions": 264,
     "wavenet/08_wavenet_blocks": 387,
     "wavenet/10_sampling": 289,
