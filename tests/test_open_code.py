@@ -18,9 +18,6 @@ EXEMPT: dict[str, tuple[int, int]] = {
     "appendix/why_the_loop_is_slow": (1, 1),
     "wavenet/01_three_char_mlp": (2, 8),
     "wavenet/02_pytorchified_layers": (2, 3),
-    "wavenet/03_eight_char_context": (1, 2),
-    "wavenet/04_flatten_consecutive": (2, 3),
-    "wavenet/06_scaling_up": (2, 5),
 }
 NOTEBOOKS = sorted(notebooks.find_notebooks())
 

@@ -23,9 +23,6 @@ UNMARKED = {
     "shapes": 12,
     "wavenet/01_three_char_mlp": 198,
     "wavenet/02_pytorchified_layers": 109,
-    "wavenet/03_eight_char_context": 160,
-    "wavenet/04_flatten_consecutive": 176,
-    "wavenet/06_scaling_up": 181,
 }
 NOTEBOOKS = sorted(
     path for path in BOOK.rglob("*.ipynb") if not {"_build", ".ipynb_checkpoints"} & set(path.parts)
