@@ -21,8 +21,6 @@ UNMARKED = {
     "appendix/why_the_loop_is_slow": 85,
     "playground": 45,
     "shapes": 12,
-    "wavenet/01_three_char_mlp": 198,
-    "wavenet/02_pytorchified_layers": 109,
     "wavenet/03_eight_char_context": 160,
     "wavenet/04_flatten_consecutive": 176,
     "wavenet/06_scaling_up": 181,
