@@ -379,9 +379,7 @@ KEPT = {
     ("02", "Embedding"): Kept("nn.Embedding", layer((5, 3), (2, 4), integers=True), ERRORS),
     ("02", "Tanh"): Kept("nn.Tanh"),
     ("02", "Flatten"): Kept("nn.Flatten"),
-    ("02", "BatchNorm1d"): Kept(
-        "nn.BatchNorm1d", layer((3,), (8, 3)), "Its `BatchNorm1d` differs in two more ways"
-    ),
+    ("02", "BatchNorm1d"): Kept("nn.BatchNorm1d", layer((3,), (8, 3)), "Its `BatchNorm1d` differs further"),
     ("02", "Sequential"): Kept("nn.Sequential", sequential, ERRORS),
     ("02", "build"): Kept("models.MLP", mlp),
     ("02", "plain_steps"): Kept("train.plain_steps", trained, "holds this loop as `plain_steps`"),

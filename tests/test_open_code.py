@@ -16,8 +16,6 @@ import reading  # noqa: E402
 # brought to the pattern. They may become fewer, never more. A notebook that is not named here has none.
 EXEMPT: dict[str, tuple[int, int]] = {
     "appendix/why_the_loop_is_slow": (1, 1),
-    "wavenet/01_three_char_mlp": (2, 8),
-    "wavenet/02_pytorchified_layers": (2, 3),
 }
 NOTEBOOKS = sorted(notebooks.find_notebooks())
 

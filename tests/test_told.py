@@ -21,8 +21,6 @@ UNMARKED = {
     "appendix/why_the_loop_is_slow": 85,
     "playground": 45,
     "shapes": 12,
-    "wavenet/01_three_char_mlp": 198,
-    "wavenet/02_pytorchified_layers": 109,
 }
 NOTEBOOKS = sorted(
     path for path in BOOK.rglob("*.ipynb") if not {"_build", ".ipynb_checkpoints"} & set(path.parts)

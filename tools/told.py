@@ -65,9 +65,11 @@ EXCLUDED = [
 ]
 
 
-# What other tests hold: the numbers of chapters in links, and the minutes at the top.
+# What other tests hold: a page's title, which the table of costs repeats; the numbers of chapters in links;
+# and the minutes at the top.
 HELD_ELSEWHERE = re.compile(
-    r"\[(?:[^\]]*[Cc]hapters? )?\d+\]\([^)]*\)|\*\*Takes\*\* about [^.]*\.(?: The cells run in [^.]*\.)?"
+    r"\A# [^\n]*|\[(?:[^\]]*[Cc]hapters? )?\d+\]\([^)]*\)"
+    r"|\*\*Takes\*\* about [^.]*\.(?: The cells run in [^.]*\.)?"
 )
 
 

@@ -504,7 +504,6 @@ def test_a_pattern_is_gone_through_letter_by_letter(open_live):
 WIDGETS = {
     PLAYGROUND: ["playground", "tree"],
     "wavenet/01_three_char_mlp.html": ["losses", "playground"],
-    "wavenet/02_pytorchified_layers.html": ["losses"],
     "wavenet/03_eight_char_context.html": ["playground"],
     "wavenet/04_flatten_consecutive.html": ["tree"],
     "wavenet/05_batchnorm_fix.html": ["batchnorm"],
@@ -1176,17 +1175,6 @@ def line_scatter(widget) -> float:
     points = picture.locator(".wn-curve").first.get_attribute("points").split()
     ys = [float(point.split(",")[1]) for point in points]
     return statistics.stdev(ys[len(ys) // 2 : int(0.7 * len(ys))]) * abs(scale)
-
-
-def test_two_seeds_can_both_be_seen(open_live):
-    widget = open_live("wavenet/02_pytorchified_layers.html").locator(".wn-losses")
-    dashes = "all => all.map((one) => getComputedStyle(one).strokeDasharray !== 'none')"
-    assert widget.locator("svg > svg").first.locator(".wn-curve").evaluate_all(dashes) == [False, True]
-    apart = lambda: float(re.search(r"The two are ([\d.]+) nats apart", widget.inner_text())[1])  # noqa: E731
-    widget.get_by_label("Average over").fill("0")
-    far = apart()
-    widget.get_by_label("Average over").fill("13")
-    assert 0.2 < far < 0.3 and apart() < 0.01
 
 
 def test_smoothing_a_loss_curve(open_live):
