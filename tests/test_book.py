@@ -170,19 +170,10 @@ def test_chapter_states_its_aims_and_minutes(path):
     assert re.search(r"\d\s+(minutes?|seconds)", blocks[0]), "say how long the chapter runs on a CPU"
 
 
-# The chapters of part one that are too long, until issue 17 parts or shortens them.
-TOO_LONG = {
-    "wavenet/08_wavenet_blocks.ipynb",
-}
-
-
 @every_lesson
 def test_a_chapter_is_read_in_an_hour(path):
     minutes = reading.reading_minutes(read(path), path.parent)
-    if notebook_id(path) in TOO_LONG:
-        assert minutes > reading.LONGEST, f"{minutes:.0f} minutes: take it out of TOO_LONG"
-    else:
-        assert minutes <= reading.LONGEST, f"{minutes:.0f} minutes to read"
+    assert minutes <= reading.LONGEST, f"{minutes:.0f} minutes to read"
 
 
 def test_what_is_needed_before_the_chapters_is_read_in_twenty_minutes():
