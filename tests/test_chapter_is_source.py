@@ -437,7 +437,7 @@ KEPT = {
         "models.TransformerBlock", layer((8, 2), (3, 5, 8)), "in `common.models` also keeps keys and values"
     ),
     ("13", "orthogonal"): Kept("optim.orthogonal"),
-    ("13", "muon_step"): Kept("optim.Muon", muon, "multiplies the rate of the matrices by four"),
+    ("13", "muon_step"): Kept("optim.Muon", muon, "multiplies the rate of the matrices by"),
 }
 # Another thing under a name that the core has.
 ANOTHER = {
