@@ -10,6 +10,7 @@ WORKERS ?= 2
 PORT ?= 8000
 LIST ?= shipped
 NB ?=
+TESTS ?=
 NBVAL_FLAGS ?=
 PAGES_FLAGS ?=
 
@@ -157,12 +158,19 @@ lab: .venv/.project ## open JupyterLab on the book
 
 # ---- checks -------------------------------------------------------------------
 
+.PHONY: check
+check: .venv/.project ## what the change since the last green run can have touched (PAGES=1: the pages, too)
+	@$(PY) tools/check.py $(if $(PAGES),--pages)
+
+# Leaves in build/green.json what was green, which `make check` starts from.
 .PHONY: test
-test: unit pages nbval ## unit tests, the pages in a browser, then every notebook held to its stored outputs
+test: .venv/.project ## unit tests, the pages in a browser, then every notebook held to its stored outputs
+	@$(PY) tools/check.py --all
 
 .PHONY: unit
-unit: .venv/.project ## unit tests only
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest tests --ignore=tests/pages -n $(WORKERS)
+unit: .venv/.project ## unit tests only (TESTS="path ..." for some)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -p tools.reads -n $(WORKERS) \
+		$(or $(TESTS),tests --ignore=tests/pages)
 
 # Skipped where there is no Chromium; BOOK_BROWSER=required turns that into a failure.
 .PHONY: pages
@@ -175,7 +183,7 @@ nbval: .venv/.project ## notebooks only (NB="path ..." for some, OMP_NUM_THREADS
 	if [ -z "$$notebooks" ]; then echo "No notebooks under book/."; exit 0; fi; \
 	$(RUN_NOTEBOOKS) $(PY) -m pytest --nbval --nbval-current-env \
 		--nbval-sanitize-with tests/nbval_sanitize.cfg \
-		-p tools.nbval_report --nbval-report build/nbval-report.html \
+		-p tools.nbval_report --nbval-report build/nbval-report.html -p tools.reads \
 		-n $(WORKERS) --dist loadfile --no-loadscope-reorder $(NBVAL_FLAGS) $(or $(NB),book)
 
 .PHONY: lint
