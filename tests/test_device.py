@@ -38,6 +38,7 @@ from common.models import (
     predictions,
 )
 from common.models.seq2seq import SCORES
+from common.runs.running import Run, run
 from common.sampling import log_probabilities, probabilities, sample
 from common.train import OPTIMIZERS, Config, Examples, TrainingState, composed_steps, find_device, plain_steps
 
@@ -192,9 +193,13 @@ def test_what_learns_may_move_and_comes_back(build):
         before = {name: t.clone() for name, t in layer.state_dict().items()}
         layer.to(device)
         assert all(t.device == device and t.is_leaf and t.requires_grad for t in layer.parameters())
-        layer.to(CPU).requires_grad_(False)
+        layer.to(CPU)
         assert all(torch.equal(t, before[name]) for name, t in layer.state_dict().items())
         assert find_device(device.type) == device
+    here = layer.parameters()
+    assert all(p is q for p, q in zip(layer.to(CPU).parameters(), here, strict=True))
+    assert all(p.is_leaf and p.requires_grad for p in layer.to(torch.float64).parameters())
+    assert not any(p.requires_grad for p in layer.requires_grad_(False).to(torch.float32).parameters())
 
 
 # ---- models ----------------------------------------------------------------------
@@ -452,3 +457,19 @@ def test_the_readable_loop_is_what_recurrent_models_get():
         return [t for tensors, _ in run.states() for t in tensors.values()], [run.steps(0, 2)]
 
     on_both(compute, 1e-12)
+
+
+def test_a_whole_run_with_a_teacher(tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(NAMES * 2) + "\n")
+    teacher = tmp_path / "teacher"
+    run(Run("flat", Config(steps=2, batch_size=4), {"n_hidden": 5}, data=names), teacher, compile=False)
+    config = Config(steps=4, batch_size=4, optimizer="adamw", lr=0.01, distill=0.3, ema_decay=0.5)
+    taught = Run("flat", config, {"n_hidden": 6}, (0, 1), names, teachers=(teacher,))
+    figures = {}
+    with second_device() as device:
+        for place in (CPU, device):
+            results = run(taught, tmp_path / place.type, device=place, compile=False, evaluate_every=2)
+            assert results["provenance"]["device"] == place.type
+            figures[place] = results["runs"], results["curve"]
+    assert figures[device] == figures[CPU]

@@ -125,11 +125,9 @@ class Module:
         """Move every tensor inside to a device, and those with fractions to a type of theirs, in place;
         returns the module."""
         device, dtype = (None, device) if isinstance(device, torch.dtype) else (device, dtype)
-        for path, t in (moved := self.state_dict()).items():  # what learns is a leaf of its graph there too
-            moved[path] = t.to(device, dtype if t.is_floating_point() else None).requires_grad_(
-                t.requires_grad
-            )
-        return self.load_state_dict(moved)
+        for path, t in (now := self.state_dict()).items():  # what learns is a leaf of its graph there too
+            now[path] = t.to(device, dtype if t.is_floating_point() else None).requires_grad_(t.requires_grad)
+        return self.load_state_dict(now)
 
     @property
     def device(self) -> torch.device:
