@@ -256,8 +256,11 @@ STEPWISE = (RNN, LSTM, GRU, Recurrent, VariationalDropout)  # beside cells
 
 
 def layout_for(model: Module, examples: Examples, batch_size: int) -> Layout:
-    """The layout in which a model's graph wastes least."""
+    """The layout in which a model's graph wastes least. ValueError for a model that reads sequences of any
+    length and gives one answer for each: how many steps it takes is no shape."""
     if examples.targets.ndim == 1:
+        if any(isinstance(module, RNN | Recurrent) for module in model.modules()):
+            raise ValueError(f"{type(model).__name__} takes as many steps as the longest sequence of a batch has")
         return Layout(examples, batch_size)
     if is_packable(model):
         return EndToEnd(examples, batch_size)

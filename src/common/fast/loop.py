@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from ..nn import Module
+from ..nn import Dropout, Module
 from ..optim import ema_value
 from ..train import Config, Examples, TrainingState, composed_steps, first_line
 from .compiled import compiled, loaded
@@ -33,6 +33,7 @@ from .stacked import Snapshot, Stacked
 
 GROUP = 4  # models a graph on a CPU: more do not fit its cache (measured, benchmarks/README.md)
 WORTH_A_WORKER = 10_000  # steps, below which a second process costs more than it brings
+WORTH_COMPILING = 2_000  # steps of whole names, or with dropout, below which the compiler takes longer
 WORTH_STACKING = 4  # models, up to which the plain loop is as fast as an uncompiled graph on a CPU
 
 
@@ -336,7 +337,8 @@ def make_loop(
 
     compile: False runs the readable loop. Where the step cannot be compiled eager PyTorch computes the
         same, and one warning says why. An objective of one's own (a subclass of Examples) always runs in the
-        readable loop, for its batches are drawn and weighed in a way of its own.
+        readable loop, for its batches are drawn and weighed in a way of its own; so does a training on whole
+        names, or with dropout, that is shorter than compiling it takes.
     workers: processes that share the models on a CPU, one thread each. None takes as many as torch
         may use threads (OMP_NUM_THREADS), for runs that are long enough; 0 stays in this process.
 
@@ -344,7 +346,9 @@ def make_loop(
     """
     examples = Examples(*examples) if isinstance(examples, tuple | list) else examples
     examples.check(models[0], configs[0])
-    if not compile or type(examples) is not Examples:
+    dropout = any(isinstance(module, Dropout) and module.p for module in models[0].modules())
+    short = configs[0].steps < WORTH_COMPILING and (examples.targets.ndim == 2 or dropout)
+    if not compile or type(examples) is not Examples or short:
         return PlainLoop(models, examples, generators, configs)
     if workers is None:
         workers = torch.get_num_threads() if configs[0].steps >= WORTH_A_WORKER else 0

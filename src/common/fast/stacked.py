@@ -40,7 +40,7 @@ class Stacked:
         self.template = copy.deepcopy(models[0]).train()
         self.optimizers = by_parameter(self.template, config.make_optimizer())
         for module in self.template.modules():
-            if isinstance(module, Embedding):
+            if type(module) is Embedding:
                 module.check_rows(examples.contexts)
         self.given, self.layout = Given(), layout_for(self.template, examples, config.batch_size)
         for_a_graph(self.template, self.given, self.layout.whole_names, config.make_optimizer() == SGD())
