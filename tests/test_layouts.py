@@ -27,7 +27,8 @@ CASES = {  # model, sizes, configuration, layout; all but the first with a teach
                     {"optimizer": "muon", "lr": 0.005}, StepByStep),
     "torch's LSTM": ("recurrent", GRU | {"cell": "lstm"}, {"optimizer": "rmsprop", "lr": 0.003}, StepByStep),
     "torch's RNN": ("recurrent", GRU | {"cell": "rnn"}, {"optimizer": "momentum", "lr": 0.003}, StepByStep),
-    "LSTM": ("lstm", {"n_embd": 4, "n_hidden": 8, "layers": 2}, {"optimizer": "adamw", "lr": 0.003}, StepByStep),
+    "LSTM": ("lstm", {"n_embd": 4, "n_hidden": 8, "layers": 2}, {"optimizer": "adamw", "lr": 0.003},
+             StepByStep),
     "GRU": ("gru", {"n_embd": 4, "n_hidden": 8, "dropout": 0.1}, {}, StepByStep),
 }  # fmt: skip
 
@@ -117,5 +118,3 @@ def test_a_short_training_on_whole_names_is_not_compiled(monkeypatch):
     monkeypatch.setattr(loop, "StackedLoop", lambda *how, **more: pytest.fail("compiled"))
     models, generators = seeded(MODELS["dilated"].build, [0])
     assert isinstance(make_loop(models, Examples(X, Y), generators, [Config(steps=1_999)]), PlainLoop)
-
-

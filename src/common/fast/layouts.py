@@ -95,7 +95,7 @@ class Layout:
         return torch.ones(len(rows), dtype=torch.bool)
 
     def arrange(self, rows: Tensor) -> Tensor:
-        """Batches (R, B) of the examples' numbers -> the numbers that gather them from `data`, (R, *shape)."""
+        """Batches (R, B) of the examples' rows -> the numbers that gather them from `data`, (R, *shape)."""
         return rows
 
     def mask_of(self, layer: Module, p: float, input: Tensor) -> Mask:
@@ -124,7 +124,8 @@ class Layout:
         The layout that the batch is in, this one or `wider`; the numbers (S, *shape) and the masks (S, ...).
         """
         for done in range(0, steps, AT_ONCE):
-            count, masks = min(AT_ONCE, steps - done), [list[list[Tensor]]()] * 0
+            count = min(AT_ONCE, steps - done)
+            masks: list[list[list[Tensor]]] = []
             if self.masks:
                 drawn = [[self._one_by_one(g) for g in generators] for _ in range(count)]
                 rows = torch.stack([torch.stack([own for own, _ in step]) for step in drawn])
@@ -133,11 +134,11 @@ class Layout:
                 every = [draw_batches(self.size, count, self.batch_size, g) for g in generators]
                 rows = torch.stack(every, dim=1)
             fits = self.fits(rows.flatten(0, 1)).view(rows.shape[:2]).all(1).tolist()
-            numbers = self._arranged(rows) if all(fits) else [None] * count
-            for step, (own, fit) in enumerate(zip(rows, fits, strict=True)):
-                layout = self if fit or self.wider is None else self.wider
-                given = numbers[step] if numbers[step] is not None else layout._arranged(own[None])[0]
-                yield layout, [given, *(layout._placed(masks[step], own) if masks else [])]
+            together = self._arranged(rows) if all(fits) else None
+            for step, own in enumerate(rows):
+                layout = self if fits[step] or self.wider is None else self.wider
+                numbers = layout._arranged(own[None])[0] if together is None else together[step]
+                yield layout, [numbers, *(layout._placed(masks[step], own) if masks else [])]
 
     def _arranged(self, rows: Tensor) -> Sequence[Tensor]:
         return self.arrange(rows.flatten(0, 1)).view(*rows.shape[:2], *self.shape).unbind()
@@ -165,7 +166,9 @@ class OneRow(Layout):
         self.longest, self.widest = x.shape[1], widest
         self.starts = self.lengths.cumsum(0) - self.lengths
         self.data["position"] = torch.arange(self.longest, device=x.device).expand_as(x)
-        self.data = {name: torch.cat([of[read], torch.zeros_like(of[:1, 0])]) for name, of in self.data.items()}
+        self.data = {
+            name: torch.cat([of[read], torch.zeros_like(of[:1, 0])]) for name, of in self.data.items()
+        }
         self.nowhere = len(self.data["x"]) - 1
         self.data["y"][-1] = IGNORE_INDEX
         self.data["read"] = torch.arange(len(self.data["x"]), device=x.device) < self.nowhere
@@ -240,7 +243,9 @@ class StepByStep(OneRow):
 
     def mask_of(self, layer: Module, p: float, input: Tensor) -> Mask:
         if input.ndim != 3:
-            raise ValueError("dropout between recurrent layers draws a mask a step, as many as there are steps")
+            raise ValueError(
+                "dropout between recurrent layers draws a mask a step, as many as there are steps"
+            )
         return Mask(p, tuple(input.shape), isinstance(layer, VariationalDropout))
 
     def drawn_shape(self, mask: Mask, rows: Tensor) -> tuple[int, ...]:
@@ -260,7 +265,9 @@ def layout_for(model: Module, examples: Examples, batch_size: int) -> Layout:
     length and gives one answer for each: how many steps it takes is no shape."""
     if examples.targets.ndim == 1:
         if any(isinstance(module, RNN | Recurrent) for module in model.modules()):
-            raise ValueError(f"{type(model).__name__} takes as many steps as the longest sequence of a batch has")
+            raise ValueError(
+                f"{type(model).__name__} takes as many steps as the longest sequence of a batch has"
+            )
         return Layout(examples, batch_size)
     if is_packable(model):
         return EndToEnd(examples, batch_size)

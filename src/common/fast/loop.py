@@ -126,7 +126,9 @@ class Pool:
     ) -> Future:
         """`run_steps` of a compiled group, in some process; `answer` waits for it. Both raise WorkerDied."""
         states = [g.get_state() for g in generators]
-        arrays = [[t.numpy() for t in some] for some in (tensors, states, [rates])]  # sent faster than tensors
+        arrays = [
+            [t.numpy() for t in some] for some in (tensors, states, [rates])
+        ]  # sent faster than tensors
         with _deaths_told():
             return self.executor.submit(_work, package, *arrays)
 
@@ -146,7 +148,9 @@ def _begin(stacked: Stacked, data: Path, parent: int) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
     torch.set_num_threads(1)
-    for layout, tensors in zip(stacked.layouts(), torch.load(data, mmap=True, weights_only=True), strict=True):
+    for layout, tensors in zip(
+        stacked.layouts(), torch.load(data, mmap=True, weights_only=True), strict=True
+    ):
         layout.data = tensors
     _stacked.append(stacked)
     threading.Thread(target=_end_with, args=(parent, data.parent), daemon=True).start()
@@ -164,7 +168,9 @@ def _end_with(parent: int, folder: Path) -> None:
 
 
 def _work(package: Path, *arrays: list) -> tuple[list, list, Any]:
-    tensors, states, (rates,) = [[torch.tensor(a) for a in some] for some in arrays]  # a copy: torch aligns it
+    tensors, states, (rates,) = [
+        [torch.tensor(a) for a in some] for some in arrays
+    ]  # a copy: torch aligns it
     generators = [torch.Generator().set_state(state) for state in states]
     after, losses = run_steps(_package(package), _stacked[0], tensors, generators, rates)
     return [t.numpy() for t in after], [g.get_state().numpy() for g in generators], losses.numpy()
