@@ -42,6 +42,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
+LISTED = ROOT / "build" / "told.txt"  # see `common.pages.told.tell`
 COSTS = ROOT / "data" / "costs.json"
 CELL_TIMEOUT = 2400  # seconds
 
@@ -530,6 +531,9 @@ def execute_all(paths: list[Path], workers: int) -> int:
     """Run the notebooks, some at a time; return how many failed."""
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    LISTED.parent.mkdir(exist_ok=True)
+    LISTED.write_text("", encoding="utf-8")
+    os.environ["TOLD"] = str(LISTED)
     failed, seconds = 0, {}
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         running = {pool.submit(execute, path): path for path in paths}
@@ -543,6 +547,8 @@ def execute_all(paths: list[Path], workers: int) -> int:
                 print(f"[{number}/{len(paths)}] {name}: FAILED, left as it was", flush=True)
                 print(error, file=sys.stderr, flush=True)
     keep_costs(seconds)
+    if rounded := LISTED.read_text(encoding="utf-8"):
+        print(f"within their tolerance, and yet rounded to something else:\n{rounded}", end="")
     return failed
 
 

@@ -25,6 +25,9 @@ def tell(name: str, text: str, value: float | None = None, within: float | tuple
     AssertionError where the text is no longer true. With a list of the reader's own (the variable NAMES)
     there is nothing to hold it to: the value is printed beside the book's text. ValueError for a name that is
     none, an empty text, a negative tolerance, and a text without a number where one is compared.
+
+    A number that is within its tolerance, and yet not what the value is rounded to here, is listed in the
+    file that the variable TOLD names: `make notebooks` shows it to whoever writes the page.
     """
     if not name.isidentifier():
         raise ValueError(f"expected a name such as val_loss, got {name!r}")
@@ -35,6 +38,9 @@ def tell(name: str, text: str, value: float | None = None, within: float | tuple
         hold(f"{said}, exactly")
         return
     low, high = within if isinstance(within, tuple) else _around(name, text, within)
+    if (listed := os.environ.get("TOLD")) and not isinstance(within, tuple) and not _is_rounded(text, value):
+        with open(listed, "a", encoding="utf-8") as file:
+            file.write(f"{name}: the text says {text}, the value is {value:.6g}\n")
     if os.environ.get("NAMES"):
         print(f"your list: {name} {value:.4g} (this book's list: {text})")
     elif low <= value <= high:
@@ -51,6 +57,15 @@ def _around(name: str, text: str, tolerance: float) -> tuple[float, float]:
         raise ValueError(f"{name}: expected a number in the text and a tolerance, got {text!r}, {tolerance}")
     number = float(found[0].strip("%").replace(",", "").replace("−", "-")) / (100 if "%" in found[0] else 1)
     return number - tolerance, number + tolerance
+
+
+def _is_rounded(text: str, value: float) -> bool:
+    """Whether the number in a text is a value rounded to the text's last digit, zeros at the end left out."""
+    digits = NUMBER.search(text)[0].strip("%").replace(",", "")  # type: ignore[index]  # there is one
+    number, scale = float(digits.replace("−", "-")), 100 if "%" in text else 1
+    whole, _, decimals = digits.partition(".")
+    unit = 10.0 ** (-len(decimals) if decimals else len(whole) - len(whole.rstrip("0") or whole))
+    return abs(value * scale - number) <= 0.5001 * unit
 
 
 WORDS = "no one two three four five six seven eight nine ten eleven twelve".split()
