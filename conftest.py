@@ -1,4 +1,4 @@
-"""For every pytest run: notebooks in a good order, and what each one took.
+"""For every pytest run: notebooks in a good order, what each one took, and drawings compared as drawings.
 
 Under ``--dist loadfile`` a worker takes whole notebooks in the order in which they
 were collected, so the longest come first. How long one takes is what it took last
@@ -67,5 +67,11 @@ class NotebookTimes:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config):
+    if config.pluginmanager.hasplugin("nbval"):
+        from nbval.plugin import IPyNbCell
+
+        from tests.drawings import comparing_pictures
+
+        IPyNbCell.compare_outputs = comparing_pictures(IPyNbCell.compare_outputs)
     if not hasattr(config, "workerinput"):  # not on a worker of pytest-xdist
         config.pluginmanager.register(NotebookTimes(config), "notebook-times")

@@ -158,6 +158,19 @@ def test_with_a_readers_own_list_the_value_is_printed(capsys, monkeypatch):
     assert said(capsys) == "your list: loss 2.3 (this book's list: 2.015)"
 
 
+@pytest.mark.parametrize(
+    "text, value, listed",
+    [("0.02", 0.0278, True), ("0.03", 0.0278, False), ("about 27%", 0.266, False), ("77,000", 76_579, False),
+     ("1,995", 1_996, True), ("\N{MINUS SIGN}0.5", -0.46, False)],
+)  # fmt: skip
+def test_a_figure_that_is_rounded_to_something_else_is_listed(tmp_path, monkeypatch, text, value, listed):
+    monkeypatch.setenv("TOLD", str(tmp_path / "told.txt"))
+    tell("share", text, value, within=1_000)
+    wanted = f"share: the text says {text}, the value is {value:.6g}\n"
+    assert listed == (tmp_path / "told.txt").exists()
+    assert not listed or (tmp_path / "told.txt").read_text() == wanted
+
+
 def test_counts_in_words():
     assert [in_words(n) for n in (0, 1, 12, 13, 32_033)] == ["no", "one", "twelve", "13", "32,033"]
 

@@ -33,6 +33,7 @@ from .stacked import Snapshot, Stacked
 
 GROUP = 4  # models a graph on a CPU: more do not fit its cache (measured, benchmarks/README.md)
 WORTH_A_WORKER = 10_000  # steps, below which a second process costs more than it brings
+WORTH_COMPILING = 2_000  # steps of whole names, or with dropout, below which the compiler takes longer
 WORTH_STACKING = 4  # models, up to which the plain loop is as fast as an uncompiled graph on a CPU
 
 
@@ -53,23 +54,19 @@ def shares(count: int, parts: int) -> list[int]:
     return [count // parts + (i < count % parts) for i in range(parts)]
 
 
-def draw_batches(size: int, steps: int, batch_size: int, generator: torch.Generator) -> torch.Tensor:
-    """Indices of the next batches (steps, B): the same numbers as `steps` separate draws."""
-    return torch.randint(0, size, (steps, batch_size), generator=generator)
-
-
 def run_steps(
-    run: Callable,
-    tensors: Sequence[Tensor],
-    contexts: Tensor,
-    targets: Tensor,
-    batches: Tensor,
-    rates: Tensor,
+    run: Callable, stacked: Stacked, tensors: Sequence[Tensor], generators: Sequence[Generator], rates: Tensor
 ) -> tuple[Sequence[Tensor], Tensor]:
-    """Steps of a group: indices (steps, S, B), rates (steps, S) -> its tensors, losses (S, steps) in nats."""
-    losses = []
-    for batch, lr in zip(batches.unbind(), rates.unbind(), strict=True):
-        *tensors, loss = run([*tensors, contexts, targets, batch, lr])
+    """Steps of a group at rates (steps, S) -> its tensors, losses (S, steps) in nats. run: its compiled step.
+
+    A batch that does not fit into the step's layout is computed without it.
+    """
+    losses, layout = [], stacked.layout
+    device = tensors[0].device
+    batches = layout.draws(generators, len(rates))
+    for (at, batch), lr in zip(batches, rates.to(device).unbind(), strict=True):
+        given = [*tensors, *at.data.values(), *(of.to(device) for of in batch), lr]
+        *tensors, loss = run(given) if at is layout else stacked.step_in(at, *given)
         losses.append(loss)
     return tensors, torch.stack(losses, dim=1).cpu()
 
@@ -105,29 +102,35 @@ def _deaths_told() -> Iterator[None]:
 
 
 class Pool:
-    """Processes of one thread each, that hold the contexts and targets and run steps of groups.
+    """Processes of one thread each, that hold the examples and run steps of groups.
 
     The library's pool needs no main guard in a script, and says how a process ended; the standard one
     does neither. What it lacks stands here: the processes leave an interrupt to their parent, and end
     with it, however that ends.
     """
 
-    def __init__(self, workers: int, contexts: torch.Tensor, targets: torch.Tensor):
+    def __init__(self, workers: int, stacked: Stacked):
         from loky import ProcessPoolExecutor
 
         self.folder = tempfile.TemporaryDirectory()
-        data = Path(self.folder.name) / "data.pt"  # all processes map the one file
-        torch.save((contexts, targets), data)
+        path = Path(self.folder.name) / "data.pt"  # all processes map the one file
+        torch.save([layout.data for layout in stacked.layouts()], path)
+        begin = (stacked.without_data(), path, os.getpid())
         self.executor = ProcessPoolExecutor(
-            workers, initializer=_begin, initargs=(data, os.getpid()), env={"OMP_NUM_THREADS": "1"}
+            workers, initializer=_begin, initargs=begin, env={"OMP_NUM_THREADS": "1"}
         )
         self.ready = self.executor.submit(os.getpid)  # the first task starts all processes
 
-    def submit(self, package: Path, tensors: Sequence[Tensor], batches: Tensor, rates: Tensor) -> Future:
+    def submit(
+        self, package: Path, tensors: Sequence[Tensor], generators: Sequence[Generator], rates: Tensor
+    ) -> Future:
         """`run_steps` of a compiled group, in some process; `answer` waits for it. Both raise WorkerDied."""
-        arrays = [t.numpy() for t in (*tensors, batches, rates)]  # sent faster than tensors
+        states = [g.get_state() for g in generators]
+        arrays = [
+            [t.numpy() for t in some] for some in (tensors, states, [rates])
+        ]  # sent faster than tensors
         with _deaths_told():
-            return self.executor.submit(_work, package, arrays)
+            return self.executor.submit(_work, package, *arrays)
 
     def answer(self, future: Future) -> Any:
         """What a task gave. WorkerDied if a process ended or the task failed."""
@@ -139,13 +142,17 @@ class Pool:
         self.folder.cleanup()
 
 
-def _begin(data: Path, parent: int) -> None:
+def _begin(stacked: Stacked, data: Path, parent: int) -> None:
     """What a process of the pool does first."""
     import torch._inductor  # noqa: F401  a second, while the parent has other things to do
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
     torch.set_num_threads(1)
-    _data.extend(torch.load(data, mmap=True, weights_only=True))
+    for layout, tensors in zip(
+        stacked.layouts(), torch.load(data, mmap=True, weights_only=True), strict=True
+    ):
+        layout.data = tensors
+    _stacked.append(stacked)
     threading.Thread(target=_end_with, args=(parent, data.parent), daemon=True).start()
 
 
@@ -160,14 +167,16 @@ def _end_with(parent: int, folder: Path) -> None:
     os._exit(1)
 
 
-def _work(package: Path, arrays: Sequence[Any]) -> tuple[list, Any]:
-    *tensors, batches, rates = [torch.tensor(array) for array in arrays]  # a copy, as torch aligns memory
-    contexts, targets = _data
-    after, losses = run_steps(_package(package), tensors, contexts, targets, batches, rates)
-    return [t.numpy() for t in after], losses.numpy()
+def _work(package: Path, *arrays: list) -> tuple[list, list, Any]:
+    tensors, states, (rates,) = [
+        [torch.tensor(a) for a in some] for some in arrays
+    ]  # a copy: torch aligns it
+    generators = [torch.Generator().set_state(state) for state in states]
+    after, losses = run_steps(_package(package), _stacked[0], tensors, generators, rates)
+    return [t.numpy() for t in after], [g.get_state().numpy() for g in generators], losses.numpy()
 
 
-_data: list[torch.Tensor] = []  # in a process of the pool: contexts, targets
+_stacked: list[Stacked] = []  # in a process of the pool
 _package = functools.cache(loaded)
 
 
@@ -238,9 +247,9 @@ class StackedLoop(Loop):
     """S models that differ in their tensors and learning rates alone, trained together.
 
     On a CPU the models are compiled in groups of at most four, and shared out over `workers` processes
-    (0: none but this one). On another device they form one group. examples: windows, also as a pair
-    (contexts, targets). compile: False runs the graph operation by operation. Raises whatever a compiler
-    does where it fails; WorkerDied for a process that did.
+    (0: none but this one). On another device they form one group. examples: also as a pair (contexts,
+    targets). compile: False runs the step operation by operation. Raises whatever a compiler does where it
+    fails; WorkerDied for a process that did.
     """
 
     def __init__(
@@ -248,13 +257,12 @@ class StackedLoop(Loop):
         generators: Sequence[Generator], configs: Sequence[Config], *, compile: bool = True, workers: int = 0,
     ):  # fmt: skip
         self.stacked = Stacked(models, examples, configs[0])
-        self.contexts, self.targets = self.stacked.examples.contexts, self.stacked.examples.targets
         self.generators, self.configs = generators, configs
-        self.device, self.dtype = self.contexts.device, models[0].parameters()[0].dtype
+        self.device, self.dtype = models[0].device, models[0].parameters()[0].dtype
         split = self.device.type == "cpu" and compile
         parts = shares(len(models), max(workers, 1) if split else 1)
         self.sizes = [size for S in parts for size in (shares(S, -(-S // GROUP)) if split else [S])]
-        self.pool = Pool(len(parts), self.contexts, self.targets) if len(parts) > 1 else None
+        self.pool = Pool(len(parts), self.stacked) if len(parts) > 1 else None
         try:
             self.groups: list[Sequence[Tensor]] = [self.stacked.start(g) for g in self._grouped(models)]
             by_size = {len(tensors[0]): tensors for tensors in self.groups}
@@ -283,10 +291,11 @@ class StackedLoop(Loop):
 
     def _check(self, run: Callable, graph: Callable, arguments: Sequence[Tensor]) -> None:
         """RuntimeError where a step on some batch comes out as another one than uncompiled."""
-        *rest, batch, lr = arguments
-        g = torch.Generator().manual_seed(0)
-        some = torch.randint(0, len(self.contexts), batch.shape, generator=g)
-        arguments = [*rest, some, lr + 1e-3]
+        layout, S = self.stacked.layout, len(arguments[-1])
+        generators = [torch.Generator().manual_seed(seed) for seed in range(S)]
+        fitting = (batch for at, batch in layout.draws(generators, 100) if at is layout)
+        batch = next(fitting, arguments[-2 - len(layout.masks) : -1])
+        arguments = [*arguments[: -1 - len(batch)], *batch, arguments[-1] + 1e-3]
         for ours, eager in zip(run(arguments), graph(*arguments), strict=True):
             if not torch.allclose(ours, eager, rtol=1e-2, atol=3e-4):
                 raise RuntimeError("the compiled step computes something else than the eager one")
@@ -301,26 +310,24 @@ class StackedLoop(Loop):
 
     def steps(self, start: int, stop: int) -> Tensor:
         """Run steps start to stop; returns the losses (S, stop - start) in nats."""
-        size = len(self.contexts), stop - start, self.configs[0].batch_size
-        batches = torch.stack([draw_batches(*size, g) for g in self.generators], dim=1)
         lrs = [[config.lr_at(step) for config in self.configs] for step in range(start, stop)]
         rates = torch.tensor(lrs, dtype=self.dtype).split(self.sizes, dim=1)
         runs = [self.runs[size] for size in self.sizes]
-        tasks = list(zip(runs, self.groups, batches.split(self.sizes, dim=1), rates, strict=True))
+        tasks = list(zip(runs, self.groups, self._grouped(self.generators), rates, strict=True))
         done = self._shared_out(self.pool, tasks) if self.pool else self._one_by_one(tasks)
         self.groups = [tensors for tensors, _ in done]
         return torch.cat([losses for _, losses in done])
 
     def _one_by_one(self, tasks: list) -> list[tuple[Sequence[Tensor], Tensor]]:
         with one_thread() if self.device.type == "cpu" else contextlib.nullcontext():
-            return [
-                run_steps(run, t, self.contexts, self.targets, b.to(self.device), r.to(self.device))
-                for run, t, b, r in tasks
-            ]
+            return [run_steps(run, self.stacked, *rest) for run, *rest in tasks]
 
     def _shared_out(self, pool: Pool, tasks: list) -> list[tuple[Sequence[Tensor], Tensor]]:
         answers = [pool.answer(future) for future in [pool.submit(*task) for task in tasks]]
-        return [([torch.tensor(t) for t in tensors], torch.tensor(losses)) for tensors, losses in answers]
+        for (_, _, generators, _), (_, states, _) in zip(tasks, answers, strict=True):
+            for g, state in zip(generators, states, strict=True):
+                g.set_state(torch.tensor(state))
+        return [([torch.tensor(t) for t in after], torch.tensor(losses)) for after, _, losses in answers]
 
     def close(self) -> None:
         """End the processes, where there are any."""
@@ -335,9 +342,9 @@ def make_loop(
     """The loop behind `runs.train`: compiled, or uncompiled with a warning where that fails, or plain.
 
     compile: False runs the readable loop. Where the step cannot be compiled eager PyTorch computes the
-        same, and one warning says why. Whole names, a teacher's probabilities, models with Dropout and an
-        objective of one's own (a subclass of Examples) always run in the readable loop: their batches have
-        no fixed shape, need random numbers, or are drawn and weighed in another way.
+        same, and one warning says why. An objective of one's own (a subclass of Examples) always runs in the
+        readable loop, for its batches are drawn and weighed in a way of its own; so does a training on whole
+        names, or with dropout, that is shorter than compiling it takes.
     workers: processes that share the models on a CPU, one thread each. None takes as many as torch
         may use threads (OMP_NUM_THREADS), for runs that are long enough; 0 stays in this process.
 
@@ -346,10 +353,8 @@ def make_loop(
     examples = Examples(*examples) if isinstance(examples, tuple | list) else examples
     examples.check(models[0], configs[0])
     dropout = any(isinstance(module, Dropout) and module.p for module in models[0].modules())
-    readable = (
-        type(examples) is not Examples or examples.targets.ndim == 2 or examples.soft_targets is not None
-    )
-    if not compile or readable or dropout:
+    short = configs[0].steps < WORTH_COMPILING and (examples.targets.ndim == 2 or dropout)
+    if not compile or type(examples) is not Examples or short:
         return PlainLoop(models, examples, generators, configs)
     if workers is None:
         workers = torch.get_num_threads() if configs[0].steps >= WORTH_A_WORKER else 0

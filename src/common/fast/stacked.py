@@ -6,17 +6,19 @@ to do about it".
 """
 
 import copy
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from ..nn import Embedding, Module
+from ..nn import Dropout, Embedding, Module
 from ..optim import SGD, by_parameter, clip_gradients, ema_update, update_parameters
 from ..train import Config, Examples, TrainingState
+from .layers import Given, for_a_graph
+from .layouts import Data, Layout, Mask, layout_for
 
 Snapshot = tuple[dict[str, Tensor], TrainingState]  # a model's tensors, and what stands beside them
 
@@ -25,28 +27,62 @@ class Stacked:
     """Models of one architecture as stacked tensors, and their training step as a graph over them.
 
     The tensors are the parameters, then the buffers (running statistics), then the optimisers' state and the
-    averages of all these, each (S, ...). examples: windows, also as a pair (contexts, targets). config: its
-    learning rate and schedule do not count, a step is told its rates. IndexError for contexts that a model's
-    embedding refuses.
+    averages of all these, each (S, ...). examples: also as a pair (contexts, targets). config: its learning
+    rate and schedule do not count, a step is told its rates. IndexError for contexts that a model's embedding
+    refuses; ValueError for a model that is no graph.
     """
 
     def __init__(
         self, models: Sequence[Module], examples: Examples | tuple[Tensor, Tensor], config: Config = Config()
     ):
-        self.examples = Examples(*examples) if isinstance(examples, tuple | list) else examples
+        examples = Examples(*examples) if isinstance(examples, tuple | list) else examples
         self.config = config
         self.template = copy.deepcopy(models[0]).train()
         self.optimizers = by_parameter(self.template, config.make_optimizer())
         for module in self.template.modules():
             if type(module) is Embedding:
-                module.check_rows(self.examples.contexts)
-                plain = config.make_optimizer() == SGD()
-                module.__class__ = _UncheckedEmbedding if plain else _OneHotEmbedding
+                module.check_rows(examples.contexts)
+        self.given, self.layout = Given(), layout_for(self.template, examples, config.batch_size)
+        for_a_graph(self.template, self.given, self.layout.whole_names, config.make_optimizer() == SGD())
         names, beside = list(self.template.state_dict()), TrainingState.fresh(self.template, config)
         self.parameters = [name for name, _ in self.template.named_parameters()]
         self.buffers = [name for name in names if name not in self.parameters]
         self.slots = {name: list(state) for name, state in beside.optimizer.items()}
         self.averaged = [name for name in names if name in beside.ema]
+        self._find_masks()
+
+    def _find_masks(self) -> None:
+        """What the layers of dropout draw, in the order of their calls, in every layout."""
+        dropouts = [m for m in self.template.modules() if isinstance(m, Dropout) and m.p]
+        for layout in self.layouts() if dropouts else []:
+            found: list[Mask] = []
+
+            def mask(layer: Dropout, input: Tensor, at: Layout = layout, found: list = found) -> Tensor:
+                found.append(at.mask_of(layer, layer.p, input))
+                return torch.ones_like(input)
+
+            self.given.mask = mask
+            before = {name: t.clone() for name, t in self.template.state_dict().items()}
+            nothing = torch.zeros(layout.shape, dtype=torch.long, device=self.template.device)
+            batch = {name: of[nothing] for name, of in layout.data.items()}
+            with torch.no_grad():
+                layout.loss(self.template, self.given, self.config, batch)
+            self.template.load_state_dict(before)
+            self.given.forget()
+            layout.masks = found
+
+    def layouts(self) -> list[Layout]:
+        """The layout of the graph, and that of the batches which do not fit into it, where there is one."""
+        return [layout for layout in (self.layout, self.layout.wider) if layout]
+
+    def without_data(self) -> "Stacked":
+        """A copy whose layouts hold nothing to gather from."""
+        own = copy.copy(self)
+        own.layout = copy.copy(self.layout)
+        own.layout.wider = copy.copy(self.layout.wider)
+        for layout in own.layouts():
+            layout.data = {}
+        return own
 
     # ---- to and from stacked tensors -------------------------------------------------
 
@@ -97,7 +133,7 @@ class Stacked:
     # ---- the step --------------------------------------------------------------------
 
     def graph(self, tensors: Sequence[Tensor]) -> torch.fx.GraphModule:
-        """The step (*tensors, contexts, targets, batch (S, B), lr (S,)) -> (*tensors, losses (S,)).
+        """The step (*tensors, *data, numbers (S, ...), *masks, lr (S,)) -> (*tensors, losses (S,)).
 
         ValueError for a module whose step changes something else than tensors, such as a count of its calls:
         a graph would keep it as it is.
@@ -120,31 +156,44 @@ class Stacked:
 
     def arguments(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Arguments of a step with the right shapes."""
-        S, x, y = len(tensors[0]), self.examples.contexts, self.examples.targets
-        batch = torch.zeros((S, self.config.batch_size), dtype=torch.long, device=x.device)
-        return [*tensors, x, y, batch, torch.zeros(S, dtype=tensors[0].dtype, device=x.device)]
+        S, device, layout = len(tensors[0]), tensors[0].device, self.layout
+        numbers = torch.zeros((S, *layout.shape), dtype=torch.long, device=device)
+        masks = [torch.ones((S, *mask.shape), dtype=torch.bool, device=device) for mask in layout.masks]
+        lr = torch.zeros(S, dtype=tensors[0].dtype, device=device)
+        return [*tensors, *layout.data.values(), numbers, *masks, lr]
 
-    def _step(self, *arguments: Tensor) -> list[Tensor]:
-        *tensors, contexts, targets, batch, lr = arguments
-        new, losses = torch.func.vmap(self._one_step)(tensors, contexts[batch], targets[batch], lr)
+    def step_in(self, layout: Layout, *arguments: Tensor) -> list[Tensor]:
+        """The step operation by operation, for a batch in a layout."""
+        count, own, names = len(layout.masks), len(layout.data), list(layout.data)
+        tensors, rest = arguments[: -2 - count - own], arguments[-2 - count - own :]
+        data, numbers, masks, lr = rest[:own], rest[own], rest[own + 1 : -1], rest[-1]
+        batch = {name: of[numbers] for name, of in zip(names, data, strict=True)}
+        one = functools.partial(self._one_step, layout)
+        new, losses = torch.func.vmap(one)(list(tensors), batch, list(masks), lr)
         return [*new, losses]
 
+    def _step(self, *arguments: Tensor) -> list[Tensor]:
+        return self.step_in(self.layout, *arguments)
+
     def _one_step(
-        self, tensors: Sequence[Tensor], x: Tensor, y: Tensor, lr: Tensor
+        self, layout: Layout, tensors: Sequence[Tensor], batch: Data, masks: list[Tensor], lr: Tensor
     ) -> tuple[list[Tensor], Tensor]:
         """The step of a single model, as `composed_steps` takes it."""
         config = self.config
         parameters, buffers, optimizer, ema = self._named(tensors)
 
         def loss_of(parameters: dict) -> tuple[Tensor, Any]:
-            logits = self.template.load_state_dict(parameters | buffers)(x)
-            loss = F.cross_entropy(logits, y, label_smoothing=config.label_smoothing)
+            left = iter(masks)
+            self.given.mask = lambda layer, input: next(left)
+            self.template.load_state_dict(parameters | buffers)
+            loss = layout.loss(self.template, self.given, config, batch)
             after = self.template.state_dict()
             return loss, (loss, {name: after[name] for name in self.buffers})
 
         before = self.template.state_dict()
         grads, (loss, buffers) = torch.func.grad(loss_of, has_aux=True)(parameters)
         self.template.load_state_dict(before)  # no traced tensor stays behind
+        self.given.forget()
         grads = list(grads.values())
         if config.max_grad_norm:
             grads = clip_gradients(grads, config.max_grad_norm)
@@ -152,25 +201,3 @@ class Stacked:
         if config.ema_decay:
             ema = ema_update(ema, parameters | buffers, config.ema_decay)
         return self._flat(parameters | buffers, optimizer, ema), loss
-
-
-class _UncheckedEmbedding(Embedding):
-    """The same: a graph cannot look at numbers, and all that go in were looked at before."""
-
-    def check_rows(self, input: Tensor) -> None:
-        pass
-
-
-class _OneHotEmbedding(Embedding):
-    """The same numbers by a product of matrices.
-
-    An optimiser uses a gradient more than once. Where it was added up row by row, as an embedding's is,
-    torch 2.13 compiles that into code which reads it before it is there: Adam would see zeros.
-    """
-
-    def __call__(self, input: Tensor) -> Tensor:
-        tokens = torch.arange(len(self.weight), device=input.device)
-        weight = self.weight
-        if self.padding_idx is not None:  # its row gets no gradient
-            weight = weight.where((tokens != self.padding_idx)[:, None], weight.detach())
-        return (input[..., None] == tokens).to(weight.dtype) @ weight

@@ -119,15 +119,15 @@ class Module:
         """Put a tensor in the place of the one under this attribute."""
         setattr(self, name, tensor)
 
+    @torch.no_grad()
     def to(self, device: torch.device | torch.dtype | str | None = None,
            dtype: torch.dtype | None = None) -> Self:  # fmt: skip
         """Move every tensor inside to a device, and those with fractions to a type of theirs, in place;
         returns the module."""
-        if isinstance(device, torch.dtype):  # to(torch.float64)
-            device, dtype = None, device
-        kinds = {True: dtype, False: None}
-        tensors = self.state_dict().items()
-        return self.load_state_dict({path: t.to(device, kinds[t.is_floating_point()]) for path, t in tensors})
+        device, dtype = (None, device) if isinstance(device, torch.dtype) else (device, dtype)
+        for path, t in (now := self.state_dict()).items():  # what learns is a leaf of its graph there too
+            now[path] = t.to(device, dtype if t.is_floating_point() else None).requires_grad_(t.requires_grad)
+        return self.load_state_dict(now)
 
     @property
     def device(self) -> torch.device:

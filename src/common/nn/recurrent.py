@@ -295,7 +295,7 @@ def orthogonal_start(model: Module, generator: Generator | None = None) -> Modul
     in part two, chapter 2."""
     for cell in _cells_to_start(model, Cell, "a model with recurrent cells"):
         for block in cell.recurrent.weight.chunk(cell.gates, -1):
-            orthogonal_(block, generator=generator)
+            block.copy_(orthogonal_(torch.empty_like(block, device="cpu"), generator=generator))
     return model
 
 

@@ -276,18 +276,20 @@ def parallel(ax, trials: Sequence[dict], log: Sequence[str] = (), highlight: int
     for x, (name, column) in enumerate(zip([*names, "loss"], columns, strict=True)):
         places, marks = _places(column, name in log)
         heights.append(places)
-        ax.axvline(x, color=SOFT, lw=1, zorder=1)
-        for height, text in marks:
-            under = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
+        ax.plot([x, x], [0, 1], color=SOFT, lw=1, zorder=1)
+        for height, text in marks:  # at the ends beyond all lines, else beside the axis on white
+            away = {0: (0, -4), 1: (0, 4)}.get(height, (4, 0))
+            va = {0: "top", 1: "bottom"}.get(height, "center")
             ax.annotate(
-                text, (x, height), xytext=(4, 0), textcoords="offset points", fontsize=8.5, va="center",
-                bbox=under, zorder=5,
+                text, (x, height), xytext=away, textcoords="offset points", fontsize=10, va=va,
+                ha="center" if height in (0, 1) else "left", zorder=5,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
             )  # fmt: skip
     for i, line in enumerate(zip(*heights, strict=True)):
         top = i >= len(complete) - highlight
         ax.plot(range(len(line)), line, color=RED if top else BLUE, lw=1.6 if top else 0.8, alpha=0.8)
     ax.set_xticks(range(len(heights)), [*names, "validation loss"])
-    ax.set(yticks=[], xlim=(-0.2, len(heights) - 0.4), ylim=(-0.06, 1.06))
+    ax.set(yticks=[], xlim=(-0.2, len(heights) - 0.8), ylim=(-0.1, 1.1))
     ax.grid(False)
     ax.spines[["left", "bottom"]].set_visible(False)
     return ax
@@ -303,7 +305,7 @@ def _places(column, log: bool) -> tuple[list[float], list[tuple[float, str]]]:
     low, high = min(numbers), max(numbers)
     heights = [(n - low) / (high - low) if high > low else 0.5 for n in numbers]
     return heights, sorted(
-        {(h, f"{v:.4g}") for h, v in zip(heights, column, strict=True) if h in (0, 0.5, 1)}
+        {(h, f"{v:.3g}") for h, v in zip(heights, column, strict=True) if h in (0, 0.5, 1)}
     )
 
 

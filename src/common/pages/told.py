@@ -26,8 +26,8 @@ def tell(name: str, text: str, value: float | None = None, within: float | tuple
     there is nothing to hold it to: the value is printed beside the book's text. ValueError for a name that is
     none, an empty text, a negative tolerance, and a text without a number where one is compared.
 
-    A number that is within its tolerance, and yet not what the value is rounded to here, is listed in the file
-    that the variable TOLD names: `make notebooks` shows it to whoever writes the page.
+    A number that is within its tolerance, and yet not what the value is rounded to here, is listed in the
+    file that the variable TOLD names: `make notebooks` shows it to whoever writes the page.
     """
     if not name.isidentifier():
         raise ValueError(f"expected a name such as val_loss, got {name!r}")

@@ -87,10 +87,10 @@ function render({ model, el }) {
 
   function build() {
     if (!width) return;
-    const left = 12, right = 38, top = 46, height = top + 190;
+    const left = 12, right = 38, top = 64, bottom = 34, height = top + 178 + bottom;
     const count = axes.length + 1;
     const x = (i) => left + (i / (count - 1)) * (width - left - right);
-    const y = (share) => height - 12 - share * (height - top - 12);
+    const y = (share) => height - bottom - share * (height - top - bottom);
     const losses = runs.map((run) => run.value);
     const range = [losses[0], losses[Math.floor(0.9 * (losses.length - 1))]];
     const narrow = x(1) - x(0) < 75;
@@ -108,11 +108,12 @@ function render({ model, el }) {
       scale.push(svg("line", { x1: x(i), x2: x(i), y1: y(0), y2: y(1), class: "wn-edge" }),
         svg("text", { x: at, y: i % 2 ? 28 : 12, class: `wn-small${place}` }, axis.label),
         ...ticks.map(([share, value]) => {
-          if (axis.kind !== "category") return svg("text", { x: x(i) + 4, y: y(share) + (share ? 11 : -3), class: "wn-small wn-halo" }, value);
-          // where axes stand close, words run along them
+          // an end stands beyond all lines; where axes stand close, every other one further out
+          const out = narrow && i % 2 ? 14 : 0;
+          if (share === 0 || share === 1) return svg("text", { x: at, y: share ? y(1) - 6 - out : y(0) + 15 + out, class: `wn-small${place}` }, String(value));
+          // between the ends, words run along an axis that has no room beside it
           const turned = narrow ? { transform: `rotate(-90 ${x(i) + 12} ${y(share)})`, x: x(i) + 12 } : { x: x(i) + 4 };
-          const end = narrow ? (share === 1 ? " wn-end" : share ? " wn-middle" : "") : "";
-          return svg("text", { ...turned, y: y(share) + (narrow ? 0 : 4), class: `wn-small wn-halo${end}` }, String(value));
+          return svg("text", { ...turned, y: y(share) + (narrow ? 0 : 4), class: `wn-small wn-halo${narrow ? " wn-middle" : ""}` }, String(value));
         }));
     });
     lines = new Map();

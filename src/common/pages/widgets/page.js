@@ -106,7 +106,8 @@ function tick(text, value, changed) {
 function choice(text, options, value, changed) {
   const select = node("select", { "aria-label": text, onchange: () => changed(select.value) });
   for (const [key, title] of options) select.append(node("option", { value: key, selected: key === value }, title));
-  return { root: node("label", { class: "wn-control" }, node("span", {}, text), select), select };
+  const long = options.some(([, title]) => title.length > 20); // a select shows no second line
+  return { root: node("label", { class: `wn-control${long ? " wn-long" : ""}` }, node("span", {}, text), select), select };
 }
 
 // Radio buttons in a group with a name; `options` are [value, text] pairs.

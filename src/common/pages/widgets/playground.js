@@ -264,7 +264,7 @@ function render({ model, el }) {
     const seen = first.blockSize;
     if (!typed) return "type “emm”, and watch the bars change with every letter.";
     if (seen && seen < typed.length && second && (second.blockSize ?? Infinity) > typed.length)
-      return `put a z before “${typed}”. The left bars stay as they are, for that model sees ${seen} letters; the right bars move.`;
+      return `put a z before “${typed}”. The bars of the first model stay as they are, for it sees ${seen} letters; those of the second move.`;
     if (seen && seen <= typed.length) return `put a z before “${typed}”. Nothing moves: the model sees the last ${seen} letters and no more.`;
     return `press the tallest bar to add its letter to “${typed}”, again and again, until the dot is the tallest: the name has ended.`;
   }

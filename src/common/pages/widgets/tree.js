@@ -247,7 +247,7 @@ function render({ model, el }) {
       : "press Play, and watch pairs become fours, and fours the whole. Then press the last letter under the tree and type another: only nodes above it change.",
     legend: [["square", "red", "a number above zero"], ["square", "blue", "below zero; the paler, the closer to zero"],
       ["box", "ink", "changed by what you typed"]],
-    answer: [explanation, top, drawing, leaves, bottom, changes, problem],
+    answer: [explanation, top, drawing, leaves, bottom, node("div", { class: "wn-either" }, changes, problem)],
     controls: [node("div", { class: "wn-buttons" }, play), level.root, line.root, stages.length > 1 && which.root],
     more: [influenceNote, heard],
   });
