@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -59,6 +60,23 @@ def test_what_is_told_is_used(path):
     quiz = told.quiz_of(path)
     whole = "".join(one.text for one in told.texts(nb)) + (quiz.read_text(encoding="utf-8") if quiz else "")
     assert {name for name in told.told(nb) if f"<!--{name}-->" not in whole} == set()
+
+
+BEGINS_WITH_A_MARK = re.compile(r"^[ >]*(?:(?:[-*+]|\d+[.)]) +)*<!--.*", re.MULTILINE)
+
+
+@every_notebook
+def test_no_line_begins_with_a_mark(path):
+    """Such a line is HTML in CommonMark: JupyterLab shows all other markup in it raw."""
+    cells = nbformat.read(path, as_version=4).cells
+    found = [(c.id, BEGINS_WITH_A_MARK.findall(c.source)) for c in cells if c.cell_type == "markdown"]
+    assert [one for one in found if one[1]] == []
+
+
+def test_a_line_that_begins_with_a_mark_is_found():
+    begin = ["<!--given-->Two<!--/--> a", "- <!--x-->1<!--/-->", "> 1. <!--x-->1<!--/-->"]
+    other = ["A <!--x-->1<!--/-->", "**<!--x-->Six<!--/--> of**", "| <!--x-->1<!--/--> |"]
+    assert BEGINS_WITH_A_MARK.findall("\n".join([*begin, *other])) == begin
 
 
 @pytest.mark.parametrize("name", ["mended_pages", "quizzes"])
