@@ -68,8 +68,9 @@ class NotebookTimes:
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config):
     if config.pluginmanager.hasplugin("nbval"):
-        from drawings import comparing_pictures
         from nbval.plugin import IPyNbCell
+
+        from tests.drawings import comparing_pictures
 
         IPyNbCell.compare_outputs = comparing_pictures(IPyNbCell.compare_outputs)
     if not hasattr(config, "workerinput"):  # not on a worker of pytest-xdist

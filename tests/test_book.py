@@ -386,6 +386,12 @@ def test_no_number_of_a_chapter_is_typed(path):
     assert not chapters.typed(prose(path)), "link to the chapter: tools/chapters.py"
 
 
+def test_no_quiz_holds_backticks():
+    """Questions and answers are HTML, on the page and in jupyterquiz: code stands in <code>."""
+    files = [BOOK / "quiz" / "tensors.json", *(quiz for path in LESSONS for quiz in quizzes(path))]
+    assert [path.name for path in files if "`" in path.read_text(encoding="utf-8")] == []
+
+
 def test_no_quiz_types_the_number_of_a_chapter():
     quiz_files = [quiz for path in LESSONS for quiz in quizzes(path)]
     assert not [path for path in quiz_files if chapters.typed(path.read_text(encoding="utf-8"))]

@@ -1,12 +1,16 @@
 """Two drawings of the same are the same to nbval, however a processor rounds; any other two are not."""
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
 from drawings import SVG, comparing_pictures, same_picture
 
+ROOT = Path(__file__).resolve().parent.parent
 DRAWN = '<svg width="100.5pt"><path d="M 104.081561 212.5 L 1.0 2.0"/><text>0.25 nats</text></svg>'
 
 
@@ -45,7 +49,9 @@ def test_nbval_compares_so(tmp_path, stored, passes):
     notebook = tmp_path / "drawn.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), notebook)
     (tmp_path / "clean.cfg").write_text("[object]\nregex: <IPython[^>]*>\nreplace: x\n")
+    shutil.copy(ROOT / "conftest.py", tmp_path)
     how = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", tmp_path / "clean.cfg"]
-    command = [sys.executable, "-m", "pytest", "-q", "-c", "pyproject.toml", "-p", "no:cacheprovider", *how]
-    done = subprocess.run([*command, notebook], capture_output=True, text=True)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *how, notebook]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env)
     assert (done.returncode == 0) is passes, done.stdout

@@ -176,7 +176,7 @@ def test_a_killed_process_is_reported_and_leaves_no_other_behind(sent):
 def test_an_error_in_a_process_comes_back_as_one_here():
     made, processes = over_two_processes()
     try:
-        future = made.pool.submit("no such package", [], torch.zeros(1), torch.zeros(1))
+        future = made.pool.submit("no such package", [], [], torch.zeros(1))
         with pytest.raises(WorkerDied, match="a training process failed: RuntimeError"):
             made.pool.answer(future)
     finally:

@@ -275,7 +275,7 @@ HUES = {"BLUE", "RED", "GREEN", "ORANGE", "PINK", "SKY", "BROWN", "DEEP"}
 READS_THE_TABLE = re.compile(r"(colour|style|look)_of\(|stored_curve\(|\bmodels?=")
 # Cells that name a model in another role.
 OTHER_ROLE = {
-    ("why_the_loop_is_slow", "cell-027"),  # rows are models, colours are ways to train them
+    ("why_the_loop_is_slow", "cell-030"),  # rows are models, colours are ways to train them
     ("03_eight_char_context", "cell-020"),  # a heat map
 }
 

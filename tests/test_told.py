@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -59,6 +60,23 @@ def test_what_is_told_is_used(path):
     quiz = told.quiz_of(path)
     whole = "".join(one.text for one in told.texts(nb)) + (quiz.read_text(encoding="utf-8") if quiz else "")
     assert {name for name in told.told(nb) if f"<!--{name}-->" not in whole} == set()
+
+
+BEGINS_WITH_A_MARK = re.compile(r"^[ >]*(?:(?:[-*+]|\d+[.)]) +)*<!--.*", re.MULTILINE)
+
+
+@every_notebook
+def test_no_line_begins_with_a_mark(path):
+    """Such a line is HTML in CommonMark: JupyterLab shows all other markup in it raw."""
+    cells = nbformat.read(path, as_version=4).cells
+    found = [(c.id, BEGINS_WITH_A_MARK.findall(c.source)) for c in cells if c.cell_type == "markdown"]
+    assert [one for one in found if one[1]] == []
+
+
+def test_a_line_that_begins_with_a_mark_is_found():
+    begin = ["<!--given-->Two<!--/--> a", "- <!--x-->1<!--/-->", "> 1. <!--x-->1<!--/-->"]
+    other = ["A <!--x-->1<!--/-->", "**<!--x-->Six<!--/--> of**", "| <!--x-->1<!--/--> |"]
+    assert BEGINS_WITH_A_MARK.findall("\n".join([*begin, *other])) == begin
 
 
 @pytest.mark.parametrize("name", ["mended_pages", "quizzes"])
@@ -138,6 +156,19 @@ def test_with_a_readers_own_list_the_value_is_printed(capsys, monkeypatch):
     monkeypatch.setenv("NAMES", "mine.txt")
     tell("loss", "2.015", 2.3, within=0.01)
     assert said(capsys) == "your list: loss 2.3 (this book's list: 2.015)"
+
+
+@pytest.mark.parametrize(
+    "text, value, listed",
+    [("0.02", 0.0278, True), ("0.03", 0.0278, False), ("about 27%", 0.266, False), ("77,000", 76_579, False),
+     ("1,995", 1_996, True), ("\N{MINUS SIGN}0.5", -0.46, False)],
+)  # fmt: skip
+def test_a_figure_that_is_rounded_to_something_else_is_listed(tmp_path, monkeypatch, text, value, listed):
+    monkeypatch.setenv("TOLD", str(tmp_path / "told.txt"))
+    tell("share", text, value, within=1_000)
+    wanted = f"share: the text says {text}, the value is {value:.6g}\n"
+    assert listed == (tmp_path / "told.txt").exists()
+    assert not listed or (tmp_path / "told.txt").read_text() == wanted
 
 
 def test_counts_in_words():

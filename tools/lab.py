@@ -99,7 +99,7 @@ def people(persons) -> str:
 
 
 def citation_words(path: Path = BOOK / "references.bib") -> dict[str, dict[str, str]]:
-    """{key: authors and year, and the title} of everything that the book cites."""
+    """{key: authors and year, by themselves and in a sentence, and the title} of all that the book cites."""
     from pybtex.database import parse_file
     from pybtex.richtext import Text
 
@@ -107,8 +107,8 @@ def citation_words(path: Path = BOOK / "references.bib") -> dict[str, dict[str, 
     for key, entry in parse_file(str(path)).entries.items():
         persons = entry.persons.get("author") or entry.persons.get("editor") or []
         title = str(Text.from_latex(entry.fields.get("title", key)))
-        text = f"({people(persons) or title}, {entry.fields.get('year', 'no year')})"
-        words[key] = {"text": text, "title": title}
+        who, year = people(persons) or title, entry.fields.get("year", "no year")
+        words[key] = {"text": f"({who}, {year})", "inSentence": f"{who} ({year})", "title": title}
     return words
 
 

@@ -270,3 +270,6 @@ def test_the_words_are_those_of_the_page(html):
     page = re.sub(r"<[^>]+>", "", (html / f"{PAGE}.html").read_text(encoding="utf-8"))
     for key in ("harris2020array", "ioffe2015batch", "student1908probable"):
         assert f"[{cited[key]['text'].strip('()')}]" in page
+    assert cited["student1908probable"]["inSentence"] == "Student (1908)"
+    page = re.sub(r"<[^>]+>", "", (html / "rnn" / "02_memory.html").read_text(encoding="utf-8"))
+    assert f"So {cited['cooijmans2017recurrent']['inSentence'].replace('(', '[').replace(')', ']')}" in page

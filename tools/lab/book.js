@@ -23,7 +23,8 @@
   function name(unknown, words) {
     const known = words[unknown.textContent.trim()];
     if (!known) return;
-    unknown.lastChild.data = known.text;
+    // Of a citation in a sentence, {cite:t}, the year alone stands in parentheses.
+    unknown.lastChild.data = (unknown.closest(".narrative") && known.inSentence) || known.text;
     unknown.querySelector("svg")?.remove();
     unknown.title = known.title;
     unknown.classList.add("book-reference");
@@ -53,8 +54,30 @@
     link.addEventListener("pointerover", (event) => event.stopPropagation()); // or its card would open
   }
 
+  /** A caption's text, with what captions hold of MyST: `code`, $letters$, [links](page) and {term}`terms`. */
+  function drawn(text, words, page) {
+    const INLINE = /\{term\}`([^`<]+?)\s*(?:<[^`>]*>)?`|`([^`]+)`|\$([^$]+)\$|\[([^\]]+)\]\(([^)]+)\)/g;
+    const parts = [];
+    let end = 0;
+    for (const found of text.matchAll(INLINE)) {
+      const [whole, term, code, formula, linked, target] = found;
+      const part = document.createElement(term ? "span" : code ? "code" : formula ? "i" : "a");
+      part.textContent = term ?? code ?? formula ?? linked;
+      if (term) Object.assign(part, { className: "book-term", title: words[`term:${term}`]?.title ?? "" });
+      if (target) {
+        const path = new URL(target, `file:///${page}`).pathname.slice(1);
+        part.href = "#";
+        part.dataset.commandlinkerCommand = "docmanager:open"; // JupyterLab's own way of a link to a command
+        part.dataset.commandlinkerArgs = JSON.stringify({ path });
+      }
+      parts.push(text.slice(end, found.index), part);
+      end = found.index + whole.length;
+    }
+    return [...parts, text.slice(end)];
+  }
+
   /** Under a figure: its number and caption, which stand in the metadata of its cell. */
-  async function caption(cell, words) {
+  async function caption(cell, words, page) {
     const figure = cell.model.getMetadata("mystnb")?.figure;
     if (!figure?.caption) return;
     await cell.ready;
@@ -62,7 +85,7 @@
     line.className = "book-caption";
     const number = document.createElement("b");
     number.textContent = words[figure.name]?.text ?? "";
-    line.append(number, " ", figure.caption.replace(/<!--.*?-->/g, ""));
+    line.append(number, " ", ...drawn(figure.caption.replace(/<!--.*?-->/g, ""), words, page));
     if (!cell.node.querySelector(".book-caption")) cell.node.append(line);
   }
 
@@ -97,7 +120,7 @@
     const opened = async (panel) => {
       unchanged(panel);
       await panel.context.ready;
-      const captions = () => panel.content.widgets.forEach((cell) => caption(cell, words));
+      const captions = () => panel.content.widgets.forEach((cell) => caption(cell, words, panel.context.path));
       captions();
       panel.content.model.cells.changed.connect(captions);
     };

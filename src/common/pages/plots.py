@@ -278,12 +278,12 @@ def parallel(ax, trials: Sequence[dict], log: Sequence[str] = (), highlight: int
         heights.append(places)
         ax.plot([x, x], [0, 1], color=SOFT, lw=1, zorder=1)
         for height, text in marks:  # at the ends beyond all lines, else beside the axis on white
-            away = {0: (0, -4), 1: (0, 4)}.get(height, (4, 0))
-            va = {0: "top", 1: "bottom"}.get(height, "center")
+            away, va, ha = (4, 0), "center", "left"
+            if height in (0, 1):
+                away, va, ha = ((0, 4), "bottom", "center") if height else ((0, -4), "top", "center")
             ax.annotate(
-                text, (x, height), xytext=away, textcoords="offset points", fontsize=10, va=va,
-                ha="center" if height in (0, 1) else "left", zorder=5,
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+                text, (x, height), xytext=away, textcoords="offset points", fontsize=10, va=va, ha=ha,
+                zorder=5, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
             )  # fmt: skip
     for i, line in enumerate(zip(*heights, strict=True)):
         top = i >= len(complete) - highlight
