@@ -162,10 +162,8 @@ lab: .venv/.project ## open JupyterLab on the book
 check: .venv/.project ## what the change since the last green run can have touched (PAGES=1: the pages, too)
 	@$(PY) tools/check.py $(if $(PAGES),--pages)
 
-# Leaves in build/green.json what was green, which `make check` starts from.
 .PHONY: test
-test: .venv/.project ## unit tests, the pages in a browser, then every notebook held to its stored outputs
-	@$(PY) tools/check.py --all
+test: unit pages nbval ## unit tests, the pages in a browser, then every notebook held to its stored outputs
 
 .PHONY: unit
 unit: .venv/.project ## unit tests only (TESTS="path ..." for some)

@@ -4,7 +4,7 @@
     python tools/check.py --list     only say what would run, and why
     python tools/check.py PATH ...   of what changed only these test files and notebooks
     python tools/check.py --pages    the pages in a browser as well (make check PAGES=1)
-    python tools/check.py --all      everything, changed or not (make test)
+    python tools/check.py --all      everything, changed or not, and the pages
 
 An item is a test file or a notebook. When it passes, the content of every file that
 it depends on is kept in build/green.json. It is up to date while the files that it depends on now are
