@@ -79,7 +79,8 @@ def green(tmp_path_factory):
     for name, cells in NOTEBOOKS.items():
         put(folder, name, notebook(*cells))
     for name in (
-        "Makefile", ".gitignore", "conftest.py", "tests/drawings.py", "tests/nbval_sanitize.cfg", "tools/nbval_report.py",
+        "Makefile", ".gitignore", "conftest.py", "tests/drawings.py", "tests/nbval_sanitize.cfg",
+        "tools/nbval_report.py",
         "tools/reads/__init__.py", "tools/reads/sitecustomize.py",
     ):  # fmt: skip
         put(folder, name, (ROOT / name).read_text(encoding="utf-8"))
