@@ -200,7 +200,7 @@ def test_a_figure_has_its_number_and_caption(opened, stored):
 def test_marks_around_figures_are_not_seen(opened):
     text = opened.locator(".jp-Notebook").inner_text()
     assert "<!--" not in text and "-->" not in text
-    assert "its noise by 1.75" in text
+    assert "all pairs together, by 1.75" in text
 
 
 def test_what_the_page_folds_is_folded(opened, stored):
