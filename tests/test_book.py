@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from IPython.display import SVG
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
@@ -152,6 +153,14 @@ def test_pictures_have_an_alternative_text(path):
 @every_notebook
 def test_file_is_normalised(path):
     assert tool.is_normalised(path), "run make normalise (or make notebooks)"
+
+
+@every_notebook
+def test_a_stored_drawing_is_the_one_of_its_file(path):
+    for cell in read(path).cells:
+        for name in re.findall(r'^SVG\("([^"]+\.svg)"\)', cell.source, re.MULTILINE):
+            [stored] = [o.data["image/svg+xml"] for o in cell.outputs if "image/svg+xml" in o.get("data", {})]
+            assert stored == SVG(filename=str(path.parent / name)).data, f"{name} has changed: make notebooks"
 
 
 def admonitions(source: str, kind: str) -> list[str]:
