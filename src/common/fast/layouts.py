@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 from ..data import IGNORE_INDEX
 from ..models import packed
 from ..models.packing import is_packable
-from ..nn import GRU, LSTM, RNN, Module, VariationalDropout
+from ..nn import GRU, LSTM, RNN, Dropout, Module, VariationalDropout
 from ..nn.recurrent import Cell
 from ..nn.torch_module import Recurrent
 from ..train import Config, Examples
@@ -29,6 +29,7 @@ from .layers import Given
 
 MARGIN = 4  # standard deviations above the mean of a batch that find room
 AT_ONCE = 64  # steps that are laid out together
+WITH_MASKS = 8  # the same where each step has its masks: they take room
 Data = dict[str, Tensor]  # x, y, and what else is known of every place
 
 
@@ -98,11 +99,11 @@ class Layout:
         """Batches (R, B) of the examples' rows -> the numbers that gather them from `data`, (R, *shape)."""
         return rows
 
-    def mask_of(self, layer: Module, p: float, input: Tensor) -> Mask:
+    def mask_of(self, layer: Dropout, input: Tensor) -> Mask:
         """What a layer of dropout will be given for an input of this shape."""
         a_name = isinstance(layer, VariationalDropout)
         B, *_, C = input.shape
-        return Mask(p, (B, 1, C) if a_name else tuple(input.shape), a_name)
+        return Mask(layer.p, (B, 1, C) if a_name else tuple(input.shape), a_name)
 
     def drawn_shape(self, mask: Mask, rows: Tensor) -> tuple[int, ...]:
         """In which shape the readable loop draws a mask for the batch (B,)."""
@@ -123,8 +124,9 @@ class Layout:
 
         The layout that the batch is in, this one or `wider`; the numbers (S, *shape) and the masks (S, ...).
         """
-        for done in range(0, steps, AT_ONCE):
-            count = min(AT_ONCE, steps - done)
+        at_once = WITH_MASKS if self.masks else AT_ONCE
+        for done in range(0, steps, at_once):
+            count = min(at_once, steps - done)
             masks: list[list[list[Tensor]]] = []
             if self.masks:
                 drawn = [[self._one_by_one(g) for g in generators] for _ in range(count)]
@@ -241,12 +243,12 @@ class StepByStep(OneRow):
         given.rows = self.rows
         return model(batch["x"][None])[0]
 
-    def mask_of(self, layer: Module, p: float, input: Tensor) -> Mask:
+    def mask_of(self, layer: Dropout, input: Tensor) -> Mask:
         if input.ndim != 3:
             raise ValueError(
                 "dropout between recurrent layers draws a mask a step, as many as there are steps"
             )
-        return Mask(p, tuple(input.shape), isinstance(layer, VariationalDropout))
+        return Mask(layer.p, tuple(input.shape), isinstance(layer, VariationalDropout))
 
     def drawn_shape(self, mask: Mask, rows: Tensor) -> tuple[int, ...]:
         steps = 1 if mask.a_name else int(self.lengths[rows].max())

@@ -58,7 +58,7 @@ class Stacked:
             found: list[Mask] = []
 
             def mask(layer: Dropout, input: Tensor, at: Layout = layout, found: list = found) -> Tensor:
-                found.append(at.mask_of(layer, layer.p, input))
+                found.append(at.mask_of(layer, input))
                 return torch.ones_like(input)
 
             self.given.mask = mask
