@@ -184,6 +184,12 @@ def test_another_version_runs_everything(house):
     assert set(touched(house).values()) == {"Python or a package of it changed"} and len(touched(house)) == 7
 
 
+def test_packages_are_those_that_are_installed_whatever_a_test_puts_on_the_path(house, tmp_path, monkeypatch):
+    put(tmp_path, "copied-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: copied\nVersion: 1.0\n")
+    monkeypatch.syspath_prepend(tmp_path)  # as setuptools does with its own copies of packages
+    assert touched(house) == {}
+
+
 def test_new_files(house):
     put(house, "tests/test_new.py", "def test_it():\n    pass\n")
     put(house, "book/new.md", "New.\n")

@@ -26,6 +26,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import textwrap
 import time
@@ -313,7 +314,9 @@ class Tree:
     @cached_property
     def general(self) -> dict[str, str]:
         """What everything depends on and is no file of its own."""
-        versions = sorted(f"{d.metadata['Name']} {d.version}" for d in metadata.distributions())
+        # where packages are installed, and not all of sys.path: importing setuptools adds its own copies
+        places = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+        versions = sorted(f"{d.metadata['Name']} {d.version}" for d in metadata.distributions(path=places))
         make = self.text("Makefile") if "Makefile" in self.hashes else ""
         return {
             COMMANDS: digest(commands(make).encode()),
