@@ -21,7 +21,10 @@ CPUINFO = Path("/proc/cpuinfo")
 OPTIONS = {
     "cpp.threads": 1,  # models as small as the book's are slower on two
     "cpp.use_decompose_tanh": True,  # by way of the exponential: a tenth of the tree's step
+    "aot_inductor.precompile_headers": False,  # pays from the fourth graph on: a first start has one
 }
+# A first start would ask by small programs which of the processor's instructions the compiler knows: 8 s.
+UNASKED = {"cpp.vec_isa_ok": True}
 
 
 def compiled_folder() -> Path:
@@ -42,12 +45,19 @@ def compiled(graph: torch.fx.GraphModule, arguments: Sequence[torch.Tensor]) -> 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about torch's own insides
         program = torch.export.export(graph, tuple(arguments))
-        options = dict(OPTIONS)  # a copy, for the compiler adds to them
-        package = torch._inductor.aoti_compile_and_package(
-            program, package_path=str(Path(folder) / "step.pt2"), inductor_configs=options
-        )
+        package = str(Path(folder) / "step.pt2")
+        try:
+            _compile(program, package, OPTIONS | UNASKED)
+        except Exception:  # an old compiler, or whatever else: the careful way says what
+            torch._inductor.cpu_vec_isa.valid_vec_isa_list.cache_clear()
+            _compile(program, package, OPTIONS)
         _keep(package, path)
     return path
+
+
+def _compile(program: torch.export.ExportedProgram, package: str, options: dict) -> None:
+    options = dict(options)  # a copy, for the compiler adds to them
+    torch._inductor.aoti_compile_and_package(program, package_path=package, inductor_configs=options)
 
 
 def loaded(path: Path) -> Callable[[list[torch.Tensor]], list[torch.Tensor]]:

@@ -1,5 +1,6 @@
 """Training that takes long: many seeds at once, looked at on the way, resumed where it was interrupted."""
 
+import contextlib
 import copy
 import math
 import sys
@@ -127,8 +128,8 @@ def train(
     configs = _configs(config, models, generators)
     examples = Examples(*examples) if isinstance(examples, tuple | list) else examples
     steps, path = configs[0].steps, None if checkpoint is None else Path(checkpoint)
-    loop = make_loop(models, examples, generators, configs, compile, workers)
-    try:
+    bar = _bar(steps, f"{progress}, getting ready")  # a first start compiles for some seconds
+    with bar, contextlib.closing(make_loop(models, examples, generators, configs, compile, workers)) as loop:
         identity = checkpoints.identity(models[0], examples, configs, generators)
         done: int = 0
         losses: list[Tensor] = []
@@ -143,32 +144,30 @@ def train(
             done, losses = _resume(content, loop, generators, evaluation)
             if finite:
                 _hold_finite(losses[0], 1, labels)
-        with _bar(steps, done, progress) as bar:
-            while done < steps:
-                start, done = done, min(done + CHUNK, steps, evaluation.due(done) if evaluation else steps)
-                losses.append(loop.steps(start, done))
+        bar.reset()
+        bar.n = bar.initial = done
+        bar.set_description(progress)
+        while done < steps:
+            start, done = done, min(done + CHUNK, steps, evaluation.due(done) if evaluation else steps)
+            losses.append(loop.steps(start, done))
+            if finite:
+                _hold_finite(losses[-1], start + 1, labels)
+            bar.update(done - start)
+            bar.set_postfix(loss=f"{losses[-1].mean():.3f}", refresh=False)
+            look = evaluation if evaluation and done in (evaluation.due(start), steps) else None
+            if look:
+                look.evaluate(done, loop.put_into(map(copy.deepcopy, models), done))
                 if finite:
-                    _hold_finite(losses[-1], start + 1, labels)
-                bar.update(done - start)
-                bar.set_postfix(loss=f"{losses[-1].mean():.3f}", refresh=False)
-                look = evaluation if evaluation and done in (evaluation.due(start), steps) else None
-                if look:
-                    look.evaluate(done, loop.put_into(map(copy.deepcopy, models), done))
-                    if finite:
-                        _hold_finite(torch.tensor(look.values[-1])[:, None], done, labels)
-                if path is not None and (
-                    done // checkpoint_every > start // checkpoint_every or done == steps
-                ):
-                    checkpoints.save(
-                        path, identity=identity, done=done, losses=torch.cat(losses, dim=1),
-                        states=loop.states(), generators=[g.get_state() for g in generators],
-                        evaluated=(evaluation.steps, evaluation.values) if evaluation else ([], []),
-                    )  # fmt: skip
-                if look:
-                    look.report(done, look.values[-1])
+                    _hold_finite(torch.tensor(look.values[-1])[:, None], done, labels)
+            if path is not None and (done // checkpoint_every > start // checkpoint_every or done == steps):
+                checkpoints.save(
+                    path, identity=identity, done=done, losses=torch.cat(losses, dim=1),
+                    states=loop.states(), generators=[g.get_state() for g in generators],
+                    evaluated=(evaluation.steps, evaluation.values) if evaluation else ([], []),
+                )  # fmt: skip
+            if look:
+                look.report(done, look.values[-1])
         loop.put_into(models, steps)
-    finally:
-        loop.close()
     return torch.cat(losses, dim=1)
 
 
@@ -205,8 +204,8 @@ def _resume(
     return content["done"], [content["losses"].cpu()]
 
 
-def _bar(steps: int, done: int, progress: str) -> tqdm:
+def _bar(steps: int, progress: str) -> tqdm:
     """Steps a second and time left: shown in a notebook, and elsewhere only on a terminal."""
     quiet: dict[str, Any] = {} if "ipykernel" in sys.modules else {"disable": None}
     quiet |= {"disable": True} if sys.stderr is None else {}
-    return tqdm(total=steps, initial=done, desc=progress, unit="step", leave=False, **quiet)
+    return tqdm(total=steps, desc=progress, unit="step", leave=False, **quiet)
