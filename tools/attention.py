@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save
+from stored import restore, unpack
 from taught import definitions
 from torch import Generator, Tensor
 
@@ -270,6 +271,20 @@ def missing() -> Iterator[tuple[str, int]]:
                 yield name, seed
 
 
+def unpacked() -> None:
+    """What is stored, as files of runs."""
+    stored = unpack(STORE, lambda name, seed: RUNS / f"{name}-{seed}.json")
+    for name, model in stored.get("models", {}).items():
+        for number, entry in enumerate(model["search"]):
+            restore(RUNS / f"search-{name}-{number}.json", entry)
+    for name, runs in stored.get("parts", {}).items():
+        restore(RUNS / f"part-{name}.json", {"runs": runs})
+    if stored:
+        restore(RUNS / "names.json", stored["names"])
+        if not (weights := RUNS / WEIGHTS.name).exists():
+            weights.write_bytes(WEIGHTS.read_bytes())
+
+
 def collected() -> dict[str, Any]:
     """What there is of it: a model of which a run is missing is left out."""
     models, left = {}, {name for name, _ in missing()}
@@ -299,6 +314,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
+    unpacked()
     try:
         texts = {name: load(RECIPES[name].text, options.text) for name in options.only}
     except ValueError as error:

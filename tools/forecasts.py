@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
+from stored import unpack
 from taught import definitions
 from torch import Tensor
 
@@ -207,6 +208,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     taught = chapter()
+    unpack(STORE, lambda name, seed: RUNS / f"{name}-{seed}.json")
     for name, seed in missing(options.seeds):
         if name in options.only:
             run = trained(name, seed, taught) | {"provenance": provenance(torch.device("cpu"))}

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save
+from stored import restore, unpack
 from taught import definitions
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
@@ -238,6 +239,15 @@ def majority(data: Data) -> dict[str, Any]:
 MEASURE = {"name": "accuracy", "better": "higher", "digits": 3}
 
 
+def unpacked() -> None:
+    """What is stored, as files of runs."""
+    stored = unpack(STORE, lambda name, seed: RUNS / f"{name}-{seed}.json")
+    for path, entry in zip(search_paths(), stored.get("search", []), strict=True):
+        restore(path, entry)
+    if not (weights := RUNS / WEIGHTS.name).exists():
+        weights.write_bytes(WEIGHTS.read_bytes())
+
+
 def collected(seeds: int, data: Data) -> dict[str, Any]:
     models = {}
     for name, variant in VARIANTS.items():
@@ -292,6 +302,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     taught, data = chapter(), load()
+    unpacked()
     search(data, taught)
     for name, seed in missing(options.seeds):
         if name in options.only:

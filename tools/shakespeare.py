@@ -3,7 +3,7 @@
     .venv/bin/python tools/shakespeare.py [--only NAME ...] [--seeds N] [--tiny FILE]
 
 The training loop, the n-grams and the measure are the chapter's own definitions, read from its notebook. A
-run is a file in runs/rnn-04 and is not trained again; the results are written whenever one is finished.
+run that is stored, or a file in runs/rnn-04, is not trained again; the results are written whenever one is finished.
 Products are computed in bfloat16 while training, which is several times as fast where the CPU has units for
 it, and in float32 while measuring. --tiny: the file of Tiny Shakespeare, which is not part of the book;
 without it those runs are left as they are.
@@ -24,6 +24,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save
+from stored import restore, unpack
 from taught import definitions
 from torch import Tensor
 
@@ -264,6 +265,18 @@ def path_of(name: str, seed: int) -> Path:
     return RUNS / f"{name}-{seed}.json"
 
 
+def unpacked() -> None:
+    """What is stored, as files of runs."""
+    stored = unpack(STORE, path_of)
+    for name, model in stored.get("models", {}).items():
+        for run in model["runs"]:
+            if "cached" in run:
+                restore(RUNS / f"cached-{name}-{run['seed']}.json", run["cached"])
+    if stored:
+        restore(RUNS / "baselines.json", {key: stored[key] for key in ("ngrams", "xz")})
+        restore(RUNS / "cached-ngram.json", stored["cached"])
+
+
 def collected() -> dict[str, Any]:
     """What is there of every variant, in the order of the seeds."""
     models = {}
@@ -298,6 +311,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
+    unpacked()
     if not (RUNS / "baselines.json").exists():
         counted = {corpus: ngrams(corpus) for corpus in ("plays", "python")}
         write_json(RUNS / "baselines.json", {"ngrams": counted, "xz": xz()})

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from stored import unpack
 from taught import constants, definitions
 from torch import Tensor
 
@@ -135,6 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     taught = chapter()
+    unpack(STORE, path_of)
     for seed in range(options.seeds):
         for name in options.only:
             if not path_of(name, seed).exists():

@@ -4,7 +4,8 @@
 
 24 gated blocks in a row, with a sum around each, with BatchNorm before each gate; and WaveNet with layer
 normalisation before each convolution, trained as the ablation in blocks.json is. Stacks, sums and norms
-are the chapter's own definitions, read from its notebook. What is finished lies in runs/stacks, a file a run.
+are the chapter's own definitions, read from its notebook. What is finished lies in runs/stacks, a file a run; what is
+stored is not trained again.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from stored import unpack
 from taught import definitions
 
 from common import nn
@@ -105,6 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     taught = chapter()
+    unpack(STORE, path_of)
     for seed in range(options.seeds):
         for name in options.only:
             if not path_of(name, seed).exists():

@@ -1,0 +1,57 @@
+"""A fresh clone has no runs/: what a tool stores there again is what is stored, and one missing run is trained."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).resolve().parent.parent / "tools"
+sys.path.insert(0, str(TOOLS))
+import attention  # noqa: E402
+import shakespeare  # noqa: E402
+import sound  # noqa: E402
+import stacks  # noqa: E402
+from stored import restore, unpack  # noqa: E402
+
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch):
+    for tool in (attention, shakespeare, sound, stacks):
+        monkeypatch.setattr(tool, "RUNS", tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def in_json(content):
+    return json.loads(json.dumps(content))
+
+
+def test_shakespeare(empty, monkeypatch):
+    stored = json.loads(shakespeare.STORE.read_text())
+
+    class Characters:
+        tokens, ordinary = stored["python_characters"], range(len(stored["python_characters"]))
+
+    monkeypatch.setattr(shakespeare, "load", lambda corpus: (Characters, None))
+    shakespeare.unpacked()
+    assert in_json(shakespeare.collected()) == stored
+
+
+def test_attention(empty):
+    attention.unpacked()
+    assert in_json(attention.collected()) == json.loads(attention.STORE.read_text())
+    assert (empty / attention.WEIGHTS.name).read_bytes() == attention.WEIGHTS.read_bytes()
+
+
+@pytest.mark.parametrize("tool", [sound, stacks])
+def test_what_has_runs_alone(tool, empty):
+    stored = unpack(tool.STORE, tool.path_of)
+    assert in_json(tool.collected(seeds=3)) == stored and stored["models"]
+
+
+def test_a_run_that_is_there_stays_and_no_file_is_nothing(tmp_path):
+    path = tmp_path / "runs" / "a-0.json"
+    restore(path, {"val": 1})
+    restore(path, {"val": 2})
+    assert json.loads(path.read_text()) == {"val": 1}
+    assert unpack(tmp_path / "none.json", lambda name, seed: path) == {}
