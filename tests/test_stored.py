@@ -1,4 +1,4 @@
-"""A fresh clone has no runs/: what a tool stores there again is what is stored, and one missing run is trained."""
+"""In a fresh clone, without runs/: what a tool would store is what is stored, but for what it trains anew."""
 
 import json
 import sys

@@ -3,10 +3,10 @@
     .venv/bin/python tools/shakespeare.py [--only NAME ...] [--seeds N] [--tiny FILE]
 
 The training loop, the n-grams and the measure are the chapter's own definitions, read from its notebook. A
-run that is stored, or a file in runs/rnn-04, is not trained again; the results are written whenever one is finished.
-Products are computed in bfloat16 while training, which is several times as fast where the CPU has units for
-it, and in float32 while measuring. --tiny: the file of Tiny Shakespeare, which is not part of the book;
-without it those runs are left as they are.
+run that is stored, or a file in runs/rnn-04, is not trained again; the results are written whenever one is
+finished. Products are computed in bfloat16 while training, which is several times as fast where the CPU has
+units for it, and in float32 while measuring. --tiny: the file of Tiny Shakespeare, which is not part of the
+book; without it those runs are left as they are.
 """
 
 import argparse

@@ -4,8 +4,8 @@
 
 24 gated blocks in a row, with a sum around each, with BatchNorm before each gate; and WaveNet with layer
 normalisation before each convolution, trained as the ablation in blocks.json is. Stacks, sums and norms
-are the chapter's own definitions, read from its notebook. What is finished lies in runs/stacks, a file a run; what is
-stored is not trained again.
+are the chapter's own definitions, read from its notebook. What is finished lies in runs/stacks, a file a run;
+what is stored is not trained again.
 """
 
 import argparse
