@@ -392,7 +392,7 @@ KEPT = {
     ("07", "CausalConv1d"): Kept(
         "nn.CausalConv1d", layer((4, 3, 2, 2), (2, 9, 4), 1e-6), "It is the same layer"
     ),
-    ("07", "MaskedBatchNorm1d"): Kept("models.padded", masked_norm, "In the module no layer takes a mask"),
+    ("07", "MaskedBatchNorm1d"): Kept("models.padded", masked_norm, "In the module BatchNorm takes no mask"),
     ("08", "Gate"): Kept("nn.Gate"),
     ("08", "Residual"): Kept("nn.Residual", residual),
     ("08", "WaveNetBlock"): Kept(

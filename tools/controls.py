@@ -192,6 +192,8 @@ def error_of(sums: torch.Tensor, lengths: torch.Tensor) -> float:
 
 
 def collected(names: Names, teachers: dict[str, Any], found: dict[str, tuple[list, list]]) -> dict[str, Any]:
+    """What is stored, with what was found here in its place. A comparison needs both arms' runs."""
+    before = read_json(STORE)["arms"] if STORE.exists() else {}
     mean = {
         key: torch.tensor([run["of_names"] for run in runs], dtype=torch.double).mean(0)[~names.choosing]
         for key, (_, runs) in found.items()
@@ -224,7 +226,7 @@ def collected(names: Names, teachers: dict[str, Any], found: dict[str, tuple[lis
         "search": {"times": list(TIMES), "seed": SEARCHED_BY},
         "provenance": provenance(torch.device("cpu")),
         "teachers": teachers,
-        "arms": arms,
+        "arms": {key: arms.get(key) or before[key] for key in ARMS if key in arms or key in before},
     }  # fmt: skip
 
 
