@@ -242,9 +242,9 @@ MEASURE = {"name": "accuracy", "better": "higher", "digits": 3}
 def unpacked() -> None:
     """What is stored, as files of runs."""
     stored = unpack(STORE, lambda name, seed: RUNS / f"{name}-{seed}.json")
-    for path, entry in zip(search_paths(), stored.get("search", []), strict=True):
+    for path, entry in zip(search_paths(), stored.get("search", []), strict=False):
         restore(path, entry)
-    if not (weights := RUNS / WEIGHTS.name).exists():
+    if stored and not (weights := RUNS / WEIGHTS.name).exists():
         weights.write_bytes(WEIGHTS.read_bytes())
 
 
