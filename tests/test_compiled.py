@@ -43,6 +43,25 @@ def test_it_is_kept_and_found_again(tmp_path, monkeypatch):
     assert package.read_bytes() == whole and list(compiled_folder().iterdir()) == [package]
 
 
+def test_where_the_compiler_knows_less_than_the_processor_it_is_asked_what(tmp_path, monkeypatch):
+    monkeypatch.setenv("COMMON_CACHE", str(tmp_path))
+    graph = torch.fx.symbolic_trace(torch.nn.Tanh())
+    given, answers = [], [RuntimeError("unrecognized command-line option"), RuntimeError("no compiler")]
+
+    def compiler(program, package_path, inductor_configs):
+        given.append("cpp.vec_isa_ok" in inductor_configs)
+        if answers:
+            raise answers.pop(0)
+        Path(package_path).write_bytes(b"code")
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", compiler)
+    with pytest.raises(RuntimeError, match="no compiler"):  # what the second attempt says
+        compiled.compiled(graph, [torch.zeros(2)])
+    answers.append(RuntimeError("unrecognized command-line option"))
+    assert compiled.compiled(graph, [torch.zeros(2)]).read_bytes() == b"code"
+    assert given == [True, False, True, False]
+
+
 def test_a_package_is_whole_or_not_there(tmp_path, monkeypatch):
     source, path = tmp_path / "step.pt2", tmp_path / "cache" / "abc.pt2"
     source.write_bytes(b"all of it")

@@ -3,12 +3,15 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 sys.path.insert(0, str(TOOLS))
 import attention  # noqa: E402
+import controls  # noqa: E402
 import shakespeare  # noqa: E402
 import sound  # noqa: E402
 import stacks  # noqa: E402
@@ -35,6 +38,10 @@ def test_shakespeare(empty, monkeypatch):
     monkeypatch.setattr(shakespeare, "load", lambda corpus: (Characters, None))
     shakespeare.unpacked()
     assert in_json(shakespeare.collected()) == stored
+    with_cache = {
+        f"cached-{m}-{run['seed']}.json" for m in shakespeare.CACHED for run in stored["models"][m]["runs"]
+    }
+    assert {path.name for path in empty.glob("cached-*")} == with_cache | {"cached-ngram.json"}
 
 
 def test_attention(empty):
@@ -45,7 +52,7 @@ def test_attention(empty):
 
 @pytest.mark.parametrize("tool", [sound, stacks])
 def test_what_has_runs_alone(tool, empty):
-    stored = unpack(tool.STORE, tool.path_of)
+    stored = unpack(tool.STORE, tool.RUNS)
     assert in_json(tool.collected(seeds=3)) == stored and stored["models"]
 
 
@@ -54,4 +61,16 @@ def test_a_run_that_is_there_stays_and_no_file_is_nothing(tmp_path):
     restore(path, {"val": 1})
     restore(path, {"val": 2})
     assert json.loads(path.read_text()) == {"val": 1}
-    assert unpack(tmp_path / "none.json", lambda name, seed: path) == {}
+    assert unpack(tmp_path / "none.json", tmp_path / "runs") == {}
+
+
+def test_controls_keeps_the_arms_that_are_stored(monkeypatch):
+    chosen, choosing = torch.tensor([5.0, 6.0]), torch.tensor([True, False, False])
+    names = SimpleNamespace(choosing=choosing, lengths=torch.tensor([4.0, 5.0, 6.0]), train=([1], [2]))
+    stored = json.loads(controls.STORE.read_text())
+    assert controls.collected(names, {}, {})["arms"] == stored["arms"]
+    run = {"seed": 0, "lr": 1.0, "steps": 2, "parameters": 3, "chosen_by": 2.0, "train": 1.0, "val": 1.5}
+    run["of_names"] = [1.0, *chosen.tolist()]
+    arms = controls.collected(names, {}, {"one": ([run], [run])})["arms"]
+    assert arms["one"]["lr"] == 1.0 and list(arms) == list(stored["arms"])
+    assert all(arms[key] == stored["arms"][key] for key in arms if key != "one")

@@ -1,8 +1,14 @@
 """Training of many seeds: looked at on the way, averaged, ended where a loss is no number."""
 
+import contextlib
+import io
+import sys
+from functools import partial
+
 import pytest
 import torch
 from small_runs import built, data, whole_names
+from tqdm import tqdm
 
 from common.fast import loop as loop_module
 from common.models import MODELS
@@ -132,6 +138,32 @@ def test_an_evaluation_sees_the_models_of_that_moment_in_evaluation_mode():
         composed_steps(model, data(3), generator, Config(steps=10), 0, 4)
         assert torch.equal(own, model.hidden.weight)
     assert all(torch.equal(own, model.hidden.weight) for own, model in zip(seen[-1], models, strict=True))
+
+
+def test_the_bar_stands_before_the_loop_is_made_and_goes_on_where_a_training_stopped(monkeypatch, tmp_path):
+    text, made = io.StringIO(), []
+
+    def making(*arguments):
+        made.append(text.getvalue())
+        return loop_module.make_loop(*arguments)
+
+    def stop(step, values):
+        if step == 2 and len(made) == 1:
+            raise InterruptedError
+
+    monkeypatch.setattr(training, "make_loop", making)
+    monkeypatch.setattr(training, "tqdm", partial(tqdm, file=text, mininterval=0))
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)  # where a bar is shown though this is no terminal
+    for ending in (pytest.raises(InterruptedError), contextlib.nullcontext()):
+        models, generators = built("mlp", [0])
+        looks = EvaluationCallback(2, lambda models: [0.0], stop)
+        with ending:
+            train(models, data(3), generators, Config(steps=4), compile=False, checkpoint=tmp_path / "c",
+                  checkpoint_every=2, progress="it", evaluation=looks)  # fmt: skip
+    assert "it, getting ready:   0%" in made[0] and "it:" not in made[0]
+    resumed = text.getvalue()[len(made[1]) :]
+    assert "getting ready:   0%" in made[1].rpartition("\r")[2]
+    assert "it:  50%" in resumed and "it: 100%" in resumed and "it:   0%" not in resumed
 
 
 def test_who_diverged_is_said():

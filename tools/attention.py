@@ -273,7 +273,7 @@ def missing() -> Iterator[tuple[str, int]]:
 
 def unpacked() -> None:
     """What is stored, as files of runs."""
-    stored = unpack(STORE, lambda name, seed: RUNS / f"{name}-{seed}.json")
+    stored = unpack(STORE, RUNS)
     for name, model in stored.get("models", {}).items():
         for number, entry in enumerate(model["search"]):
             restore(RUNS / f"search-{name}-{number}.json", entry)

@@ -208,7 +208,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     taught = chapter()
-    unpack(STORE, lambda name, seed: RUNS / f"{name}-{seed}.json")
+    unpack(STORE, RUNS)
     for name, seed in missing(options.seeds):
         if name in options.only:
             run = trained(name, seed, taught) | {"provenance": provenance(torch.device("cpu"))}

@@ -241,7 +241,7 @@ MEASURE = {"name": "accuracy", "better": "higher", "digits": 3}
 
 def unpacked() -> None:
     """What is stored, as files of runs."""
-    stored = unpack(STORE, lambda name, seed: RUNS / f"{name}-{seed}.json")
+    stored = unpack(STORE, RUNS)
     for path, entry in zip(search_paths(), stored.get("search", []), strict=False):
         restore(path, entry)
     if stored and not (weights := RUNS / WEIGHTS.name).exists():

@@ -267,7 +267,7 @@ def path_of(name: str, seed: int) -> Path:
 
 def unpacked() -> None:
     """What is stored, as files of runs."""
-    stored = unpack(STORE, path_of)
+    stored = unpack(STORE, RUNS)
     for name, model in stored.get("models", {}).items():
         for run in model["runs"]:
             if "cached" in run:

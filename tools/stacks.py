@@ -107,7 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     taught = chapter()
-    unpack(STORE, path_of)
+    unpack(STORE, RUNS)
     for seed in range(options.seeds):
         for name in options.only:
             if not path_of(name, seed).exists():

@@ -1,22 +1,21 @@
 """What is stored, as the files that it came from: runs/ is not committed, and a fresh clone has none."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from common.runs.files import read_json, write_json
 
 
-def unpack(store: Path, path_of: Callable[[str, int], Path]) -> dict[str, Any]:
+def unpack(store: Path, runs: Path) -> dict[str, Any]:
     """Write the runs in a file of results to files of their own, where these are missing; return the results.
 
     So a tool trains only what is stored nowhere. To train all anew, remove the stored file and its runs.
-    path_of: a run's file, of the model's name and the seed. Without a stored file: nothing, and {}.
+    runs: the folder of NAME-SEED.json. Without a stored file: nothing, and {}.
     """
     stored = read_json(store) if store.exists() else {}
     for name, model in stored.get("models", {}).items():
         for run, made in zip(model["runs"], model["provenance"], strict=True):
-            restore(path_of(name, run["seed"]), run | {"provenance": made})
+            restore(runs / f"{name}-{run['seed']}.json", run | {"provenance": made})
     return stored
 
 

@@ -21,7 +21,7 @@ CPUINFO = Path("/proc/cpuinfo")
 OPTIONS = {
     "cpp.threads": 1,  # models as small as the book's are slower on two
     "cpp.use_decompose_tanh": True,  # by way of the exponential: a tenth of the tree's step
-    "aot_inductor.precompile_headers": False,  # pays from the fourth graph on: a first start has one
+    "aot_inductor.precompile_headers": False,  # pay from the fifth graph on: a first start has one
 }
 # A first start would ask by small programs which of the processor's instructions the compiler knows: 8 s.
 UNASKED = {"cpp.vec_isa_ok": True}
