@@ -49,17 +49,34 @@ def test_where_the_compiler_knows_less_than_the_processor_it_is_asked_what(tmp_p
     given, answers = [], [RuntimeError("unrecognized command-line option"), RuntimeError("no compiler")]
 
     def compiler(program, package_path, inductor_configs):
+        assert "cpp.threads" in inductor_configs and "cpp.of_tomorrow" not in inductor_configs
         given.append("cpp.vec_isa_ok" in inductor_configs)
         if answers:
             raise answers.pop(0)
         Path(package_path).write_bytes(b"code")
 
+    monkeypatch.setitem(compiled.OPTIONS, "cpp.of_tomorrow", True)
     monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", compiler)
     with pytest.raises(RuntimeError, match="no compiler"):  # what the second attempt says
         compiled.compiled(graph, [torch.zeros(2)])
     answers.append(RuntimeError("unrecognized command-line option"))
     assert compiled.compiled(graph, [torch.zeros(2)]).read_bytes() == b"code"
     assert given == [True, False, True, False]
+
+
+def test_the_careful_way_asks_about_every_instruction_set(monkeypatch):
+    isas = torch._inductor.cpu_vec_isa
+    with torch._inductor.config.patch({"cpp.vec_isa_ok": True}):
+        compiled._forget_what_was_not_asked()
+        unasked = isas.valid_vec_isa_list()
+    monkeypatch.setattr(isas.VecISA, "check_build", lambda self, code: False)  # a compiler that knows none
+    compiled._forget_what_was_not_asked()
+    asked = isas.valid_vec_isa_list()
+    monkeypatch.undo()
+    compiled._forget_what_was_not_asked()
+    if not unasked:
+        pytest.skip("this processor has no instructions of the kind")
+    assert asked == []
 
 
 def test_a_package_is_whole_or_not_there(tmp_path, monkeypatch):

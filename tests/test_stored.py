@@ -20,9 +20,10 @@ from stored import restore, unpack  # noqa: E402
 
 @pytest.fixture
 def empty(tmp_path, monkeypatch):
-    for tool in (attention, shakespeare, sound, stacks):
-        monkeypatch.setattr(tool, "RUNS", tmp_path / "runs")
-    return tmp_path / "runs"
+    runs = tmp_path / "runs"
+    for tool in (attention, controls, shakespeare, sound, stacks):
+        monkeypatch.setattr(tool, "RUNS", runs)
+    return runs
 
 
 def in_json(content):
@@ -68,9 +69,21 @@ def test_controls_keeps_the_arms_that_are_stored(monkeypatch):
     chosen, choosing = torch.tensor([5.0, 6.0]), torch.tensor([True, False, False])
     names = SimpleNamespace(choosing=choosing, lengths=torch.tensor([4.0, 5.0, 6.0]), train=([1], [2]))
     stored = json.loads(controls.STORE.read_text())
-    assert controls.collected(names, {}, {})["arms"] == stored["arms"]
+    kept = controls.collected(names, {}, {})
+    assert [kept[key] for key in ("arms", "teachers", "provenance")] == [
+        stored[key] for key in ("arms", "teachers", "provenance")
+    ]
     run = {"seed": 0, "lr": 1.0, "steps": 2, "parameters": 3, "chosen_by": 2.0, "train": 1.0, "val": 1.5}
     run["of_names"] = [1.0, *chosen.tolist()]
-    arms = controls.collected(names, {}, {"one": ([run], [run])})["arms"]
-    assert arms["one"]["lr"] == 1.0 and list(arms) == list(stored["arms"])
-    assert all(arms[key] == stored["arms"][key] for key in arms if key != "one")
+    new = controls.collected(names, {}, {"rnn": ([run], [run])})
+    assert new["arms"].pop("rnn")["provenance"]["commit"] and new["provenance"] == stored["provenance"]
+    assert new["arms"] == stored["arms"]
+
+
+@pytest.mark.parametrize("arm", ["letters", "a new pupil"])
+def test_controls_does_not_train_beside_what_it_could_not_be_compared_with(arm, empty, monkeypatch, capsys):
+    monkeypatch.setitem(controls.ARMS, "a new pupil", controls.ARMS["three"])
+    with pytest.raises(SystemExit):
+        controls.main(["--only", arm])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "expected arms that are not stored, and have no teachers" in said and said.endswith(f"got {arm}")

@@ -141,7 +141,12 @@ def test_an_evaluation_sees_the_models_of_that_moment_in_evaluation_mode():
 
 
 def test_the_bar_stands_before_the_loop_is_made_and_goes_on_where_a_training_stopped(monkeypatch, tmp_path):
-    text, made = io.StringIO(), []
+    text, made, taken = io.StringIO(), [], []
+
+    class Bar(tqdm):
+        def update(self, n=1):
+            taken.append(self.n - self.last_print_n)
+            return super().update(n)
 
     def making(*arguments):
         made.append(text.getvalue())
@@ -152,7 +157,7 @@ def test_the_bar_stands_before_the_loop_is_made_and_goes_on_where_a_training_sto
             raise InterruptedError
 
     monkeypatch.setattr(training, "make_loop", making)
-    monkeypatch.setattr(training, "tqdm", partial(tqdm, file=text, mininterval=0))
+    monkeypatch.setattr(training, "tqdm", partial(Bar, file=text, mininterval=0))
     monkeypatch.setitem(sys.modules, "ipykernel", sys)  # where a bar is shown though this is no terminal
     for ending in (pytest.raises(InterruptedError), contextlib.nullcontext()):
         models, generators = built("mlp", [0])
@@ -162,6 +167,7 @@ def test_the_bar_stands_before_the_loop_is_made_and_goes_on_where_a_training_sto
                   checkpoint_every=2, progress="it", evaluation=looks)  # fmt: skip
     assert "it, getting ready:   0%" in made[0] and "it:" not in made[0]
     resumed = text.getvalue()[len(made[1]) :]
+    assert taken == [0, 0]  # what was done before is nothing that this session did
     assert "getting ready:   0%" in made[1].rpartition("\r")[2]
     assert "it:  50%" in resumed and "it: 100%" in resumed and "it:   0%" not in resumed
 

@@ -282,7 +282,7 @@ def unpacked() -> None:
     if stored:
         restore(RUNS / "names.json", stored["names"])
         if not (weights := RUNS / WEIGHTS.name).exists():
-            weights.write_bytes(WEIGHTS.read_bytes())
+            replace_files({weights: WEIGHTS.read_bytes()})
 
 
 def collected() -> dict[str, Any]:

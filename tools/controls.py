@@ -192,8 +192,10 @@ def error_of(sums: torch.Tensor, lengths: torch.Tensor) -> float:
 
 
 def collected(names: Names, teachers: dict[str, Any], found: dict[str, tuple[list, list]]) -> dict[str, Any]:
-    """What is stored, with what was found here in its place. A comparison needs both arms' runs."""
-    before = read_json(STORE)["arms"] if STORE.exists() else {}
+    """What was found here, and of what is stored the other arms, with their own provenance."""
+    stored = read_json(STORE) if STORE.exists() else {}
+    kept = {key: arm for key, arm in stored.get("arms", {}).items() if key not in found}
+    here = provenance(torch.device("cpu"))
     mean = {
         key: torch.tensor([run["of_names"] for run in runs], dtype=torch.double).mean(0)[~names.choosing]
         for key, (_, runs) in found.items()
@@ -214,6 +216,7 @@ def collected(names: Names, teachers: dict[str, Any], found: dict[str, tuple[lis
                 }
                 for other in ("letters", "letters-half", "three") if other in mean and other != key
             },
+            **({"provenance": here} if kept else {}),
         }  # fmt: skip
     x, _ = names.train
     return {
@@ -224,9 +227,9 @@ def collected(names: Names, teachers: dict[str, Any], found: dict[str, tuple[lis
                   "val": int((~names.choosing).sum())},
         "training": {"batch_size": BATCH_SIZE, **ALIKE},
         "search": {"times": list(TIMES), "seed": SEARCHED_BY},
-        "provenance": provenance(torch.device("cpu")),
-        "teachers": teachers,
-        "arms": {key: arms.get(key) or before[key] for key in ARMS if key in arms or key in before},
+        "provenance": stored["provenance"] if kept else here,
+        "teachers": stored["teachers"] if kept else teachers,
+        "arms": {key: kept.get(key) or arms[key] for key in ARMS if key in kept or key in arms},
     }  # fmt: skip
 
 
@@ -239,9 +242,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--only", nargs="+", metavar="KEY", choices=ARMS, default=list(ARMS))
     wanted = parser.parse_args(arguments).only
+    stored = read_json(STORE)["arms"] if STORE.exists() else {}
+    elsewhere = [key for key in stored if key not in wanted and not finished(key)]
+    if clash := [key for key in wanted if elsewhere and (key in stored or ARMS[key].teachers)]:
+        parser.error(
+            f"expected arms that are not stored, and have no teachers, where {RUNS} lacks the runs of "
+            f"{', '.join(elsewhere)}: they could not be compared; got {', '.join(clash)}"
+        )
     torch.set_num_threads(1)
     names, found = load(), {}
-    softs, teachers = teach(names)
+    taught = any(ARMS[key].teachers for key in ARMS if key in wanted or finished(key))
+    softs, teachers = teach(names) if taught else ([], {})
     for key in ARMS:
         if key not in wanted and not finished(key):
             continue

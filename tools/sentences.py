@@ -245,7 +245,7 @@ def unpacked() -> None:
     for path, entry in zip(search_paths(), stored.get("search", []), strict=False):
         restore(path, entry)
     if stored and not (weights := RUNS / WEIGHTS.name).exists():
-        weights.write_bytes(WEIGHTS.read_bytes())
+        replace_files({weights: WEIGHTS.read_bytes()})
 
 
 def collected(seeds: int, data: Data) -> dict[str, Any]:

@@ -49,15 +49,24 @@ def compiled(graph: torch.fx.GraphModule, arguments: Sequence[torch.Tensor]) -> 
         try:
             _compile(program, package, OPTIONS | UNASKED)
         except Exception:  # an old compiler, or whatever else: the careful way says what
-            torch._inductor.cpu_vec_isa.valid_vec_isa_list.cache_clear()
+            _forget_what_was_not_asked()
             _compile(program, package, OPTIONS)
         _keep(package, path)
     return path
 
 
 def _compile(program: torch.export.ExportedProgram, package: str, options: dict) -> None:
-    options = dict(options)  # a copy, for the compiler adds to them
+    known = torch._inductor.config.get_config_copy()  # another version of torch may lack one
+    options = {name: value for name, value in options.items() if name in known}
     torch._inductor.aoti_compile_and_package(program, package_path=package, inductor_configs=options)
+
+
+def _forget_what_was_not_asked() -> None:
+    """The compiler remembers, in several places, which instructions it takes for known."""
+    isas = torch._inductor.cpu_vec_isa
+    kinds = [kind for kind in vars(isas).values() if isinstance(kind, type) and issubclass(kind, isas.VecISA)]
+    for remembers in (isas.valid_vec_isa_list, *(kind.__bool__ for kind in kinds)):
+        getattr(remembers, "cache_clear", lambda: None)()
 
 
 def loaded(path: Path) -> Callable[[list[torch.Tensor]], list[torch.Tensor]]:

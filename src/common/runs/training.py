@@ -145,7 +145,7 @@ def train(
             if finite:
                 _hold_finite(losses[0], 1, labels)
         bar.reset()
-        bar.n = bar.initial = done
+        bar.n = bar.initial = bar.last_print_n = done
         bar.set_description(progress)
         while done < steps:
             start, done = done, min(done + CHUNK, steps, evaluation.due(done) if evaluation else steps)
