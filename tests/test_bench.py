@@ -76,15 +76,18 @@ def test_memory_is_what_is_taken_above_the_start():
     assert 48 < memory.peak() < 256 and taken.sum() > 0
 
 
+HEADER = {
+    "date": "2026-11-23", "commit": "abc", "machine": "here", "torch": "2", "device": "cpu", "jax": None,
+    "cores": 2, "seeds": 8, "seconds": 1, "rounds": 3,
+}  # fmt: skip
+
+
 def report(**rates):
     rates = {"plain, 1 thread": 500, "plain, 2 threads": 400, "fast, 1 model": 2_000} | rates
     rates |= {"fast, 8 models": 8_000, "products, 1 model": 4_000, "products, 8 models": 10_000}
     results = {name: {"rate": rate, "memory": 100.0, "start": [1.0]} for name, rate in rates.items()}
     entry = {"parameters": 12_097, "compile": {"first": 15.0, "later": 1.5}, "results": results}
-    return {
-        "date": "2026-11-23", "commit": "abc", "machine": "here", "torch": "2", "device": "cpu",
-        "cores": 2, "seeds": 8, "seconds": 1, "rounds": 3, "models": {"mlp": entry},
-    }  # fmt: skip
+    return HEADER | {"models": {"mlp": entry}}
 
 
 @pytest.mark.parametrize("two_threads, better", [(400, 500), (1_000, 1_000)])
@@ -98,7 +101,8 @@ def test_ratios_are_against_the_better_plain_loop(two_threads, better):
 def test_memory_that_cannot_be_read_spoils_no_report(tmp_path, monkeypatch):
     one = {"rate": 500.0, "memory": math.nan, "start": 1.0}
     monkeypatch.setattr(bench, "_together", lambda tasks, environment=None: [one for _ in tasks])
-    found = bench.bench(["mlp"], "cpu", 0.1, 1, 8, lambda text: None)
+    found = bench.begun(None, HEADER, ["mlp"], with_growth=False)
+    assert list(bench.bench(found, ["mlp"], False, lambda text: None)) == [None]
     write_json(tmp_path / "report.json", found)
     assert found["models"]["mlp"]["results"]["fast, 8 models"]["memory"] is None
     assert "| 8 models, memory above idle, MiB | unknown |" in results.cost_table(found)
@@ -169,7 +173,9 @@ def test_a_measurement_that_is_killed_ends_in_one_line_and_leaves_no_other(monke
     assert bench.main(["--models", "mlp", "--rounds", "1", "--seconds", "0.01"]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert printed.err.splitlines()[1:] == ["error: a measurement ended with code -9 (SIGKILL)"]
+    *progress, error = printed.err.splitlines()
+    assert error == "error: a measurement ended with code -9 (SIGKILL)"
+    assert len([line for line in progress if not line.startswith("JAX is not installed")]) == 1
     assert len(started) == 2 and all(process.poll() is not None for process in started)
 
 
@@ -199,21 +205,90 @@ def test_bad_arguments_measure_nothing_and_end_in_one_line(tmp_path, monkeypatch
     assert printed.err.startswith("error: ") and re.search(message, printed.err)
 
 
-def test_a_model_that_is_named_twice_is_measured_once(monkeypatch):
-    measured = []
-    monkeypatch.setattr(bench, "bench", lambda models, *how: measured.extend(models) or {})
-    monkeypatch.setattr(bench, "cost_table", lambda report: "")
+@pytest.fixture
+def measured(monkeypatch):
+    """What is measured, in order: no process is started."""
+    names = []
+
+    def of_model(name, report, progress):
+        names.append(name)
+        return globals()["report"]()["models"]["mlp"] | {"title": name, "starts": {}}
+
+    monkeypatch.setattr(bench, "of_model", of_model)
+    monkeypatch.setattr(bench, "growth", lambda axis, report, progress: names.append(axis) or {})
+    monkeypatch.setattr(bench, "provenance", lambda device: dict(HEADER))
+    return names
+
+
+def test_a_model_that_is_named_twice_is_measured_once(measured):
     assert bench.main(["--models", "mlp", "--models", "flat", "mlp"]) == 0
     assert measured == ["mlp", "flat"]
 
 
-def test_a_benchmark_that_cannot_be_kept_is_printed(tmp_path, monkeypatch, capsys):
+def test_a_benchmark_that_cannot_be_kept_is_printed(tmp_path, monkeypatch, capsys, measured):
     def full(path, value):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(bench, "bench", lambda *how: {})
-    monkeypatch.setattr(bench, "cost_table", lambda report: "the table")
     monkeypatch.setattr(bench, "write_json", full)
-    assert bench.main(["--json", str(tmp_path / "report.json")]) == 2
+    assert bench.main(["--models", "mlp", "--json", str(tmp_path / "report.json")]) == 2
     printed = capsys.readouterr()
-    assert printed.out == "the table\n" and "No space left" in printed.err
+    assert "| plain loop, steps/s | 500 |" in printed.out and "No space left" in printed.err
+
+
+def test_a_benchmark_that_was_stopped_goes_on_where_it_was(tmp_path, monkeypatch, measured):
+    path, of_model = tmp_path / "report.json", bench.of_model
+    command = ["--models", "mlp", "gru", "--growth", "--json", str(path)]
+
+    def stopped(name, report, progress):
+        if name == "gru":
+            raise KeyboardInterrupt
+        return of_model(name, report, progress)
+
+    with monkeypatch.context() as change, pytest.raises(KeyboardInterrupt):
+        change.setattr(bench, "of_model", stopped)
+        bench.main(command)
+    assert measured == ["mlp"]
+    assert bench.main(command) == 0
+    assert measured == ["mlp", "gru", *bench.GROWTH]
+    kept = json.loads(path.read_text())
+    assert set(kept["models"]) == {"mlp"} and set(kept["families"]) == {"gru"}
+
+
+@pytest.mark.parametrize(
+    "other", [{"commit": "abc+"}, {"commit": "abd"}, {"machine": "there"}, {"seconds": 2}, {"jax": "0.9"}]
+)
+def test_a_benchmark_of_another_kind_begins_anew(tmp_path, other):
+    path = tmp_path / "report.json"
+    header = HEADER | other
+    write_json(
+        path,
+        (header if other == {"commit": "abc+"} else HEADER)
+        | {"models": {"mlp": 1}, "families": {}, "growth": {}},
+    )
+    assert bench.begun(path, header, ["mlp", "flat"], False)["models"] == {}
+    assert bench.begun(path, HEADER | {"date": "later"}, ["mlp", "flat"], False)["models"] == (
+        {} if other == {"commit": "abc+"} else {"mlp": 1}
+    )
+
+
+def test_the_table_of_peers_shows_who_is_ahead():
+    found = report(**{"torch.nn, 1 model": 1_000, "JAX, 1 model": 2_500, "JAX, 8 models": 5_000,
+                      "JAX, 8 models by vmap": 6_000})  # fmt: skip
+    assert results.peer_table(found) == ""
+    entry = found["models"].pop("mlp")
+    found["families"] = {"gru": entry | {"title": "GRU", "starts": {"torch.nn": 0.1, "JAX": None}}}
+    text = results.peer_table(found)
+    for line in (
+        "| plain loop, steps/s | 500 |",
+        "| 1 model, fast path | **4.0** (2,000) |",
+        "| 1 model, torch.compile | - |",
+        "| 1 model, JAX | **5.0** (2,500) |",
+        "| fast path to the best of these | 0.80 |",
+        "| 8 models, JAX | **12.0** (6,000) |",
+        "| fast path to the best of these | 1.33 |",
+        "| first start, fast path, s | 15.0 |",
+        "| first start, torch.nn, s | 0.1 |",
+        "| first start, JAX, s | - |",
+    ):
+        assert line in text, line
+    assert results.cost_table(found) == ""

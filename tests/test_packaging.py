@@ -20,7 +20,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 
 
 def requirements() -> list[str]:
-    extras = {name: lines for name, lines in EXTRAS.items() if name not in ("cluster", "all")}
+    extras = {name: lines for name, lines in EXTRAS.items() if name not in ("bench", "cluster", "all")}
     build = PYPROJECT["build-system"]["requires"]
     return [*PROJECT["dependencies"], *(line for extra in extras.values() for line in extra), *build]
 

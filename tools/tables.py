@@ -21,10 +21,11 @@ from common.pages.results import (
     cost_table,
     markdown_table,
     measured_on,
+    peer_table,
     stored_costs,
     stored_results,
 )
-from common.runs.files import replace_files
+from common.runs.files import read_json, replace_files
 from common.runs.provenance import ROOT
 from common.runs.tasks import SPLITS
 
@@ -53,6 +54,11 @@ def made_pages(collected: Mapping[str, dict] | None = None) -> dict[Path, str]:
     made = {f"results {name}": lambda name=name: results_table(get(name)) for name in lists}
     made["results challenge"] = lambda: winners_table(get("challenge"))
     made |= {f"bench {device}": lambda device=device: costs(stored_costs(device)) for device in measured_on()}
+    made |= {
+        f"peers {device}": lambda device=device: f"\n{peer_table(stored_costs(device))}\n"
+        for device in measured_on()
+    }
+    made["generation"] = lambda: generation_tables(read_json(RESULTS / "generation.json"))
     made["map"] = lambda: roadmap.page(collected.get("shipped"))
     pages = {}
     for path in (ROOT / page for page in PAGES):
@@ -152,6 +158,25 @@ def costs(report: dict) -> str:
         f"{_measured([report])}"
     )
     return f"\n{cost_table(report)}\n\n{how}\n"
+
+
+def generation_tables(stored: dict) -> str:
+    """Characters a second against length, a table a size of batch."""
+    tables = []
+    for batch, lengths in stored["seconds"].items():
+        names = dict.fromkeys(name for taken in lengths.values() for name in taken)
+        rows = [
+            [
+                name,
+                *(f"{int(batch) / taken[name]:,.0f}" if name in taken else "-" for taken in lengths.values()),
+            ]
+            for name in names
+        ]
+        header = [f"{batch} text{'s' * (batch != '1')}, characters before", *(f"{int(n):,}" for n in lengths)]
+        tables.append(markdown_table(header, rows, "l" + "r" * len(lengths)))
+    sizes = ", ".join(f"{name} {count:,}" for name, count in stored["parameters"].items())
+    how = f"Medians of {stored['rounds']} rounds in turn, one thread. Parameters: {sizes}. "
+    return "\n" + "\n\n".join([*tables, how + _measured([stored["provenance"]])]) + "\n"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -6,6 +6,7 @@ recurrent layers take a batch step by step. Explained in the chapter "Why the lo
 about it".
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -121,14 +122,28 @@ def by_step(x: Tensor, rows: list[int]) -> tuple[Tensor, ...]:
     return x[0].split(rows)
 
 
+def behind_its_input(cell: Cell) -> Cell:
+    """A cell that is given what its input's map has made: of all steps at once, in one product."""
+    cell = copy.copy(cell)
+    cell.input = _same  # type: ignore[assignment]
+    return cell
+
+
 class StepByStep(RNN):
     """Recurrent layers over sequences that stand step after step in one row of places, (1, P, C)."""
 
     given: Given
 
-    def __call__(self, x: Any, state: Any = None) -> tuple[Any, Any]:
-        outputs, state = self.run(by_step(x, self.given.rows), state)
-        return torch.cat(outputs)[None], state
+    def __call__(self, x: Any, state: None = None) -> tuple[Any, Any]:
+        ends, rows = [], self.given.rows
+        for layer, cells in enumerate(self.layers):
+            if layer:
+                x = torch.cat([self.dropout[layer - 1](step) for step in by_step(x, rows)])[None]
+            [cell] = cells.values()
+            outputs, end = unroll(behind_its_input(cell), by_step(cell.input(x), rows))
+            x = torch.cat(outputs)[None]
+            ends.append(end)
+        return x, ends
 
 
 class StepByStepLSTM(StepByStep, LSTM):
@@ -160,9 +175,8 @@ class Unrolled(Module):
         cell.recurrent = _linear(self.weight_hh_l0, self.bias_hh_l0)
         if self.cell is RNNCell:
             cell.activation = torch.tanh  # type: ignore[attr-defined]
-        mapped = _linear(self.weight_ih_l0, self.bias_ih_l0)(x)  # of all steps at once
-        cell.input = _same  # type: ignore[assignment]
-        return torch.cat(unroll(cell, by_step(mapped, self.given.rows))[0])[None]
+        mapped = _linear(self.weight_ih_l0, self.bias_ih_l0)(x)
+        return torch.cat(unroll(behind_its_input(cell), by_step(mapped, self.given.rows))[0])[None]
 
 
 CELLS: dict[type, type[Cell]] = {torch.nn.RNN: RNNCell, torch.nn.LSTM: LSTMCell, torch.nn.GRU: GRUCell}

@@ -75,8 +75,10 @@ def cost_ratios(report: dict, model: str) -> dict[str, float]:
 
 
 def cost_table(report: dict) -> str:
-    """The report as a table in Markdown, a column a model."""
+    """The report as a table in Markdown, a column a model of the lecture; "" where none was measured."""
     models, seeds = list(report["models"]), report["seeds"]
+    if not models:
+        return ""
     figures = [cost_ratios(report, model) for model in models]
     starts = [report["models"][model]["compile"] for model in models]
 
@@ -102,3 +104,47 @@ def cost_table(report: dict) -> str:
         ],
         "l" + "r" * len(models),
     )
+
+
+def peer_table(report: dict) -> str:
+    """The fast path beside other libraries as a table in Markdown, a column a model.
+
+    Ratios to the plain loop, and steps a second. "-" stands where nothing was measured, as without JAX. Where
+    a library can train many models in several ways, the fastest counts. "" where no other library was asked.
+    """
+    peers, many = ("torch.nn", "torch.compile", "JAX"), f"{report['seeds']} models"
+    entries = [e for e in (report["models"] | report.get("families", {})).values() if e.get("starts")]
+    if not entries:
+        return ""
+
+    def rate(entry, begins):
+        found = [one["rate"] for name, one in entry["results"].items() if name.startswith(begins)]
+        return max(found, default=None)
+
+    def ratio(entry, begins):
+        own, plain = rate(entry, begins), rate(entry, "plain")
+        return "-" if own is None else f"**{own / plain:.1f}** ({own:,.0f})"
+
+    def row(label, begins):
+        return [label, *(ratio(entry, begins) for entry in entries)]
+
+    def ahead(of):
+        best = [max(rate(entry, f"{peer}, {of}") or 0 for peer in peers) for entry in entries]
+        fast = [rate(entry, f"fast, {of}") for entry in entries]
+        return ["fast path to the best of these", *(f"{f / b:.2f}" for f, b in zip(fast, best, strict=True))]
+
+    def start(label, seconds):
+        return [label, *("-" if s is None else f"{s:.1f}" for s in map(seconds, entries))]
+
+    rows = [
+        ["parameters", *(f"{entry['parameters']:,}" for entry in entries)],
+        ["plain loop, steps/s", *(f"{rate(entry, 'plain'):,.0f}" for entry in entries)],
+    ]
+    for of in ("1 model", many):
+        rows += [row(f"{of}, fast path", f"fast, {of}"), row(f"{of}, floor", f"products, {of}")]
+        rows += [row(f"{of}, {peer}", f"{peer}, {of}") for peer in peers]
+        rows.append(ahead(of))
+    rows.append(start("first start, fast path, s", lambda entry: entry["compile"]["first"]))
+    for peer in peers:
+        rows.append(start(f"first start, {peer}, s", lambda entry, peer=peer: entry["starts"].get(peer)))
+    return markdown_table(["batch 32", *(e["title"] for e in entries)], rows, "l" + "r" * len(entries))
