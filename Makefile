@@ -148,7 +148,7 @@ tables: .venv/.project ## bring what pages show of the stored results up to date
 	@$(PY) tools/tables.py $(if $(CHECK),--check)
 
 .PHONY: bench
-bench: .venv/.project ## measure the plain loop, the fast path and the floor (half an hour, on an idle machine)
+bench: .venv/.project ## measure the plain loop, the fast path, the floor and other libraries (an hour, on an idle machine)
 	@$(PY) benchmarks/bench.py --growth --json benchmarks/$(or $(DEVICE),cpu).json --device $(or $(DEVICE),cpu)
 	@$(PY) tools/tables.py
 

@@ -40,7 +40,7 @@ from told import EXCLUDED, NUMBER, SWAPS, VERBAL, WORDS
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_COPIED = {ROOT / name for name in ".venv .git node_modules build runs book/_build data/cache".split()}
-READING_TESTS = "book told quizzes references roadmap chapter_is_source"
+READING_TESTS = "book told stated quizzes references roadmap chapter_is_source"
 TESTS = "{python} -m pytest -q --color=no -p no:cacheprovider " + " ".join(
     f"tests/test_{name}.py" for name in READING_TESTS.split()
 )
