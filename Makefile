@@ -152,6 +152,14 @@ bench: .venv/.project ## measure the plain loop, the fast path, the floor and ot
 	@$(PY) benchmarks/bench.py --growth --json benchmarks/$(or $(DEVICE),cpu).json --device $(or $(DEVICE),cpu)
 	@$(PY) tools/tables.py
 
+# Nothing is installed for it: where there is no .venv/, the Python that has PyTorch does.
+GPU = $(if $(wildcard .venv/.project),$(PY),$(PYTHON)) tools/gpu.py
+
+.PHONY: gpu
+gpu: ## all that a GPU shows, in ten minutes (DEVICE=, MINUTES=10; PACK=3.12: only pack what a machine may lack)
+	@$(if $(PACK),,[ -e build/gpu/packed.json ] ||) $(GPU) pack $(if $(PACK),--python $(PACK))
+	@$(if $(PACK),,$(GPU) run --minutes $(or $(MINUTES),10) $(if $(DEVICE),--device $(DEVICE)))
+
 .PHONY: lab
 lab: .venv/.project ## open JupyterLab on the book
 	@$(PY) tools/lab.py

@@ -1,5 +1,6 @@
 """What pages show of the stored results is made of them, and nothing is written where that fails."""
 
+import json
 import shutil
 import sys
 
@@ -109,3 +110,17 @@ def test_a_table_shows_a_measure_at_each_of_its_places():
     stored["models"]["other"] = entry(ACCURACY, 1.0)
     with pytest.raises(ValueError, match="expected one measure in a table, got .*accuracy.*error"):
         tables.results_table(stored)
+
+
+def test_what_is_not_measured_says_so_and_what_is_stands_in_a_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    assert "Not measured yet" in tables.generation() and "Not measured yet" in tables.peers(
+        {"models": {}, "seeds": 8}
+    )
+    provenance = {"date": "2027-01-01", "commit": "abc", "machine": "a machine", "torch": "2"}
+    seconds = {"1": {"16": {"GRU, state": 0.0005, "read again": 0.002}, "1023": {"GRU, state": 0.0005}}}
+    stored = {"rounds": 5, "parameters": {"GRU": 270_000}, "seconds": seconds, "provenance": provenance}
+    (tmp_path / "generation.json").write_text(json.dumps(stored))
+    text = tables.generation()
+    assert "| 1 text, characters before | 16 | 1,023 |" in text
+    assert "| GRU, state | 2,000 | 2,000 |" in text and "| read again | 500 | - |" in text

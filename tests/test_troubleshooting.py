@@ -5,6 +5,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
+import torch.nn.functional as F
 
 from common.runs.command import parser
 
@@ -22,7 +24,20 @@ STORED = [  # the errors that cells of the book reproduce
     for output in cell.get("outputs", [])
     if output.output_type == "error"
 ]
-SOURCE = "\n".join([SOURCE, *STORED])
+MISTAKES = [  # those of PyTorch that no cell reproduces
+    lambda: torch.nn.Conv1d(10, 4, 2)(torch.zeros(32, 8, 10)),
+    lambda: torch.zeros(2, 3, 4).mT.view(2, -1),
+    lambda: F.cross_entropy(torch.zeros(4, 1, 27), torch.zeros(4, dtype=torch.long)),
+]
+
+
+def message_of(mistake) -> str:
+    with pytest.raises((RuntimeError, ValueError)) as raised:
+        mistake()
+    return str(raised.value)
+
+
+SOURCE = "\n".join([SOURCE, *STORED, *map(message_of, MISTAKES)])
 HEADS = re.findall(r"^\*\*(.+?)\*\*", PAGE, re.MULTILINE)
 QUOTED = [found for head in HEADS for found in re.findall(r'"([^"]+)"|^`([^`]+)`[.]$', head)]
 QUOTED = ["".join(found) for found in QUOTED]

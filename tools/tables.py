@@ -54,11 +54,8 @@ def made_pages(collected: Mapping[str, dict] | None = None) -> dict[Path, str]:
     made = {f"results {name}": lambda name=name: results_table(get(name)) for name in lists}
     made["results challenge"] = lambda: winners_table(get("challenge"))
     made |= {f"bench {device}": lambda device=device: costs(stored_costs(device)) for device in measured_on()}
-    made |= {
-        f"peers {device}": lambda device=device: f"\n{peer_table(stored_costs(device))}\n"
-        for device in measured_on()
-    }
-    made["generation"] = lambda: generation_tables(read_json(RESULTS / "generation.json"))
+    made |= {f"peers {device}": lambda device=device: peers(stored_costs(device)) for device in measured_on()}
+    made["generation"] = generation
     made["map"] = lambda: roadmap.page(collected.get("shipped"))
     pages = {}
     for path in (ROOT / page for page in PAGES):
@@ -158,6 +155,18 @@ def costs(report: dict) -> str:
         f"{_measured([report])}"
     )
     return f"\n{cost_table(report)}\n\n{how}\n"
+
+
+def peers(report: dict) -> str:
+    """What other libraries take for a step, or that they were not measured."""
+    return f"\n{peer_table(report) or 'Not measured yet: `make bench`.'}\n"
+
+
+def generation() -> str:
+    """What one character takes, or that it was not measured."""
+    path = RESULTS / "generation.json"
+    missing = "\nNot measured yet: `.venv/bin/python benchmarks/generation.py`.\n"
+    return generation_tables(read_json(path)) if path.exists() else missing
 
 
 def generation_tables(stored: dict) -> str:

@@ -32,7 +32,8 @@ class LayerNorm(Module):
 
 
 class PositionalEmbedding(Embedding):
-    """Adds a learned vector to every position (Vaswani et al., 2017, section 3.5). Introduced in chapter 13.
+    """Adds a learned vector to every position (Vaswani et al., 2017, section 3.5). Introduced in part two,
+    chapter 6.
 
     x: (B, T, C) -> (B, T, C). before: how many positions stand in front of these. ValueError for more
     positions than num_embeddings.
