@@ -16,11 +16,6 @@ BOOK = ROOT / "book"
 sys.path.insert(0, str(ROOT / "tools"))
 import told  # noqa: E402
 
-# Figures that stand between no marks, by notebook, until the notebook is brought to the pattern. They may
-# become fewer, never more. A notebook that is not named here has none.
-UNMARKED = {
-    "appendix/why_the_loop_is_slow": 85,
-}
 NOTEBOOKS = sorted(
     path for path in BOOK.rglob("*.ipynb") if not {"_build", ".ipynb_checkpoints"} & set(path.parts)
 )
@@ -49,9 +44,7 @@ def test_the_text_states_what_the_cells_told(path):
 @every_notebook
 def test_no_figure_of_the_text_stands_there_untold(path):
     found = told.all_unmarked(path)
-    allowed = UNMARKED.get(path.relative_to(BOOK).with_suffix("").as_posix(), 0)
-    assert len(found) <= allowed, "\n".join(found[:20])
-    assert len(found) == allowed, f"only {len(found)} are left: say so in UNMARKED"
+    assert not found, "\n".join(found[:20])
 
 
 @every_notebook
