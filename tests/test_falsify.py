@@ -72,6 +72,11 @@ def test_what_nobody_measured_is_left_with_its_reason():
     assert "term" in reasons["ten"] and "formula" in reasons["1"] and "pronoun" in reasons["one"]
     kept, left = falsify.figures(a_notebook(), QUIZ, [])
     assert not left and "1998" in {figure.old for figure in kept}
+    timed = a_notebook()
+    timed.cells[1].metadata["tags"] = ["nbval-ignore-output"]
+    kept, left = falsify.figures(timed, QUIZ, [])
+    [(figure, why)] = left
+    assert figure.old == "2.015" and "nbval ignores" in why
 
 
 def test_a_change_is_another_figure_written_alike():

@@ -16,13 +16,15 @@ and their outputs, as nbval does: it is asked about outputs only. Without either
 notebooks and nbval are asked.
 
 Figures that nobody measured are counted, and not changed: EXCLUDED in tools/told.py says which and why;
-`--except FILE` adds lines of the form `pattern -> reason`; `--all` takes the exceptions away. Ends with 0
-when every change was noticed, else 1.
+`--except FILE` adds lines of the form `pattern -> reason`; `--all` takes the exceptions away. Nor are those
+changed in an output that differs from run to run (a time, a sample), which nbval is told to ignore. Ends
+with 0 when every change was noticed, else 1.
 """
 
 import argparse
 import ast
 import json
+import math
 import os
 import random
 import re
@@ -125,7 +127,8 @@ def texts(notebook, quiz) -> list[tuple[str, str, tuple, str, float]]:
                 found.append((place, at, ("cells", index, "metadata", "mystnb", *keys), text, 0.0))
         for number, output in enumerate(cell.outputs):
             way: tuple = ("cells", index, "outputs", number)
-            tolerance = tolerance_after(notebook.cells, index)
+            ignored = "nbval-ignore-output" in cell.metadata.get("tags", [])
+            tolerance = math.inf if ignored else tolerance_after(notebook.cells, index)
             if output.output_type == "stream":
                 found.append(("output", at, (*way, "text"), output.text, tolerance))
             for mime in ("text/markdown", "text/plain"):
@@ -157,6 +160,8 @@ def figures(notebook, quiz, excluded) -> tuple[list[Figure], list[tuple[Figure, 
         for match in sorted(matches, key=lambda match: match.start()):
             figure = Figure(place, where, keys, match.start(), match.end(), text, tolerance)
             why = next((why for a, b, why in spans if a <= figure.start and figure.end <= b), None)
+            if tolerance == math.inf:
+                why = "an output that differs from run to run, which nbval ignores"
             left.append((figure, why)) if why else kept.append(figure)
     return kept, left
 
