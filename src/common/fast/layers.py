@@ -130,20 +130,21 @@ def behind_its_input(cell: Cell) -> Cell:
 
 
 class StepByStep(RNN):
-    """Recurrent layers over sequences that stand step after step in one row of places, (1, P, C)."""
+    """Recurrent layers over sequences that stand step after step in one row of places, (1, P, C).
+
+    They begin without a state, and leave none.
+    """
 
     given: Given
 
-    def __call__(self, x: Any, state: None = None) -> tuple[Any, Any]:
-        ends, rows = [], self.given.rows
+    def __call__(self, x: Any, state: None = None) -> tuple[Any, None]:
         for layer, cells in enumerate(self.layers):
             if layer:
-                x = torch.cat([self.dropout[layer - 1](step) for step in by_step(x, rows)])[None]
+                x = torch.cat([self.dropout[layer - 1](step) for step in by_step(x, self.given.rows)])[None]
             [cell] = cells.values()
-            outputs, end = unroll(behind_its_input(cell), by_step(cell.input(x), rows))
+            outputs, _ = unroll(behind_its_input(cell), by_step(cell.input(x), self.given.rows))
             x = torch.cat(outputs)[None]
-            ends.append(end)
-        return x, ends
+        return x, None
 
 
 class StepByStepLSTM(StepByStep, LSTM):
