@@ -39,8 +39,8 @@ DILATIONS = tuple(2**i for i in range(9))  # sees 512 characters
 Step = Callable[[], object]
 
 
-def conv(C: int = 69) -> WaveNet:
-    return WaveNet(VOCABULARY, C, C, DILATIONS, generator=torch.Generator().manual_seed(0)).eval()
+def conv() -> WaveNet:
+    return WaveNet(VOCABULARY, 69, 69, DILATIONS, generator=torch.Generator().manual_seed(0)).eval()
 
 
 def gru() -> StatefulNetwork:

@@ -97,7 +97,6 @@ def like(own: Module, kind: type[nn.Module], *sizes, **more) -> nn.Module:
     """A layer of torch.nn with the tensors of one of this book's, whose matrices are the transposes."""
     layer = kind(*sizes, **more).to(own.device, dtype=next(iter(own.parameters())).dtype)
     tensors = dict(own.state_dict())
-    tensors.pop("before", None)
     if isinstance(layer, nn.Linear | nn.Conv1d):
         weight = tensors["weight"]
         tensors["weight"] = weight.permute(*reversed(range(weight.ndim))).reshape(layer.weight.shape)
@@ -105,15 +104,15 @@ def like(own: Module, kind: type[nn.Module], *sizes, **more) -> nn.Module:
     return layer
 
 
-def embedding(own: nn.Embedding) -> nn.Embedding:
+def embedding(own: Module) -> nn.Embedding:
     return like(own, nn.Embedding, *own.weight.shape)
 
 
-def linear(own: nn.Linear) -> nn.Linear:
+def linear(own: Module) -> nn.Linear:
     return like(own, nn.Linear, *own.weight.shape, bias=own.bias is not None)
 
 
-def pointwise(own: nn.Linear) -> nn.Conv1d:
+def pointwise(own: Module) -> nn.Conv1d:
     """A linear map of every position, where channels come before positions."""
     return like(own, nn.Conv1d, *own.weight.shape, 1, bias=own.bias is not None)
 

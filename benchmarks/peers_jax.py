@@ -46,7 +46,7 @@ def peer(
     states = [_start(model, seed) for seed, model in enumerate(models)]
     many = len(models) > 1
     state = jax.tree.map(lambda *same: jnp.stack(same), *states) if many else states[0]
-    steps = partial(_steps, partial(_loss, _network(models[0]), config.distill), config)
+    steps = partial(_steps, partial(_loss, NETWORKS[type(models[0])](models[0]), config.distill), config)
     train = jax.jit(jax.vmap(steps, in_axes=(0, None, 0, None)) if many else steps, donate_argnums=0)
 
     def run(start: int, stop: int) -> torch.Tensor:
@@ -142,7 +142,7 @@ def causal_convolution(p: Tensors, name: str, dilation: int, x):
 def batch_norm(p: Tensors, buffers: Tensors, name: str, x, read):
     """x (B, T, C), read (B, T) -> the same normalised, and the buffers then."""
     read = read[..., None].astype(x.dtype)
-    count = (read * jnp.ones_like(x[..., :1])).sum()
+    count = read.sum()
     mean = (x * read).sum((0, 1)) / count
     apart = x - mean
     var = (apart * apart * read).sum((0, 1)) / count
@@ -164,10 +164,6 @@ def dropout(rate: float, key, x):
 
 # ---- networks --------------------------------------------------------------------
 # (parameters, buffers, numbers (B, T), which are read, a key) -> logits and buffers.
-
-
-def _network(own: Module) -> Callable:
-    return NETWORKS[type(own)](own)
 
 
 def tree(own: Tree) -> Callable:

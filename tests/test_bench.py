@@ -289,3 +289,6 @@ def test_the_table_of_peers_shows_who_is_ahead():
     ):
         assert line in text, line
     assert results.cost_table(found) == ""
+    for name in [name for name in entry["results"] if name.startswith("JAX")]:
+        del entry["results"][name]  # as on one core, where nobody else trains several at once
+    assert "| fast path to the best of these | - |" in results.peer_table(found)

@@ -19,10 +19,11 @@ from common.models import MODELS
 from common.pages import results
 from common.runs.provenance import ROOT
 
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "benchmarks")]
 import gpu  # noqa: E402
 import notebooks  # noqa: E402
 import tables  # noqa: E402
+from families import FAMILIES  # noqa: E402
 
 MINOR, MACHINE = sys.version_info.minor, os.uname().machine
 SYSTEM = f"macosx_11_0_{MACHINE}" if sys.platform == "darwin" else f"manylinux_2_17_{MACHINE}"
@@ -360,6 +361,7 @@ def test_the_plan_has_everything_and_the_longest_notebook_first():
     models, benched, tests, books = ([item.name for item in items] for items, _, _ in stages)
     assert set(models) == {f"model {name}" for name in MODELS} - {"model sentences"}
     assert benched[:2] == ["bench scaled", "bench hierarchical"] and not stages[1][2]
+    assert set(benched) == {f"bench {name}" for name in FAMILIES}
     assert tests == ["tests test_device", "tests test_second_device"]
     assert books[0] == "notebook wavenet/06_scaling_up"
     paths = [path.relative_to(ROOT / "book").with_suffix("") for path in notebooks.find_notebooks()]

@@ -131,7 +131,10 @@ def peer_table(report: dict) -> str:
     def ahead(of):
         best = [max(rate(entry, f"{peer}, {of}") or 0 for peer in peers) for entry in entries]
         fast = [rate(entry, f"fast, {of}") for entry in entries]
-        return ["fast path to the best of these", *(f"{f / b:.2f}" for f, b in zip(fast, best, strict=True))]
+        return [
+            "fast path to the best of these",
+            *(f"{f / b:.2f}" if b else "-" for f, b in zip(fast, best, strict=True)),
+        ]
 
     def start(label, seconds):
         return [label, *("-" if s is None else f"{s:.1f}" for s in map(seconds, entries))]
