@@ -65,7 +65,6 @@ ARMS = {
     "start-large": Arm("last layer not made small", length=1, start="large last layer"),
     "three-dropout": Arm("three teachers, dropout 0.1", sizes=DROPOUT, teachers=3),
     "dropout-longer": Arm("dropout 0.1, twice as long", sizes=DROPOUT, length=4),
-    # not measured yet
     "decay-64": Arm("weight decay × 64", weight_decay=3.2),
     "three-decay-16": Arm("three teachers, weight decay × 16", weight_decay=0.8, teachers=3),
     "more-dropout-longer": Arm("dropout 0.2, twice as long", sizes=TREE | {"dropout": 0.2}, length=4),
