@@ -3,6 +3,7 @@
 import contextlib
 import io
 import sys
+import time
 from functools import partial
 
 import pytest
@@ -170,6 +171,26 @@ def test_the_bar_stands_before_the_loop_is_made_and_goes_on_where_a_training_sto
     assert taken == [0, 0]  # what was done before is nothing that this session did
     assert "getting ready:   0%" in made[1].rpartition("\r")[2]
     assert "it:  50%" in resumed and "it: 100%" in resumed and "it:   0%" not in resumed
+
+
+def test_while_a_first_start_compiles_the_clock_goes_on(monkeypatch):
+    text = io.StringIO()
+
+    def making(*arguments):
+        until = time.monotonic() + 60
+        while "[00:02<" not in text.getvalue() and time.monotonic() < until:
+            time.sleep(0.05)
+        return loop_module.make_loop(*arguments)
+
+    monkeypatch.setattr(training, "make_loop", making)
+    monkeypatch.setattr(training, "tqdm", partial(tqdm, file=text))
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    models, generators = built("mlp", [0])
+    train(models, data(3), generators, Config(steps=2), compile=False, progress="it")
+    assert "it, getting ready:   0%" in text.getvalue() and "[00:02<" in text.getvalue()
+    written = text.getvalue()
+    time.sleep(1.2)
+    assert text.getvalue() == written
 
 
 def test_who_diverged_is_said():

@@ -4,7 +4,8 @@ import contextlib
 import copy
 import math
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -128,8 +129,12 @@ def train(
     configs = _configs(config, models, generators)
     examples = Examples(*examples) if isinstance(examples, tuple | list) else examples
     steps, path = configs[0].steps, None if checkpoint is None else Path(checkpoint)
-    bar = _bar(steps, f"{progress}, getting ready")  # a first start compiles for some seconds
-    with bar, contextlib.closing(make_loop(models, examples, generators, configs, compile, workers)) as loop:
+    bar = _bar(steps, f"{progress}, getting ready")
+    with (
+        bar,
+        _clock(bar) as stop_clock,
+        contextlib.closing(make_loop(models, examples, generators, configs, compile, workers)) as loop,
+    ):
         identity = checkpoints.identity(models[0], examples, configs, generators)
         done: int = 0
         losses: list[Tensor] = []
@@ -144,6 +149,7 @@ def train(
             done, losses = _resume(content, loop, generators, evaluation)
             if finite:
                 _hold_finite(losses[0], 1, labels)
+        stop_clock()
         bar.reset()
         bar.n = bar.initial = bar.last_print_n = done
         bar.set_description(progress)
@@ -209,3 +215,25 @@ def _bar(steps: int, progress: str) -> tqdm:
     quiet: dict[str, Any] = {} if "ipykernel" in sys.modules else {"disable": None}
     quiet |= {"disable": True} if sys.stderr is None else {}
     return tqdm(total=steps, desc=progress, unit="step", leave=False, **quiet)
+
+
+@contextlib.contextmanager
+def _clock(bar: tqdm) -> Iterator[Callable[[], None]]:
+    """A bar that stands shows every second how long it has stood: a first start compiles for some seconds.
+    Gives what stops it."""
+    over = threading.Event()
+
+    def tick() -> None:
+        while not over.wait(1.0):
+            bar.refresh()
+
+    def stop() -> None:
+        over.set()
+        thread.join()
+
+    thread = threading.Thread(target=tick, daemon=True)
+    thread.start()
+    try:
+        yield stop
+    finally:
+        stop()
