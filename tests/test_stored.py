@@ -77,7 +77,7 @@ def test_controls_keeps_the_arms_that_are_stored(monkeypatch):
     run["of_names"] = [1.0, *chosen.tolist()]
     new = controls.collected(names, {}, {"rnn": ([run], [run])})
     assert new["arms"].pop("rnn")["provenance"]["commit"] and new["provenance"] == stored["provenance"]
-    assert new["arms"] == stored["arms"]
+    assert new["arms"] == {key: arm for key, arm in stored["arms"].items() if key != "rnn"}
 
 
 @pytest.mark.parametrize("arm", ["letters", "a new pupil"])

@@ -3,9 +3,10 @@
     .venv/bin/python tools/causality.py
 
 Three networks that differ in what stands after each convolution, BatchNorm, layer normalisation or nothing,
-three seeds each, with batches of 1 to 8 whole names. Of each run: its losses, and on the same batches of
-validation names of one length the loss in training mode, in evaluation mode, and in training mode with the
-letters after each prediction taken from other names. Every run is one thread's work of some seconds.
+three seeds each, with batches of 1 to 8 whole names; with 8 also at other rates. Of each run: its losses, and
+on the same batches of validation names of one length the loss in training mode, in evaluation mode, and in
+training mode with the letters after each prediction taken from other names. Every run is one thread's work of
+some seconds.
 """
 
 import sys
@@ -29,6 +30,7 @@ STORE = ROOT / "data" / "results" / "causality.json"
 TITLES = {"batch": "BatchNorm", "layer": "layer normalisation", "none": "no normalisation"}
 SIZES = [1, 2, 8]  # names in a batch
 STEPS, SEEDS, LR = 1_000, 3, 0.1
+OTHER_RATES = [0.03, 0.3]  # with the most names in a batch
 LENGTH, COMPARED = 6, 640  # letters of the names that are compared, and how many of these, drawn
 
 
@@ -65,11 +67,11 @@ def in_both_modes(network: Dilated, names: list[str], vocabulary: Vocabulary, si
     return losses | {"train_mode": loss(lambda own, _: network(x[own])), "later_swapped": loss(later_swapped)}
 
 
-def trained(norm: str, size: int, seed: int, data: dict[str, Any]) -> dict[str, Any]:
+def trained(norm: str, size: int, lr: float, seed: int, data: dict[str, Any]) -> dict[str, Any]:
     """One run: what it learned, and how its modes compare."""
     generator = Generator().manual_seed(seed)
     network = build(norm, generator)
-    config = Config(steps=STEPS, batch_size=size, lr=LR)
+    config = Config(steps=STEPS, batch_size=size, lr=lr)
     composed_steps(network, data["train"], generator, config, 0, STEPS)
     found = {"val": mean_loss(network, *data["val"])}
     found |= in_both_modes(network, data["names"], data["vocabulary"], size)
@@ -85,16 +87,18 @@ def main() -> int:
         "train": examples(splits.train, vocabulary, None),
         "val": examples(splits.val, vocabulary, None),
     }
-    networks = []
-    for size in SIZES:
-        for norm, title in TITLES.items():
-            runs = [trained(norm, size, seed, data) for seed in range(SEEDS)]
-            networks.append({"norm": norm, "title": title, "batch_size": size, "runs": runs})
-            print(size, title, [run["val"] for run in runs], flush=True)
+    networks: dict[float, list] = {LR: [], **{lr: [] for lr in OTHER_RATES}}
+    for lr, entries in networks.items():
+        for size in SIZES if lr == LR else SIZES[-1:]:
+            for norm, title in TITLES.items():
+                runs = [trained(norm, size, lr, seed, data) for seed in range(SEEDS)]
+                entries.append({"norm": norm, "title": title, "batch_size": size, "runs": runs})
+                print(lr, size, title, [run["val"] for run in runs], flush=True)
     stored = {
         "made_by": "tools/causality.py", "steps": STEPS, "lr": LR,
         "compared": {"length": LENGTH, "names": len(data["names"]), "drawn": COMPARED},
-        "networks": networks, "provenance": provenance(torch.device("cpu")),
+        "networks": networks[LR], "other_rates": {f"{lr}": networks[lr] for lr in OTHER_RATES},
+        "provenance": provenance(torch.device("cpu")),
     }  # fmt: skip
     write_json(STORE, stored)
     return 0
