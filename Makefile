@@ -43,6 +43,10 @@ ifneq ($(findstring /,$(value CHROMIUM)),)
 override CHROMIUM := $(call from_here,$(value CHROMIUM))
 export CHROMIUM
 endif
+ifneq ($(value DIR),)
+override DIR := $(call from_here,$(value DIR))
+export DIR
+endif
 
 # Said before anything is trained for hours.
 check_list = $(if $(PLAN),,$(error PLAN is one of $(notdir $(basename $(wildcard data/plans/*.json)))))$(if $(filter-out shipped lecture distinct,$(LIST)),$(error LIST is shipped, lecture or distinct, got $(LIST)))$(if \
@@ -125,6 +129,15 @@ pdf: book ## build, then print the whole book to book/_build/wavenet-book.pdf (n
 .PHONY: zip
 zip: book ## build, then pack the HTML into one ZIP for readers who have no Python
 	@$(PY) tools/zip_book.py
+
+# Asked before anything is built.
+.PHONY: publishable
+publishable: .venv/.project
+	@$(PY) tools/publish.py --look "$$DIR"
+
+.PHONY: publish
+publish: publishable book ## build, then lay out HTML, PDF and ZIP for any web server (DIR=path; needs Chromium)
+	@$(PY) tools/publish.py "$$DIR"
 
 .PHONY: linkcheck
 linkcheck: .venv/.project .venv/.vendor ## ask every address that the book links to (needs the network)

@@ -11,8 +11,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PROBE = """
 .PHONY: probe
 probe:
-\t@printf '%s|%s' "$$NAMES" "$$CHROMIUM"
+\t@printf '%s|%s|%s\\n' "$$NAMES" "$$CHROMIUM" "$$DIR"
 """
+GIVEN = ("NAMES", "CHROMIUM", "DIR")
 
 pytestmark = pytest.mark.skipif(
     os.name != "posix" or not shutil.which("make"), reason="needs make and a shell"
@@ -43,7 +44,7 @@ def beside(tmp_path):
 
 def make(folder, *arguments, pwd=None, **environment):
     """Run make in a folder, as a shell there would."""
-    clean = {k: v for k, v in os.environ.items() if k not in ("NAMES", "CHROMIUM", "MAKEFLAGS", "MAKELEVEL")}
+    clean = {k: v for k, v in os.environ.items() if k not in (*GIVEN, "MAKEFLAGS", "MAKELEVEL")}
     return subprocess.run(
         ["make", *arguments], cwd=folder, capture_output=True, text=True,
         env=clean | {"PWD": str(pwd or folder)} | environment,
@@ -54,7 +55,7 @@ def reached(*arguments, variable="NAMES", **environment):
     done = make(*arguments, "probe", **environment)
     assert done.returncode == 0, done.stderr
     text = next(line for line in done.stdout.splitlines() if "|" in line)
-    return text.split("|")[variable == "CHROMIUM"]
+    return text.split("|")[GIVEN.index(variable)]
 
 
 def test_a_list_is_looked_for_where_make_was_called(beside):
@@ -86,6 +87,15 @@ def test_a_browser_is_a_path_or_a_name(beside):
     assert reached(beside / "book repo", variable="CHROMIUM", CHROMIUM="chrome") == "chrome"
     found = reached(beside / "book repo", variable="CHROMIUM", CHROMIUM="../mine/a list.txt")
     assert os.path.isabs(found) and Path(found).samefile(beside / "mine" / "a list.txt")
+
+
+def test_a_folder_to_publish_in_is_meant_from_where_make_was_called(beside):
+    inside = beside / "book repo"
+    assert reached(inside, variable="DIR") == ""
+    assert reached(inside, variable="DIR", DIR="my site") == str(inside / "my site")
+    assert reached(beside, "-C", "book repo", "DIR=my site", variable="DIR") == str(beside / "my site")
+    wanted = "/home of/me/my site"
+    assert reached(inside, variable="DIR", DIR="~/my site", HOME="/home of/me") == wanted
 
 
 def test_the_list_reaches_the_command_in_one_piece(beside):

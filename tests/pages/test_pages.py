@@ -3,6 +3,7 @@
 import copy
 import functools
 import re
+import tomllib
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -105,6 +106,13 @@ def test_page_has_a_title_and_a_description(html, rel):
     # No address is set, so none may be claimed.
     if not settings()["book_site"]:
         assert not {"og:url", "og:image"} & set(content) and not page.find("link", rel="canonical")
+
+
+@every_page
+def test_a_page_says_at_its_foot_of_which_version_it_is(html, rel):
+    (line,) = parsed(html / rel).select(".bd-footer-content .book-version")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert line.get_text() == f"Version {project['version']}."
 
 
 def test_titles_and_descriptions_differ(html):
