@@ -23,7 +23,8 @@ OPTIONS = {
     "cpp.use_decompose_tanh": True,  # by way of the exponential: a tenth of the tree's step
     "aot_inductor.precompile_headers": False,  # pay from the fifth graph on: a first start has one
 }
-# A first start would ask by small programs which of the processor's instructions the compiler knows: 8 s.
+# Compiling and loading would ask by small programs which of the processor's instructions the compiler knows:
+# 8 s.
 UNASKED = {"cpp.vec_isa_ok": True}
 
 
@@ -56,9 +57,13 @@ def compiled(graph: torch.fx.GraphModule, arguments: Sequence[torch.Tensor]) -> 
 
 
 def _compile(program: torch.export.ExportedProgram, package: str, options: dict) -> None:
-    known = torch._inductor.config.get_config_copy()  # another version of torch may lack one
-    options = {name: value for name, value in options.items() if name in known}
-    torch._inductor.aoti_compile_and_package(program, package_path=package, inductor_configs=options)
+    torch._inductor.aoti_compile_and_package(program, package_path=package, inductor_configs=_known(options))
+
+
+def _known(options: dict) -> dict:
+    """Those of the options that this version of torch has."""
+    known = torch._inductor.config.get_config_copy()
+    return {name: value for name, value in options.items() if name in known}
 
 
 def _forget_what_was_not_asked() -> None:
@@ -73,7 +78,8 @@ def loaded(path: Path) -> Callable[[list[torch.Tensor]], list[torch.Tensor]]:
     """A package as a function: list of tensors -> list of tensors."""
     import torch._inductor  # here, for it takes a second
 
-    return torch._inductor.aoti_load_package(str(path)).loader.run
+    with torch._inductor.config.patch(_known(UNASKED)):
+        return torch._inductor.aoti_load_package(str(path)).loader.run
 
 
 def fingerprint(graph: torch.fx.GraphModule, arguments: Sequence[torch.Tensor]) -> str:
