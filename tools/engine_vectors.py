@@ -184,8 +184,8 @@ def layers() -> Iterator[dict]:
         rounded = in_double(widgets.rounded(model, bits))
         y = flat(rounded(x.double()))
         yield {"name": f"{bits} bits", **held(model, halve_above=1, bits=bits), "x": flat(x), "y": y}
-    for kind, sizes in ((nn.RNN, (1, False)), (nn.LSTM, (2, False)), (nn.GRU, (1, True)), (nn.LSTM, (1, True))):
-        rnn = filled(kind(C, 3, sizes[0], bidirectional=sizes[1], bias=kind is not nn.RNN))
+    for kind, deep, both in ((nn.RNN, 1, False), (nn.LSTM, 2, False), (nn.GRU, 1, True), (nn.LSTM, 1, True)):
+        rnn = filled(kind(C, 3, deep, bidirectional=both, bias=kind is not nn.RNN))
         cells = nn.recurrent_cells(rnn)
         start = [
             [whole(-16, 17, B, 3, seed=i + 9 * k) / 16 for k in range(cell.tensors)]
@@ -195,7 +195,7 @@ def layers() -> Iterator[dict]:
         y, end = in_double(rnn)(x.double(), joined[0] if len(joined) == 1 else tuple(joined))
         ends = end if isinstance(end, tuple) else (end,)
         yield {
-            "name": f"{kind.__name__} of {sizes[0]}{', both ways' if sizes[1] else ''}",
+            "name": f"{kind.__name__} of {deep}{', both ways' if both else ''}",
             **held(Sequential([rnn])), "x": flat(x), "y": flat(y),
             "start": [[part.flatten() for part in own] for own in start],
             "end": [[part[i].flatten() for part in ends] for i in range(len(cells))],
@@ -269,8 +269,10 @@ def growing() -> Iterator[dict]:
 def sentences() -> Iterator[dict]:
     """Logits after each word, had the sentence ended there."""
     words = [4, 1, 6, 2, 2, 5]
-    made = ((nn.LSTM, "mean", False), (nn.RNN, "max", False), (nn.GRU, "last", False), (nn.LSTM, "last", True),
-            (nn.GRU, "mean", True), (nn.RNN, "max", True))  # fmt: skip
+    made = (
+        (nn.LSTM, "mean", False), (nn.RNN, "max", False), (nn.GRU, "last", False),
+        (nn.LSTM, "last", True), (nn.GRU, "mean", True), (nn.RNN, "max", True),
+    )  # fmt: skip
     for kind, pool, both in made:
         model = filled(SentenceClassifier(7, 2, kind, 2, 3, both, pool), parts=8)
         double = in_double(model)
@@ -281,13 +283,18 @@ def sentences() -> Iterator[dict]:
 
 def shares() -> Iterator[dict]:
     """common.sampling.probabilities."""
-    rows = {"plain": [1.5, -0.25, 3.0, 0.0, 2.5], "ties": [1.0, 2.0, 2.0, 0.5, 2.0], "far": [900.0, 0.0, 899.0]}
+    rows = {
+        "plain": [1.5, -0.25, 3.0, 0.0, 2.5],
+        "ties": [1.0, 2.0, 2.0, 0.5, 2.0],
+        "far": [900.0, 0.0, 899.0],
+    }
     shapes = [
         ("plain", {}), ("plain", {"temperature": 0.5}), ("plain", {"temperature": 2.0, "top_k": 3}),
         ("plain", {"top_k": 1}), ("plain", {"top_p": 0.9}), ("plain", {"top_p": 0.5}),
         ("plain", {"temperature": 1.5, "top_k": 4, "top_p": 0.75}), ("plain", {"top_p": 1e-9}),
         ("plain", {"top_k": 5, "top_p": 1.0}), ("ties", {"top_k": 2}), ("ties", {"top_p": 0.3}),
-        ("ties", {"top_p": 0.7}), ("far", {}), ("far", {"temperature": 0.01}), ("far", {"temperature": 100.0}),
+        ("ties", {"top_p": 0.7}), ("far", {}), ("far", {"temperature": 0.01}),
+        ("far", {"temperature": 100.0}),
         ("plain", {"top_k": 2, "allowed": [0, 1, 3]}), ("plain", {"top_p": 0.6, "allowed": [0, 1, 3, 4]}),
         ("ties", {"allowed": [3]}),
     ]  # fmt: skip
@@ -362,15 +369,18 @@ def names() -> Iterator[dict]:
 def rules() -> Iterator[dict]:
     """Every name over a small alphabet that meets the rules; or which of them clash."""
     vocabulary = Vocabulary("abc")
+    some = ["alphabet", "ab"]
     cases: list[tuple[list, str, int]] = [
-        ([], "", 2), ([["alphabet", "ab"]], "", 3), ([["alphabet", "ab"]], "b", 3), ([["alphabet", "ab"]], "c", 3),
-        ([["length", 2, 3]], "", 9), ([["length", 2, None]], "", 3), ([["length", 0, 1]], "", 9), ([["length", 0, 0]], "", 9), ([["length", 4, None]], "", 3),
-        ([["length", 1, 2]], "abc", 9), ([["pattern", "a*"]], "", 3), ([["pattern", "*a"]], "", 3),
-        ([["pattern", "?b?"]], "", 9), ([["pattern", "a**b"]], "", 4), ([["pattern", "*a*b*"]], "", 3),
-        ([["pattern", "ab"]], "a", 9), ([["pattern", "ab"]], "b", 9), ([["pattern", "*"]], "", 2),
+        ([], "", 2), ([some], "", 3), ([some], "b", 3), ([some], "c", 3),
+        ([["length", 2, 3]], "", 9), ([["length", 2, None]], "", 3), ([["length", 0, 1]], "", 9),
+        ([["length", 0, 0]], "", 9), ([["length", 4, None]], "", 3), ([["length", 1, 2]], "abc", 9),
+        ([["pattern", "a*"]], "", 3), ([["pattern", "*a"]], "", 3), ([["pattern", "?b?"]], "", 9),
+        ([["pattern", "a**b"]], "", 4), ([["pattern", "*a*b*"]], "", 3), ([["pattern", "ab"]], "a", 9),
+        ([["pattern", "ab"]], "b", 9), ([["pattern", "*"]], "", 2),
         ([["pattern", "a?*c"], ["alphabet", "ac"]], "", 5), ([["pattern", "b*"], ["alphabet", "ac"]], "", 5),
         ([["notIn", ["a", "ab", "c"]]], "", 2), ([["notIn", []]], "", 2), ([["notIn", ["ab"]]], "ab", 2),
-        ([["notIn", ["ab", "cb"]], ["pattern", "?b"]], "", 4), ([["notIn", ["ab"]], ["pattern", "ab"]], "", 4),
+        ([["notIn", ["ab", "cb"]], ["pattern", "?b"]], "", 4),
+        ([["notIn", ["ab"]], ["pattern", "ab"]], "", 4),
         ([["alphabet", "a"], ["length", 2, 3], ["notIn", ["aa"]]], "", 9),
         ([["alphabet", "a"], ["length", 2, 2], ["notIn", ["aa"]]], "", 9),
         ([["pattern", "*"], ["length", 3, None], ["pattern", "??"]], "", 9),
@@ -389,9 +399,14 @@ def rules() -> Iterator[dict]:
 
 
 def texts() -> Iterator[dict]:
-    some = ["It's GREAT, isn't it?!", "rock ’n’ roll’s 'quoted' words'", "naïve  café\tx", "snake_case 1,000 ½ ٣ _",
-            "👍🏽 good 👨‍👩‍👧 x", "ΟΔΟΣ İstanbul ẞ", "电影很好看。", "a\u00a0b\u2003c\u3000d\u200be\x1cg\x85h\x0bi\x1fj",
-            "k\u1680l\u2028m\u2029n\u202fo\u205fp\u2000q\u200ar\x0es\x08t", "", "  \n\t", "... …—!", "don''t o'o''o"]  # fmt: skip
+    some = [
+        "It's GREAT, isn't it?!", "rock ’n’ roll’s 'quoted' words'", "naïve  café\tx",
+        "snake_case 1,000 ½ ٣ _", "👍🏽 good 👨\u200d👩\u200d👧 x",
+        "ΟΔΟΣ İstanbul ẞ", "电影很好看。",
+        "a\u00a0b\u2003c\u3000d\u200be\x1cg\x85h\x0bi\x1fj",
+        "k\u1680l\u2028m\u2029n\u202fo\u205fp\u2000q\u200ar\x0es\x08t",
+        "", "  \n\t", "... …—!", "don''t o'o''o",
+    ]  # fmt: skip
     for text in some:
         yield {"text": text, "words": tokenize(text)}
 
@@ -402,11 +417,15 @@ def translation() -> Iterator[dict]:
     page = widgets.translator(model, ["x"] * 9, ["y"] * 8)
     for source, tokens in (([5, 6, 7, 2], [1, 4, 5, 3]), ([8, 2], [1, 7]), ([2], [1, 6, 6])):
         with evaluating(rounded):
-            logits, _, weights = rounded.decode(torch.tensor([tokens]), *rounded.encode(torch.tensor([source])))
+            logits, _, weights = rounded.decode(
+                torch.tensor([tokens]), *rounded.encode(torch.tensor([source]))
+            )
         written = taught()["greedy"](rounded, torch.tensor([source]), 6)[0].tolist()
         written = [token for token in written if token]
         with evaluating(rounded):
-            own, _, theirs = rounded.decode(torch.tensor([[1, *written[:-1]]]), *rounded.encode(torch.tensor([source])))
+            own, _, theirs = rounded.decode(
+                torch.tensor([[1, *written[:-1]]]), *rounded.encode(torch.tensor([source]))
+            )
         shares = own[0].softmax(-1).gather(1, torch.tensor(written)[:, None])[:, 0]
         yield {
             "stages": page.stages, "weights": base64.b64encode(page.weights).decode(), "source": source,
@@ -424,8 +443,11 @@ def pieces() -> Iterator[dict]:
 
 def paths() -> Iterator[dict]:
     """A 1 through convolutions whose weights are 1 counts the paths to it."""
-    for kernel, each, stacks, growth, block in ((2, 3, 2, "doubling", 3), (3, 2, 1, "doubling", 2),
-                                                (2, 2, 2, "one", 1), (3, 1, 3, "one", 0), (4, 2, 1, "doubling", 3)):  # fmt: skip
+    cases = (
+        (2, 3, 2, "doubling", 3), (3, 2, 1, "doubling", 2), (2, 2, 2, "one", 1), (3, 1, 3, "one", 0),
+        (4, 2, 1, "doubling", 3),
+    )  # fmt: skip
+    for kernel, each, stacks, growth, block in cases:
         dilations = [1 if growth == "one" else 2**i for i in range(each)] * stacks
         x = torch.zeros((1, 1 + (kernel - 1) * sum(dilations), 1), dtype=torch.float64)
         x[0, 0, 0], skips = 1, torch.zeros(())
@@ -438,14 +460,18 @@ def paths() -> Iterator[dict]:
         parts = {"gate": block >= 1, "residual": block >= 2, "skip": block >= 3}
         model = WaveNet(27, channels, channels, tuple(dilations), kernel, **parts)
         counted = (skips if block >= 3 else x).flatten().long()
-        yield {"kernelSize": kernel, "layers": each, "stacks": stacks, "growth": growth, **parts, "paths": counted,
-               "dilations": dilations, "channels": channels, "parameters": models.count_parameters(model)}  # fmt: skip
+        yield {
+            "kernelSize": kernel, "layers": each, "stacks": stacks, "growth": growth, **parts,
+            "channels": channels, "dilations": dilations, "paths": counted,
+            "parameters": models.count_parameters(model),
+        }  # fmt: skip
 
 
 def descents() -> Iterator[dict]:
     """Optimisers of common.optim in the valley x² / 2 + steep y² / 2."""
     kinds: dict[str, optim.Optimizer] = {
-        "sgd": optim.SGD(), "momentum": optim.SGD(momentum=0.9), "rmsprop": optim.RMSprop(), "adam": optim.Adam(),
+        "sgd": optim.SGD(), "momentum": optim.SGD(momentum=0.9), "rmsprop": optim.RMSprop(),
+        "adam": optim.Adam(),
     }  # fmt: skip
     for kind, optimizer in kinds.items():
         for lr, steep, unit in ((0.05, 30, 1), (0.2, 3, 10)):
@@ -471,7 +497,13 @@ def forecasts() -> Iterator[dict]:
     weights, run = torch.tensor([0.25, -0.5, 1.25], dtype=torch.float64), list(values)
     for _ in range(5):
         run.append(weights @ torch.stack(run[-3:]))
-    yield {**held(model), "values": values, "free": torch.stack(free), "linear": weights, "run": torch.stack(run[-5:])}
+    yield {
+        **held(model),
+        "values": values,
+        "free": torch.stack(free),
+        "linear": weights,
+        "run": torch.stack(run[-5:]),
+    }
 
 
 def writing() -> Iterator[dict]:
@@ -487,7 +519,14 @@ def writing() -> Iterator[dict]:
         bits = [
             -torch.log2(probabilities(row)[index]) for row, index in zip(rows[:-1], indices[1:], strict=True)
         ]
-        yield {"name": kind.__name__, **held(model), "indices": indices, "rows": rows, "states": states, "bits": bits}
+        yield {
+            "name": kind.__name__,
+            **held(model),
+            "indices": indices,
+            "rows": rows,
+            "states": states,
+            "bits": bits,
+        }
 
 
 def sounds() -> Iterator[dict]:
@@ -512,7 +551,9 @@ def computed() -> dict[str, list]:
 def written(vectors: dict[str, list]) -> str:
     """A case a line."""
     sections = (
-        f'"{name}": [\n' + ",\n".join(json.dumps(case, ensure_ascii=False, separators=(",", ":")) for case in cases) + "\n]"
+        f'"{name}": [\n'
+        + ",\n".join(json.dumps(case, ensure_ascii=False, separators=(",", ":")) for case in cases)
+        + "\n]"
         for name, cases in vectors.items()
     )
     return "{" + ",\n".join(sections) + "}\n"
@@ -534,7 +575,9 @@ def differences(stored: Any, now: Any, at: str = "") -> Iterator[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Store what `common` computes, for the engine's tests in node.")
+    parser = argparse.ArgumentParser(
+        description="Store what `common` computes, for the engine's tests in node."
+    )
     parser.add_argument("--check", action="store_true", help="only say whether the stored vectors still hold")
     options, now = parser.parse_args(arguments), computed()
     if not options.check:

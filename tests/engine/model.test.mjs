@@ -66,6 +66,16 @@ test("whole numbers of 8 bits have a step a row", () => {
   near(engine.fromSteps(floats([0.5, 2]), Int8Array.of(1, -2, 3, 4, -5, 127)), [0.5, -1, 1.5, 8, -10, 254], 0);
 });
 
+test("every layer that the engine knows has a vector, forwards and backwards", () => {
+  const kinds = (cases) => new Set(cases.flatMap((one) => everyLayer(one.stages.flatMap(({ layers }) => layers))).map(({ kind }) => kind));
+  const { layers, activations, networks, sentences } = vectors;
+  const forwards = kinds([...layers, ...networks, ...sentences]);
+  for (const { kind } of activations) forwards.add(kind);
+  assert.deepEqual(Object.keys(LAYERS).filter((kind) => !forwards.has(kind)), []);
+  const backwards = kinds(networks.filter(({ moved }) => moved.length));
+  assert.deepEqual(Object.keys(engine.BACKWARD).filter((kind) => !backwards.has(kind)), []);
+});
+
 // ---- networks
 
 for (const one of vectors.networks) {

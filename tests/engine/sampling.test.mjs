@@ -58,6 +58,12 @@ test("a draw beyond the last share takes the last character that is left", () =>
   assert.deepEqual(sample(stage, [], 1, () => 1, { machine }), [[2, 2, 2]]);
 });
 
+test("a draw of 0 takes the first character that is left, and none that is cut off", () => {
+  const [stage] = stagesOf({ model: "state" }, engine.readStages);
+  const machine = machineOf([engine.alphabetRule("bc"), engine.lengthRule(2, 3)], LETTERS, "");
+  assert.deepEqual(sample(stage, [], 2, () => 0, { machine }), [[2, 2], [2, 2]]);
+});
+
 // ---- rules
 
 const ABC = [".", "a", "b", "c"];
