@@ -385,6 +385,7 @@ def rules() -> Iterator[dict]:
         ([["alphabet", "a"], ["length", 2, 2], ["notIn", ["aa"]]], "", 9),
         ([["pattern", "*"], ["length", 3, None], ["pattern", "??"]], "", 9),
         ([["alphabet", "b"], ["pattern", "*"], ["pattern", "a"]], "", 9),
+        ([["pattern", "b*"], ["alphabet", "ac"], ["length", 1, None]], "", 9),
     ]  # fmt: skip
     for parts, prefix, longest in cases:
         case: dict = {"parts": parts, "prefix": prefix, "longest": longest}

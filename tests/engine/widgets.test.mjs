@@ -161,6 +161,8 @@ test("the other presets: a square wave, a flat line, and the series that is give
   assert.deepEqual(of("square", [0, 11, 12, 23, 24, 35, 36]), [0.7, 0.7, -0.7, -0.7, 0.7, 0.7, -0.7]);
   assert.deepEqual(of("flat", [0, 9]), [0.5, 0.5]);
   assert.deepEqual(of("chaos", [2, 0]), [7, 5]);
+  assert.deepEqual(Object.values(wave.PRESETS).map(([title]) => title),
+    ["sines of 20 and 33", "one sine of 20", "sines of 25 and 28", "a square wave", "a flat line", "chaos"]);
 });
 
 // ---- writer.js
