@@ -37,7 +37,7 @@ def test_an_unknown_character_is_named():
         Vocabulary("zoe").encode("zoé")
 
 
-@pytest.mark.parametrize("index", [4, 99])
+@pytest.mark.parametrize("index", [4, 99, -1, -100])
 def test_an_unknown_number_is_refused(index):
     with pytest.raises(IndexError):
         Vocabulary("abc").decode([1, index])

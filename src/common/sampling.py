@@ -15,7 +15,7 @@ from .models import predictions
 from .nn import Module, evaluating
 
 ENUMERATED = 50_000  # exact=True scores every name where there are no more of them than this
-TEMPERATURES = (1e-45, 1e30)  # by which float32 can divide
+COLDEST, HOTTEST = 1e-45, 1e30  # by which float32 can divide
 LONGEST = 10_000  # characters of a name at most
 AT_ONCE = 8_192  # names that the model is asked about in one call; more would need too much memory
 SCORED = 1_024  # names that are scored in one call
@@ -88,9 +88,8 @@ def probabilities(logits: Tensor, *, temperature: float = 1.0, top_k: int | None
     >>> probabilities(torch.tensor([2.0, 1.0, 0.0]), top_k=2)
     tensor([0.7311, 0.2689, 0.0000])
     """
-    lowest, highest = TEMPERATURES
-    if not lowest <= temperature <= highest:
-        raise ValueError(f"expected a temperature from {lowest:g} to {highest:g}, got {temperature}")
+    if not COLDEST <= temperature <= HOTTEST:
+        raise ValueError(f"expected a temperature from {COLDEST:g} to {HOTTEST:g}, got {temperature}")
     if top_k is not None and top_k < 1:
         raise ValueError(f"expected a top_k of at least 1, got {top_k}")
     if top_p is not None and not 0 < top_p <= 1:
@@ -100,7 +99,7 @@ def probabilities(logits: Tensor, *, temperature: float = 1.0, top_k: int | None
     if top_k is not None and top_k < logits.shape[-1]:
         bar = centred.topk(top_k, dim=-1).values[..., -1:]
         centred = centred.masked_fill(centred < bar, -torch.inf)
-    p = torch.softmax(centred / temperature, dim=-1)
+    p = torch.softmax(centred / max(temperature, 1.2e-38), dim=-1)  # less may be flushed to zero
     if top_p is not None and top_p < 1:
         ordered, order = p.sort(dim=-1, descending=True, stable=True)
         before = ordered.cumsum(-1) - ordered  # what the likelier ones have together

@@ -35,8 +35,7 @@ class Vocabulary:
         self.tokens = (*special, *distinct)
         self._index = {token: i for i, token in enumerate(self.tokens)}
         self.ordinary = range(len(special), len(self.tokens))
-        self.end_index, self.begin_index = self._index[end], self._index[self.begin]
-        self.pad_index = self._index[self.pad]
+        self.end_index, self.begin_index, self.pad_index = map(self.tokens.index, (end, self.begin, self.pad))
         self.never_drawn = [i for i in range(len(special)) if i != self.end_index]
         self.unknown_index = None if unknown is None else self._index[unknown]
 
@@ -54,8 +53,11 @@ class Vocabulary:
             raise ValueError(f"character {error.args[0]!r} of {text!r} is not one of {known!r}") from None
 
     def decode(self, indices: Iterable[int]) -> str:
-        """Integers to text."""
-        return self.separator.join(self.tokens[i] for i in indices)
+        """Integers to text. IndexError for one that is no token's number, a negative one among them."""
+        numbers = list(indices)
+        if wrong := [i for i in numbers if not 0 <= i < len(self)]:
+            raise IndexError(f"expected integers in [0, {len(self)}), got {wrong[0]}")
+        return self.separator.join(self.tokens[i] for i in numbers)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -69,7 +71,6 @@ class Vocabulary:
     def __repr__(self) -> str:
         ordinary = [self.tokens[i] for i in self.ordinary]
         listed = "".join(ordinary) if set(map(len, ordinary)) == {1} else ordinary
-        own = {"begin": self.begin, "pad": self.pad, "unknown": self.unknown, "separator": self.separator}
-        usual = {"begin": self.end, "pad": self.end, "unknown": None, "separator": ""}
-        extra = "".join(f", {name}={value!r}" for name, value in own.items() if value != usual[name])
+        own, usual = vars(self), {"begin": self.end, "pad": self.end, "unknown": None, "separator": ""}
+        extra = "".join(f", {name}={own[name]!r}" for name in usual if own[name] != usual[name])
         return f"Vocabulary({listed!r}, end={self.end!r}{extra})"

@@ -113,7 +113,8 @@ def write_json(path: Path, value: object) -> None:
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] | None = None) -> None:
     """A file of tensors, whole or not there; about: notes that it carries."""
-    whole = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, about)
+    # copies, for the library refuses a tensor that stands under two names
+    whole = save({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, about)
     replace_file(path, lambda partial: partial.write_bytes(whole))
 
 
