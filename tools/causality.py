@@ -8,6 +8,7 @@ validation names of one length the loss in training mode, in evaluation mode, an
 letters after each prediction taken from other names. Every run is one thread's work of some seconds.
 """
 
+import argparse
 import sys
 from collections.abc import Callable
 from string import ascii_lowercase
@@ -76,7 +77,10 @@ def trained(norm: str, size: int, seed: int, data: dict[str, Any]) -> dict[str, 
     return {"seed": seed} | {name: round(value, 4) for name, value in found.items()}
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(
+        arguments
+    )  # --help trains nothing
     torch.set_num_threads(1)
     splits, vocabulary = split_names(load_names()), Vocabulary(ascii_lowercase)
     data = {

@@ -6,6 +6,7 @@ It writes the drawing of the start page, between two markers of book/index.md, a
 book/images/cover.png, the card for link previews, with the Chromium of this machine.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -113,8 +114,9 @@ def with_picture(page: str) -> str:
     return f"{head}{begin}\n{block()}\n{end}{tail}"
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Both are made before either is written."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(arguments)
     try:
         start = with_picture(START.read_text(encoding="utf-8"))
         style = (ROOT / "book" / "_static" / "aids.css").read_text(encoding="utf-8")

@@ -35,10 +35,9 @@ class Vocabulary:
         self.tokens = (*special, *distinct)
         self._index = {token: i for i, token in enumerate(self.tokens)}
         self.ordinary = range(len(special), len(self.tokens))
-        self.end_index, self.begin_index = self._index[end], self._index[self.begin]
-        self.pad_index = self._index[self.pad]
-        self.never_drawn = [i for i in range(len(special)) if i != self.end_index]
         self.unknown_index = None if unknown is None else self._index[unknown]
+        self.end_index, self.begin_index, self.pad_index = self.encode([end, self.begin, self.pad])
+        self.never_drawn = [i for i in range(len(special)) if i != self.end_index]
 
     def encode(self, text: Iterable[str]) -> list[int]:
         """A text, or its tokens, to integers. ValueError for a token outside the vocabulary, unless there is
@@ -54,8 +53,11 @@ class Vocabulary:
             raise ValueError(f"character {error.args[0]!r} of {text!r} is not one of {known!r}") from None
 
     def decode(self, indices: Iterable[int]) -> str:
-        """Integers to text."""
-        return self.separator.join(self.tokens[i] for i in indices)
+        """Integers to text. IndexError for one that is no token's, such as -1."""
+        numbers = list(indices)
+        if wrong := [i for i in numbers if not 0 <= i < len(self)]:
+            raise IndexError(f"expected integers in [0, {len(self)}), got {wrong[0]}")
+        return self.separator.join(self.tokens[i] for i in numbers)
 
     def __len__(self) -> int:
         return len(self.tokens)
