@@ -289,6 +289,8 @@ def run_of(options: argparse.Namespace) -> Run:
     if not 1 <= options.seeds <= MOST_SEEDS:
         expected = "at least 1 seed" if options.seeds < 1 else f"at most {MOST_SEEDS:,} seeds"
         raise ValueError(f"expected {expected}, got {options.seeds}")
+    if set("\r\n") & set(options.alphabet):
+        raise ValueError(f"--alphabet: the end of a line parts two names, got {options.alphabet!r}")
     said = vars(options) | {"seeds": range(options.first_seed, options.first_seed + options.seeds)}
     said |= {"alphabet": None if options.alphabet == "any" else options.alphabet}
     known = {name for task in TASKS.values() for name in task.options}

@@ -47,14 +47,11 @@ def load_list(path: str | Path | None = None, alphabet: str | None = ascii_lower
 
 
 def check_alphabet(alphabet: str) -> None:
-    """ValueError for an alphabet without a character, with the end token or that of a line, or written as a
-    range."""
+    """ValueError for an alphabet without a character, with the end token, or written as a range."""
     if not alphabet:
         raise ValueError("expected an alphabet of at least one character, got none")
     if END in alphabet:
         raise ValueError(f"{END!r} marks the end of a name and cannot be part of the alphabet")
-    if set("\r\n") & set(alphabet):
-        raise ValueError(f"the end of a line parts two names and cannot be part of the alphabet {alphabet!r}")
     for found in re.finditer(r"(?=([^\W_])-([^\W_]))", alphabet):
         between = range(ord(found[1]) + 1, ord(found[2]))
         # In "jean-pierre" the hyphen is one: few letters would be between, or some stand there as well.
