@@ -577,9 +577,9 @@ CALLS = [
     ("no-such-tag", lambda: tagged("best"), ValueError, "expected one of ['lecture',"),
     # training and measuring
     ("steps-beyond", lambda: train.plain_steps(FLAT, X, Y, CHANCE, FEW, 0, 4), ValueError,
-     "expected at least one step of 3, got 0 to 4"),
+     "expected at least one step, got 0 to 4 of 3"),
     ("rate-below-0", lambda: train.composed_steps(FLAT, (X, Y), CHANCE, FALLING, 3, 5),
-     ValueError, "of 3, got 3 to 5"),
+     ValueError, "got 3 to 5 of 3"),
     ("rate-as-text", lambda: train.Config(lr="0.1"), ValueError, "lr to be a number above 0, got '0.1'"),
     ("rate-as-tensor", lambda: train.Config(lr=tensor(0.1)),
      ValueError, "lr to be a number above 0, got tensor(0.1"),

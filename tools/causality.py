@@ -10,7 +10,7 @@ letters after each prediction taken from other names. Every run is one thread's 
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from string import ascii_lowercase
 from typing import Any
 
@@ -79,7 +79,7 @@ def trained(norm: str, size: int, seed: int, data: dict[str, Any]) -> dict[str, 
 
 def main(arguments: list[str] | None = None) -> int:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(
-        arguments
+        list(arguments)
     )  # --help trains nothing
     torch.set_num_threads(1)
     splits, vocabulary = split_names(load_names()), Vocabulary(ascii_lowercase)
@@ -105,4 +105,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -167,7 +167,7 @@ def plain_steps(model: Module, contexts: Tensor, targets: Tensor, generator: Gen
 
 def _check_steps(config: Config, start: int, stop: int) -> None:
     if not 0 <= start < stop <= config.steps:
-        raise ValueError(f"expected at least one step of {config.steps}, got {start} to {stop}")
+        raise ValueError(f"expected at least one step, got {start} to {stop} of {config.steps}")
 
 
 def _check_plain(model: Module, contexts: Tensor, targets: Tensor, config: Config) -> None:
