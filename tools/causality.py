@@ -77,7 +77,7 @@ def trained(norm: str, size: int, seed: int, data: dict[str, Any]) -> dict[str, 
     return {"seed": seed} | {name: round(value, 4) for name, value in found.items()}
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] = ()) -> int:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(
         list(arguments)
     )  # --help trains nothing
