@@ -268,7 +268,7 @@ COMMANDS = [
     ("texts-of-one-label", [*CLASSIFY, "--data", "IN/one.tsv"],
      "expected 2 to 20 labels that repeat, got 1, as 'good'"),
     ("texts-with-nul", [*CLASSIFY, "--data", "IN/nul"], "nul: got zero bytes"),
-    ("space-is-a-folder", [*SWEEP, "--space", "IN"], ": is a folder; expected a file of JSON in its place"),
+    ("space-is-a-folder", [*SWEEP, "--space", "IN"], ": is a folder; expected the search space as JSON"),
     ("space-is-empty", [*SWEEP, "--space", "IN/empty"], "empty: not JSON (Expecting value"),
     ("space-is-a-list", [*SWEEP, "--space", "IN/list.json"], "list.json: expected a JSON object, got list"),
     ("space-is-a-list-of-names", [*SWEEP, "--space", "IN/names.txt"], "names.txt: not JSON"),
@@ -385,7 +385,7 @@ def stored(**values):
 NO_CHECKPOINT = "checkpoint.pt: not a checkpoint of this book ("
 NO_TRIALS = "trials.json: expected trials, each with a number and parameters"
 DAMAGED = [
-    ("config-is-a-folder", "mlp", CONFIG, folder, DRAW, "config.json: is a folder; expected a file of JSON"),
+    ("config-is-a-folder", "mlp", CONFIG, folder, DRAW, "config.json: is a folder; expected a folder that"),
     ("config-is-empty", "mlp", CONFIG, wrote(b""), SAME, "config.json: not JSON"),
     ("config-is-nested-deeply", "mlp", CONFIG, wrote(b'{"a":' + b"[" * 200_000), DRAW, "config.json: n"),
     ("model-in-a-list", "mlp", CONFIG, changed(model=["mlp"]), DRAW,

@@ -81,7 +81,7 @@ def read_json(path: Path, expected: str = "a folder that `python -m common train
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"{path}: no such file; expected {expected}") from None
     except IsADirectoryError:
-        raise ValueError(f"{path}: is a folder; expected a file of JSON in its place") from None
+        raise ValueError(f"{path}: is a folder; expected {expected}") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected UTF-8 text (byte {error.start}: {error.reason})") from None
     except json.JSONDecodeError as error:
