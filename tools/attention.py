@@ -314,12 +314,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    unpacked()
     try:
         texts = {name: load(RECIPES[name].text, options.text) for name in options.only}
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    unpacked()
     for name, text in texts.items():
         if options.search:
             search(name, text)

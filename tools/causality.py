@@ -9,8 +9,9 @@ training mode with the letters after each prediction taken from other names. Eve
 some seconds.
 """
 
+import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from string import ascii_lowercase
 from typing import Any
 
@@ -78,7 +79,10 @@ def trained(norm: str, size: int, lr: float, seed: int, data: dict[str, Any]) ->
     return {"seed": seed} | {name: round(value, 4) for name, value in found.items()}
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(
+        list(arguments)
+    )  # --help trains nothing
     torch.set_num_threads(1)
     splits, vocabulary = split_names(load_names()), Vocabulary(ascii_lowercase)
     data = {
@@ -105,4 +109,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -6,7 +6,9 @@ It writes the drawing of the start page, between two markers of book/index.md, a
 book/images/cover.png, the card for link previews, with the Chromium of this machine.
 """
 
+import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import browser
@@ -113,8 +115,9 @@ def with_picture(page: str) -> str:
     return f"{head}{begin}\n{block()}\n{end}{tail}"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
     """Both are made before either is written."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(list(arguments))
     try:
         start = with_picture(START.read_text(encoding="utf-8"))
         style = (ROOT / "book" / "_static" / "aids.css").read_text(encoding="utf-8")
@@ -131,4 +134,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -38,7 +38,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
-from told import EXCLUDED, NUMBER, SWAPS, VERBAL, WORDS
+from told import EXCLUDED, NUMBER, SWAPS, VERBAL, WORDS, read_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_COPIED = {ROOT / name for name in ".venv .git node_modules build runs book/_build data/cache".split()}
@@ -294,7 +294,7 @@ def run(arguments: list[str] | None = None) -> int:
         for_all, for_outputs = {"tests": TESTS}, {"nbval": NBVAL}
     exceptions = exceptions_in(options.exceptions) if options.exceptions else []
 
-    notebook = nbformat.read(path, as_version=4)
+    notebook = read_notebook(path)
     quiz_file = quiz_of(path, notebook)
     quiz = json.loads(quiz_file.read_text(encoding="utf-8")) if quiz_file else None
     kept, left = figures(notebook, quiz, exceptions if options.all else EXCLUDED + exceptions)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from stored import count
 from torch import Generator
 
 from common.data import Vocabulary, load_names, split_names, windows
@@ -88,8 +89,8 @@ def measured(variant: Variant, seeds: int, config: Config) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=Config().steps)
+    parser.add_argument("--seeds", type=count, default=4)
+    parser.add_argument("--steps", type=count, default=Config().steps)
     parser.add_argument("--store", type=Path, default=STORE)
     options = parser.parse_args()
     config = Config(steps=options.steps)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
-from stored import unpack
+from stored import count, unpack
 from taught import definitions
 from torch import Tensor
 
@@ -204,7 +204,7 @@ def missing(seeds: int) -> Iterator[tuple[str, int]]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=TASKS, default=TASKS, metavar="TASK")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=count, default=5)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     taught = chapter()

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from stored import count
 from taught import definitions
 
 import common.data
@@ -214,7 +215,7 @@ def collected() -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=count, default=1)
     parser.add_argument("--only", choices=DELAYS)
     options = parser.parse_args(arguments)
     for task in [options.only] if options.only else DELAYS:

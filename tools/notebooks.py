@@ -37,6 +37,7 @@ from pathlib import Path
 import chapters
 import nbformat
 import reading
+import stored
 import told
 import yaml
 
@@ -368,7 +369,7 @@ def normalised_text(nb) -> str:
 
 
 def read(path: Path):
-    return nbformat.read(path, as_version=4)
+    return told.read_notebook(path)
 
 
 def is_normalised(path: Path) -> bool:
@@ -557,13 +558,18 @@ def main() -> int:
     parser.add_argument("paths", nargs="*", type=Path, help="notebooks (default: all of book/)")
     parser.add_argument("--normalise-only", action="store_true", help="do not execute")
     parser.add_argument("--check", action="store_true", help="only say what is not normalised")
-    parser.add_argument("--workers", type=int, default=2, help="notebooks at a time (2)")
+    parser.add_argument("--workers", type=stored.count, default=2, help="notebooks at a time (2)")
     options = parser.parse_args()
 
     paths = [path.resolve() for path in options.paths] or find_notebooks()
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
         parser.error(f"no such notebook: {', '.join(missing)}")
+    try:
+        for path in options.paths:
+            read(path)
+    except ValueError as error:
+        parser.error(str(error))
     if options.check:
         untidy = [path for path in paths if not is_normalised(path)]
         for path in untidy:

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from stored import unpack
+from stored import count, unpack
 from taught import definitions
 
 from common import nn
@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
     known = [*DEEP, *NORMED]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=known, default=known, metavar="NAME")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=count, default=3)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     taught = chapter()

@@ -1,5 +1,6 @@
 """What is stored, as the files that it came from: runs/ is not committed, and a fresh clone has none."""
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,13 @@ def unpack(store: Path, runs: Path) -> dict[str, Any]:
         for run, made in zip(model["runs"], model["provenance"], strict=True):
             restore(runs / f"{name}-{run['seed']}.json", run | {"provenance": made})
     return stored
+
+
+def count(text: str) -> int:
+    """How many seeds, or processes, as a command line says it: none would empty the stored results."""
+    if not text.isdecimal() or not 1 <= int(text) <= 10_000:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
 
 
 def restore(path: Path, content: Any) -> None:

@@ -169,9 +169,18 @@ def unmarked(text: str) -> list[str]:
     return found
 
 
+def read_notebook(path: Path):
+    """A notebook. ValueError, with the file's name, for what is none."""
+    try:
+        return nbformat.read(path, as_version=4)
+    except (OSError, ValueError, AttributeError, nbformat.ValidationError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: expected a notebook ({said})") from None
+
+
 def all_unmarked(path: Path) -> list[str]:
     """The unmarked figures of a notebook and its quiz."""
-    every = list(texts(nbformat.read(path, as_version=4)))
+    every = list(texts(read_notebook(path)))
     quiz = quiz_of(path)
     if quiz:
         every += quiz_texts(json.loads(quiz.read_text(encoding="utf-8")))
@@ -187,7 +196,7 @@ def main(arguments: list[str]) -> int:
         try:
             figures = all_unmarked(path)
         except (OSError, ValueError) as error:
-            print(f"error: {path}: {error}", file=sys.stderr)
+            print(f"error: {error}", file=sys.stderr)
             return 2
         found += len(figures)
         print("\n".join(f"{path.name}: {figure}" for figure in figures))

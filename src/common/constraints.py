@@ -67,7 +67,8 @@ class Length(Constraint):
     """At least `shortest` and at most `longest` characters (None: any number). State: how many so far."""
 
     def __init__(self, shortest: int = 0, longest: int | None = None):
-        if shortest < 0 or longest is not None and longest < shortest:
+        whole = isinstance(shortest, int) and isinstance(longest, int | None)
+        if not whole or shortest < 0 or longest is not None and longest < shortest:
             raise ValueError(f"expected a length from 0 up, shortest first, got {shortest} to {longest}")
         self.shortest, self.longest = shortest, longest
 

@@ -143,7 +143,7 @@ def plain_steps(model: Module, contexts: Tensor, targets: Tensor, generator: Gen
     a model with dropout, and a configuration of more than steps, batch size and learning rate. Introduced in
     chapter 2.
     """
-    _check_steps(start, stop)
+    _check_steps(config, start, stop)
     _check_plain(model, contexts, targets, config)
     model.train().requires_grad_()
     parameters, losses = model.parameters(), []
@@ -165,9 +165,9 @@ def plain_steps(model: Module, contexts: Tensor, targets: Tensor, generator: Gen
     return torch.stack(losses).cpu()
 
 
-def _check_steps(start: int, stop: int) -> None:
-    if not 0 <= start < stop:
-        raise ValueError(f"expected at least one step, got {start} to {stop}")
+def _check_steps(config: Config, start: int, stop: int) -> None:
+    if not 0 <= start < stop <= config.steps:
+        raise ValueError(f"expected at least one step, got {start} to {stop} of {config.steps}")
 
 
 def _check_plain(model: Module, contexts: Tensor, targets: Tensor, config: Config) -> None:
@@ -252,7 +252,7 @@ def composed_steps(model: Module, examples: Examples | tuple[Tensor, Tensor], ge
     examples: also as a pair (contexts, targets). state: None starts afresh. ValueError where examples, model
     and configuration do not fit together, and for no step. Introduced in chapter 11.
     """
-    _check_steps(start, stop)
+    _check_steps(config, start, stop)
     examples = Examples(*examples) if isinstance(examples, tuple | list) else examples
     state = TrainingState.fresh(model, config) if state is None else state
     examples.check(model, config)

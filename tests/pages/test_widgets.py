@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
+import unicodedata
 
 import nbformat
 import pytest
@@ -277,6 +278,61 @@ def test_what_is_typed_never_becomes_html(open_live):
     for problem in page.locator(".wn-problem").all():
         assert problem.inner_text().startswith('“<”, the space, “=”, “"” and 2 more are left out: ')
     assert page.get_by_label("A name begins with").get_attribute("aria-invalid") == "true"
+
+
+TYPED = {  # what a keyboard, a phone or a paste brings
+    "emoji": "emma🙂", "family": "👩\u200d👩\u200d👧", "right to left": "מרים", "turned round": "em\u202ema",
+    "an accent apart": "zoe\u0301", "capitals": "EMMA", "a dotted I": "İda", "one sign for two": "ﬁona",
+    "full width": "ｅｍｍａ", "nothing to see": "em\u200bma", "NUL": "em\0ma", "an entity": "&lt;i&gt;",
+    "HTML": "<b onclick=caught++>a</b>", "two lines": "em\nma", "blank": "   ",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "rel, widget, label",
+    [
+        (PLAYGROUND, ".wn-playground", "A name begins with"),
+        (PLAYGROUND, ".wn-tree", "A name so far"),
+        (CONVOLUTION, ".wn-convolution", "A name"),
+    ],
+    ids=["playground", "tree", "convolution"],
+)
+def test_whatever_is_typed_is_read_or_named(open_live, rel, widget, label):
+    page = open_live(rel, width=390, height=844)
+    root = page.locator(widget).first
+    field, problem = root.get_by_label(label, exact=True), root.locator(".wn-problem")
+    page.evaluate("window.caught = 0")
+    for what, typed in TYPED.items():
+        field.fill(typed)
+        read = unicodedata.normalize("NFC", typed.replace("\n", " ")).lower()
+        strange = [c for c in dict.fromkeys(read) if c not in VOCABULARY.tokens[1:]]
+        said = problem.text_content()
+        assert ("left out" in said) == bool(strange), (what, said)
+        assert all(f"“{c}”" in said for c in strange[:4] if c.strip()), (what, said)
+    assert page.evaluate("caught") == 0 and root.locator("b").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    field.fill("emma")
+    assert problem.text_content() == "" and field.input_value() == "emma"
+
+
+@pytest.mark.parametrize(
+    "rel, widget, label, words",
+    [
+        ("rnn/03_sentiment.html", ".wn-reader", "A sentence", 5_000),
+        ("rnn/05_translation.html", ".wn-translator", "A sentence in English", 1_000),
+    ],
+    ids=["sentence", "translator"],
+)
+def test_whatever_is_pasted_is_taken_as_text(open_live, rel, widget, label, words):
+    page = open_live(rel, width=390, height=844)
+    root = page.locator(widget).first
+    field = root.get_by_label(label, exact=True)
+    page.evaluate("window.caught = 0")
+    for typed in [*TYPED.values(), "a good film " * words, "x" * 5_000]:
+        field.fill(typed)
+        assert field.input_value() == typed and root.inner_text().strip()
+    assert page.evaluate("caught") == 0 and root.locator("b, img").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_models_are_chosen_and_compared(open_live):

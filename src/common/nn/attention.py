@@ -16,7 +16,7 @@ from .module import Module
 class LayerNorm(Module):
     """Mean 0 and variance 1 over the channels of each position (Ba et al., 2016). x: (..., C) -> (..., C).
 
-    Introduced in part two, chapter 2.
+    ValueError for another number of channels. Introduced in part two, chapter 2.
 
     >>> LayerNorm(2)(torch.tensor([[1.0, 3.0]]))
     tensor([[-1.0000,  1.0000]])
@@ -26,6 +26,8 @@ class LayerNorm(Module):
         self.weight, self.bias = torch.ones(normalized_shape), torch.zeros(normalized_shape)
 
     def __call__(self, x: Tensor) -> Tensor:
+        if x.shape[-1:] != self.weight.shape[-1:]:
+            raise ValueError(f"expected a last dimension of {len(self.weight)}, got shape {(*x.shape,)}")
         x = x - x.mean(-1, keepdim=True)
         scale = (x.square().mean(-1, keepdim=True) + 1e-5).rsqrt()
         return self.weight * x * scale + self.bias
@@ -36,7 +38,7 @@ class PositionalEmbedding(Embedding):
     chapter 6.
 
     x: (B, T, C) -> (B, T, C). before: how many positions stand in front of these. ValueError for more
-    positions than num_embeddings.
+    positions than num_embeddings, and for other channels.
 
     >>> PositionalEmbedding(40, 48)(torch.zeros(32, 8, 48)).shape
     torch.Size([32, 8, 48])
@@ -45,9 +47,11 @@ class PositionalEmbedding(Embedding):
     packable = False
 
     def __call__(self, input: Tensor, before: int = 0) -> Tensor:
-        T, length = before + input.shape[1], len(self.weight)
+        T, (length, C) = before + input.shape[1], self.weight.shape
         if T > length:
             raise ValueError(f"expected at most {length} characters in front of a prediction, got {T}")
+        if before < 0 or input.shape[2:] != (C,):
+            raise ValueError(f"expected (B, T, {C}) behind at least 0, got {(*input.shape,)} behind {before}")
         return input + self.weight[before:T]
 
 

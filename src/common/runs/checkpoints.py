@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..nn import Module
-from ..train import Config, Examples, TrainingState
+from ..train import Config, Examples, TrainingState, first_line
 from .files import replace_file
 
 
@@ -52,12 +52,15 @@ def restore(path: Path, expected: dict[str, Any], device: torch.device) -> dict[
     """
     try:
         content = torch.load(path, weights_only=True, map_location=device)
-        before = content["identity"]
-        states = content["states"]
+        before, states = dict(content["identity"]), content["states"]
         content["states"] = [(s["model"], TrainingState(s["optimizer"], s["ema"])) for s in states]
+        if content["losses"].shape != (len(states), content["done"]):
+            raise ValueError(f"expected the losses of {content['done']} steps of {len(states)} models")
+        if len(content["generators"]) != len(states) or len(content["evaluated"]) != 2:
+            raise ValueError(f"expected a generator for each of {len(states)} models, and what was evaluated")
     except Exception as error:
         raise ValueError(
-            f"{path}: not a checkpoint of this book ({error}); move it away to start afresh"
+            f"{path}: not a checkpoint of this book ({first_line(error)}); move it away to start afresh"
         ) from None
     for key, wanted in expected.items():
         if before.get(key) != wanted:

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,13 @@ MOST_NAMES = 1_000_000  # that are drawn side by side
 AT_ONCE = 256  # texts that are labelled side by side
 MANY_UNKNOWN = 0.5  # a share of words at which a run says so
 CUT = 40  # characters of a drawn name, where nothing longer is asked for
+SAID = 1_000  # characters of an error, at most
+COUNTS_WITH = {  # an option, and what it does something with; with anything else it would be passed over
+    "momentum": ("optimizer", ("momentum",)),
+    "betas": ("optimizer", ("adam", "adamw", "muon")),
+    "drop_at": ("schedule", ("drop",)),
+    "drop_factor": ("schedule", ("drop",)),
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,7 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     if said is None:
         return 0
-    _tell(f"error: {said}")
+    line = f"error: {said}"
+    _tell(line if len(line) <= SAID else f"{line[: SAID - 200]} … {line[-200:]}")
     return 2
 
 
@@ -239,7 +247,7 @@ def _add_run(add) -> None:
         several = len(default) if isinstance(default, tuple) else None
         add(
             "--" + field.name.replace("_", "-"), type=float if several else type(default),
-            nargs=several, default=default, choices=choices.get(field.name),
+            nargs=several, default=argparse.SUPPRESS, choices=choices.get(field.name),
             help=f"default: {' '.join(map(str, default)) if several else default}",
         )  # fmt: skip
     add("--device", help="cuda, mps or cpu (default: the first of these that is there)")
@@ -281,6 +289,8 @@ def run_of(options: argparse.Namespace) -> Run:
     if not 1 <= options.seeds <= MOST_SEEDS:
         expected = "at least 1 seed" if options.seeds < 1 else f"at most {MOST_SEEDS:,} seeds"
         raise ValueError(f"expected {expected}, got {options.seeds}")
+    if set("\r\n") & set(options.alphabet):
+        raise ValueError(f"--alphabet: the end of a line parts two names, got {options.alphabet!r}")
     said = vars(options) | {"seeds": range(options.first_seed, options.first_seed + options.seeds)}
     said |= {"alphabet": None if options.alphabet == "any" else options.alphabet}
     known = {name for task in TASKS.values() for name in task.options}
@@ -289,8 +299,27 @@ def run_of(options: argparse.Namespace) -> Run:
             of = [task for task, described in TASKS.items() if name in described.options]
             raise ValueError(f"expected --{name} with a task of {', '.join(of)}, got it with {options.task}")
     said |= {"options": {name: said[name] for name in known if said[name] is not None}}
-    said |= {"config": Config(**{field.name: said[field.name] for field in fields(Config)})}
+    said |= {"config": Config(**given(options))}
     return Run(**{field.name: said[field.name] for field in fields(Run)})
+
+
+def given(options: argparse.Namespace) -> dict[str, Any]:
+    """The fields of `Config` that were given, though perhaps as they are by default."""
+    return {
+        field.name: getattr(options, field.name) for field in fields(Config) if hasattr(options, field.name)
+    }
+
+
+def check_counts(names: Iterable[str], config: Config, searched: Collection[str] = ()) -> None:
+    """ValueError for an option that counts for nothing, such as --momentum with plain SGD.
+
+    searched: what a sweep varies, for it may come to a value with which the option counts.
+    """
+    for name in names:
+        of, wanted = COUNTS_WITH.get(name, ("", ()))
+        if of and of not in searched and getattr(config, of) not in wanted:
+            option, other = name.replace("_", "-"), f"--{of} {' or '.join(wanted)}"
+            raise ValueError(f"expected --{option} with {other}, got it with {getattr(config, of)}")
 
 
 # ---- train and sweep -------------------------------------------------------------
@@ -298,8 +327,10 @@ def run_of(options: argparse.Namespace) -> Run:
 
 def _train(options, say) -> None:
     device, splits = find_device(options.device), SPLITS[:2] if options.no_test else SPLITS
+    asked = run_of(options)
+    check_counts(given(options), asked.config)
     results = run(
-        run_of(options), options.out, device=device, compile=not options.no_compile,
+        asked, options.out, device=device, compile=not options.no_compile,
         evaluate_every=options.evaluate_every, splits=splits,
     )  # fmt: skip
     for one in results["runs"]:
@@ -328,9 +359,11 @@ def _sweep(options, say) -> None:
     ray = options.engine == "ray"
     if options.address and not ray:
         raise ValueError("--address is that of a Ray cluster; give --engine ray as well")
+    asked, space = run_of(options), read_json(options.space, "the search space as JSON")
+    check_counts([*given(options), *space], asked.config, space)
     wanted = sweep.Sweep(
-        run_of(options),
-        read_json(options.space, "the search space as JSON"),
+        asked,
+        space,
         trials=options.trials,
         evaluate_every=options.evaluate_every,
         scheduler=options.scheduler or ("asha" if ray else "median"),
@@ -338,7 +371,7 @@ def _sweep(options, say) -> None:
         seed=options.search_seed,
         engine=options.engine,
         device=find_device(options.device).type,
-        compile=not options.no_compile and options.steps >= sweep.WORTH_COMPILING,
+        compile=not options.no_compile and asked.config.steps >= sweep.WORTH_COMPILING,
     )
     if ray:
         from . import cluster
@@ -394,11 +427,13 @@ def _predict(options, say) -> None:
         return
     vocabulary, T = Vocabulary(settings["vocabulary"]), RECIPES[settings["model"]].block_size
     begins = [vocabulary.begin_index] * (T or TASKS[task_of(settings)].reads == "names")
-    texts = [spelled(text, settings["vocabulary"]) for text in texts]
+    texts, most = [spelled(text, settings["vocabulary"]) for text in texts], longest_name(model)
     for text in texts:
         _check_known("TEXT", text, settings["vocabulary"])
         if not begins and not text:
             raise ValueError("TEXT: expected at least one character, got none")
+        if most is not None and len(text) > most + 1 - len(begins):
+            raise ValueError(f"TEXT: expected at most {most + 1 - len(begins)} characters, got {len(text):,}")
     for text in texts:
         read = begins + vocabulary.encode(text)
         with evaluating(model):
@@ -460,7 +495,7 @@ def _max_length(options, model) -> int:
 
 def _lengths(text: str | None) -> tuple[int, int | None]:
     """Shortest and longest of --length; None: any."""
-    found = re.fullmatch(r"(\d+)(-?)(\d*)", "0-" if text is None else text)
+    found = re.fullmatch(r"(\d{1,20})(-?)(\d{0,20})", "0-" if text is None else text)
     if not found:
         raise ValueError(f"--length: expected 5, 3-6 or 3-, got {text!r}")
     shortest, dash, longest = found.groups()
@@ -499,7 +534,7 @@ def _check_known(option, text, known) -> None:
 def _trained_on(path: Path, settings) -> list[str]:
     """The names that a run was trained on. ValueError where the list is another one."""
     listed = settings.get("names")
-    if listed is None:
+    if not isinstance(listed, dict) or not listed.keys() >= {"file", "sha256", "distinct_only"}:
         raise ValueError("--new: expected a run of a list of names, got one of something else")
     if not path.is_file():
         load_list(path)  # says what is wrong with it

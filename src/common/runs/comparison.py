@@ -10,17 +10,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..evaluate import smooth, spread
-from .files import read_json
+from .folder import read_results
 from .tasks import TASKS, task_of
 
 
 def compare(folders: Iterable[str | Path]) -> tuple[list[str], list[list]]:
     """Header and rows of a table of runs: what they differ in, and their losses. For `plots.table`.
 
-    The test split is left out: a table to choose from must not show it.
+    The test split is left out: a table to choose from must not show it. ValueError for a folder without the
+    results of a run.
     """
     paths = [Path(folder) for folder in folders]
-    reports = [read_json(path / "results.json") for path in paths]
+    reports = [read_results(path) for path in paths]
     flat = [_flat(report) for report in reports]
     names = [
         name

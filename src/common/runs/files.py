@@ -78,8 +78,10 @@ def read_json(path: Path, expected: str = "a folder that `python -m common train
         value = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
         if not isinstance(value, dict):
             raise ValueError(f"expected a JSON object, got {type(value).__name__}")
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"{path}: no such file; expected {expected}") from None
+    except IsADirectoryError:
+        raise ValueError(f"{path}: is a folder; expected {expected}") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected UTF-8 text (byte {error.start}: {error.reason})") from None
     except json.JSONDecodeError as error:

@@ -15,11 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..models import tagged
+from ..models import Recipe, tagged
 from ..nn import Module
 from .files import check_folder, plain, read_json, save_tensors, write_json
 from .sizes import build_model, checked_sizes
-from .tasks import digest, task_of, vocabulary_of
+from .tasks import TASKS, digest, task_of, vocabulary_of
 
 CLAIM = {"model", "seeds", "training"}  # what the settings of any run hold
 BEGUN = ("checkpoint.pt", "history.safetensors", "results.json")
@@ -57,6 +57,22 @@ def differences(results: dict[str, Any], asked: dict[str, Any], looked: Sequence
     return sorted(key for key in asked if results.get(key) != asked[key]) + ["curve"] * (not same_looks)
 
 
+def read_results(folder: Path) -> dict[str, Any]:
+    """What the ``results.json`` of a finished run holds. ValueError where it is none of a run."""
+    path = folder / "results.json"
+    results = read_json(path)
+    try:
+        runs, measured = results["runs"], {"parameters", *results["mean"]}
+        whole = [one["seed"] for one in runs] == results["seeds"] and all(
+            one.keys() >= measured for one in runs
+        )
+    except (KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise ValueError(f"{path}: expected the seeds of a run, and what was measured of each")
+    return results
+
+
 @contextlib.contextmanager
 def claimed(
     folder: Path, asked: dict[str, Any], looked: Sequence[int] = ()
@@ -85,7 +101,7 @@ def claimed(
         config, results = folder / "config.json", folder / "results.json"
         if not config.exists() or read_json(config) != asked:
             write_json(config, asked)
-        found = read_json(results) if results.exists() else None
+        found = read_results(folder) if results.exists() else None
         if found and (changed := differences(found, asked, looked)):
             raise ValueError(
                 f"{results}: the results of a run that differs in {', '.join(changed)}; choose another --out"
@@ -115,19 +131,17 @@ def save_results(
 def load_model(folder: Path, seed: int) -> Module:
     """A trained model of a run's folder, on the CPU, in evaluation mode.
 
-    ValueError where there is none, for weights that are NaN or infinite, and for weights under the names that
-    an earlier version gave them.
+    ValueError, with the file's name, where there is none, for settings that `train` does not write, for
+    weights that are NaN or infinite or of several types, and for weights under the names that an earlier
+    version gave them.
     """
-    report, path = read_json(folder / "config.json"), folder / f"model-{seed}.safetensors"
-    recipes = tagged("trainable")
-    if report.get("model") not in recipes:
-        raise ValueError(f"{folder / 'config.json'}: names no model; expected one of {list(recipes)}")
-    if not isinstance(report.get("vocabulary"), str) or not isinstance(report.get("sizes", {}), dict):
-        raise ValueError(f"{folder / 'config.json'}: expected a vocabulary and sizes, as `train` writes them")
-    labels = report.get("labels", [])
-    if not isinstance(labels, list) or bool(labels) != ("sentences" in recipes[report["model"]].tags):
-        raise ValueError(f"{folder / 'config.json'}: expected labels with a model of sentences, and no other")
-    if not path.exists():
+    config, path = folder / "config.json", folder / f"model-{seed}.safetensors"
+    report = read_json(config)
+    try:
+        recipe, V, sizes, classes = _described(report)
+    except ValueError as error:
+        raise ValueError(f"{config}: {error}") from None
+    if not path.is_file():
         raise ValueError(f"{path}: no such file; expected a finished run with a model for seed {seed}")
     try:
         tensors = load_file(path)
@@ -138,24 +152,47 @@ def load_model(folder: Path, seed: int) -> Module:
             f"{path}: some weights are NaN or infinite, so its training diverged; train again, with a lower "
             "--lr or with --max-grad-norm"
         )
-    recipe, V, sizes = recipes[report["model"]], len(vocabulary_of(report)), report.get("sizes", {})
-    for name, value in plain(checked_sizes(recipe, sizes)).items():
-        if value != sizes[name]:  # a word, which once was true whatever it said
-            raise ValueError(
-                f"{folder / 'config.json'}: {name} is {sizes[name]!r}, which an earlier version took as "
-                "true; train again, into another folder"
-            )
     if any(name.partition(".")[0].isdigit() for name in tensors):
         raise ValueError(
             f"{path}: its tensors have the names of an earlier version; tools/rename_weights.py of the "
             "repository gives them the new ones"
         )
-    return build_model(recipe, V, sizes, classes=len(labels)).load_state_dict(tensors).eval()
+    try:
+        if len(types := {str(t.dtype) for t in tensors.values() if t.is_floating_point()}) > 1:
+            raise ValueError(f"expected weights of one type, got {', '.join(sorted(types))}")
+        return build_model(recipe, V, sizes, classes=classes).load_state_dict(tensors).eval()
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _described(report: dict[str, Any]) -> tuple[Recipe, int, dict[str, Any], int]:
+    """What a run's settings say of its model: recipe, size of the vocabulary, sizes, classes. ValueError for
+    settings that `train` does not write."""
+    recipes, model, sizes = tagged("trainable"), report.get("model"), report.get("sizes", {})
+    if model not in list(recipes):
+        raise ValueError(f"names no model; expected one of {list(recipes)}")
+    if not isinstance(report.get("vocabulary"), str) or not isinstance(sizes, dict):
+        raise ValueError("expected a vocabulary and sizes, as `train` writes them")
+    task, labels = task_of(report), report.get("labels", [])
+    if not isinstance(labels, list) or bool(labels) != ("sentences" in recipes[model].tags):
+        raise ValueError("expected labels with a model of sentences, and no other")
+    if task not in list(TASKS) or model not in TASKS[task].models():
+        raise ValueError(f"expected a task that suits {model!r}, got {task!r}")
+    about = report.get(task)
+    for name in TASKS[task].options:
+        TASKS[task].checked({name: about.get(name) if isinstance(about, dict) else None})
+    for name, value in plain(checked_sizes(recipes[model], sizes)).items():
+        if value != sizes[name]:  # a word, which once was true whatever it said
+            raise ValueError(
+                f"{name} is {sizes[name]!r}, which an earlier version took as true; train again, into "
+                "another folder"
+            )
+    return recipes[model], len(vocabulary_of(report)), sizes, len(labels)
 
 
 def export_model(folder: Path, seed: int, path: Path) -> None:
     """A trained model of a run's folder as one file, with where it comes from. For what pages run live."""
-    report, model = read_json(folder / "results.json"), load_model(folder, seed)
+    report, model = read_results(folder), load_model(folder, seed)
     task = task_of(report)
     about = {
         "model": report["model"], "seed": str(seed), "vocabulary": report["vocabulary"],

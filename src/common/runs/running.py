@@ -22,8 +22,8 @@ from ..evaluate import spread
 from ..models import count_parameters, longest_name, predictions, tagged
 from ..nn import Dropout, Module, evaluating
 from ..train import Config, first_line
-from .files import plain, read_json
-from .folder import claimed, load_model, looks, save_results, teachers_of_folder
+from .files import plain
+from .folder import claimed, load_model, looks, read_results, save_results, teachers_of_folder
 from .provenance import provenance
 from .sizes import build_model, checked_sizes
 from .tasks import SPLITS, TASKS, TaskData, digest
@@ -67,6 +67,9 @@ class Run:
         sizes = checked_sizes(RECIPES[self.model], dict(self.sizes))
         if not isinstance(self.config, Config):
             raise ValueError(f"expected config to be a Config, got {self.config!r}")
+        if self.config.warmup > self.config.steps:
+            most = f"at most {self.config.steps:,} steps of warmup, as many as there are"
+            raise ValueError(f"expected {most}, got {self.config.warmup:,}")
         if isinstance(self.teachers, str | Path):
             raise ValueError(f"expected teachers one by one, such as (folder,), got {str(self.teachers)!r}")
         task = TASKS[self.task]
@@ -176,9 +179,16 @@ def teacher_reports(what: Run, data: TaskData) -> list[dict[str, Any]]:
 
     ValueError for one that was trained on another list, or reads its names in another form.
     """
-    reports = []
+    reports, block_size = [], RECIPES[what.model].block_size
     for folder in what.teachers:
-        reports.append(read_json(folder / "results.json"))
+        reports.append(read_results(folder))
+        if (model := reports[-1].get("model")) not in list(RECIPES):
+            raise ValueError(f"{folder / 'results.json'}: names no model; expected one of {list(RECIPES)}")
+        if RECIPES[model].block_size != block_size:
+            form = "whole names" if block_size is None else f"windows of {block_size} characters"
+            raise ValueError(
+                f"{folder}: expected a teacher that reads {form}, as {what.model} does, got {model}"
+            )
         for key, wanted in data.about.items():
             if reports[-1].get(key) != wanted:
                 told = f"the {key} {wanted}, got {reports[-1].get(key)}"

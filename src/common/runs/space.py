@@ -9,6 +9,7 @@ import json
 import math
 import random
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -100,7 +101,7 @@ def read_space(space: dict, base: Run) -> dict[str, Range | Choices]:
     for name, wanted in parsed.items():
         for end in wanted.ends():
             _check_end(name, end, parsed, base)
-        if len(set(map(str, wanted.ends()))) < len(wanted.ends()):
+        if any(one == other for one, other in combinations(wanted.ends(), 2)):  # as 1 and 1.0
             raise ValueError(f"{name}: expected choices that differ, got {json.dumps(space[name])}")
     return parsed
 

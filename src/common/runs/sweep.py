@@ -50,6 +50,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..train import first_line
 from .files import check_folder, plain, read_json, write_json
+from .folder import BEGUN
 from .provenance import provenance
 from .running import Impossible, Run, run, teacher_reports, teachers_of
 from .space import BUILDING, decoded, read_space
@@ -157,6 +158,8 @@ def claim(sweep: Sweep, folder: Path) -> None:
                 f"{folder} holds {held} and no sweep.json, which says what was searched; "
                 "choose another --out, or move these away"
             )
+        if left := [name for name in BEGUN if (folder / name).exists()]:
+            raise ValueError(f"{folder} holds {left[0]}, as the folder of a run; choose another --out")
         return write_json(path, sweep.to_json())
     try:
         before = read_json(path)
@@ -200,7 +203,7 @@ def published(sweep: Sweep, folder: Path) -> tuple[list[dict], list[dict]]:
     path = folder / "trials.json"
     if not path.exists():
         return [], []
-    before = read_json(path)
+    before = load(folder)
     _same(sweep.public(), before.get("sweep"), f"{path} holds the trials of another sweep, which differs")
     return before["trials"], before.get("failed", [])
 
@@ -212,8 +215,21 @@ def publish(folder: Path, sweep: Sweep, found: list[dict], failed: Iterable[dict
 
 def load(folder: str | Path) -> dict:
     """What ``trials.json`` holds: {"sweep": what was searched, "trials": [a record a finished trial],
-    "failed": [a record a trial that could not be run, with its reason]}."""
-    return read_json(Path(folder) / "trials.json")
+    "failed": [a record a trial that could not be run, with its reason]}.
+
+    ValueError where there is no such file, or it holds no trials.
+    """
+    path = Path(folder) / "trials.json"
+    report = read_json(path, "the folder of a sweep, with a finished trial")
+    records = [report.get("trials"), report.get("failed", [])]
+    if not all(isinstance(some, list) for some in records) or not all(map(_is_record, sum(records, []))):
+        raise ValueError(f"{path}: expected trials, each with a number and parameters")
+    return report
+
+
+def _is_record(value: object) -> bool:
+    """Whether it says of which trial it is."""
+    return isinstance(value, dict) and value.keys() >= {"number", "params", "state"}
 
 
 # ---- the study -------------------------------------------------------------------
