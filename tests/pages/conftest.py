@@ -183,6 +183,7 @@ def build_small(tmp_path_factory):
         for name in ("_ext", "_static", "images"):
             shutil.copytree(ROOT / "book" / name, book / name)
         shutil.copy(ROOT / "book" / "references.bib", book)
+        shutil.copy(ROOT / "pyproject.toml", book.parent)  # has the version that pages show
         (book / "extra").symlink_to(ROOT / "book" / "extra")
         config = yaml.safe_load((ROOT / "book" / "_config.yml").read_text(encoding="utf-8"))
         config["sphinx"]["config"] |= settings
