@@ -158,9 +158,11 @@ def test_a_checkpoint_gives_every_bit_back(tensors, slots, ema, seed):
     states = [(tensors, TrainingState({"p": slots, "q": {}}, ema)), (ema, TrainingState())]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoint.pt"
-        checkpoints.save(path, identity=identity, states=states, done=seed)
+        drawn = torch.rand(2, 3, generator=generator(seed))
+        whole = {"done": 3, "losses": drawn, "generators": [generator(seed).get_state()] * 2}
+        checkpoints.save(path, identity=identity, states=states, evaluated=([], []), **whole)
         found = checkpoints.restore(path, identity, torch.device("cpu"))
-    assert found["done"] == seed and found["identity"] == identity
+    assert found["done"] == 3 and found["identity"] == identity and torch.equal(found["losses"], drawn)
     for (ours, beside), (theirs, their_beside) in zip(found["states"], states, strict=True):
         assert bits(ours) == bits(theirs) and bits(beside.ema) == bits(their_beside.ema)
         assert {name: bits(own) for name, own in beside.optimizer.items()} == {

@@ -209,7 +209,7 @@ def test_trials_of_another_sweep_are_not_taken_for_this_one(place, capsys):
     arguments = command(place, 2, 4, 2)
     for name in ("sweep", "other"):
         (place / name).mkdir()
-    told = {"sweep": {"space": {}}, "trials": [{"number": 0, "state": "pruned"}]}
+    told = {"sweep": {"space": {}}, "trials": [{"number": 0, "params": {}, "state": "pruned"}]}
     (place / "sweep" / "trials.json").write_text(json.dumps(told), encoding="utf-8")
     assert command_line.main(arguments) == 2
     assert "holds trials.json with 1 finished trials and no sweep.json" in capsys.readouterr().err

@@ -91,7 +91,7 @@ def labelled(reviews: Iterable[Review], threshold: float = 0.0, margin: float = 
     """
     if not (margin >= 0 and -4 <= threshold <= 4):
         raise ValueError(
-            f"expected a threshold of -4 to 4, a margin of at least 0, got {threshold}, {margin}"
+            f"expected a margin of at least 0, got {margin}, and a threshold of -4 to 4, got {threshold}"
         )
     kept = (review for review in reviews if abs(review.rating - threshold) >= margin)
     return [Labelled(r.text, "positive" if r.rating > threshold else "negative") for r in kept]

@@ -87,8 +87,8 @@ class Seq2Seq(Module):
         """Read sentences: outputs (B, S, H); where words are, (B, S); the states that writing starts from."""
         words = source != PAD
         if source.ndim != 2 or not words.any(1).all() or (words[:, 1:] > words[:, :-1]).any():
-            wanted = "sentences (B, S) of at least one word, padded behind"
-            raise ValueError(f"expected {wanted} with {PAD}, got shape {(*source.shape,)}")
+            wanted = f"sentences (B, S), padded behind with {PAD}, of at least one word"
+            raise ValueError(f"expected {wanted}, got shape {(*source.shape,)}")
         vectors, lengths = self.dropout(self.source(source)), words.sum(1).cpu()
         outputs, ends = self.encoder(pack_padded_sequence(vectors, lengths, True, enforce_sorted=False))
         both = self.start(torch.cat(ends[-2:].unbind(), -1))  # of each direction's state at its own end
