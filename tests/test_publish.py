@@ -222,6 +222,22 @@ def test_what_fails_leaves_the_release_before_and_nothing_beside_it(built, reque
     assert list(site.parent.iterdir()) == [site]
 
 
+def test_an_interrupt_between_the_two_renames_leaves_what_is_served(built, site, monkeypatch):
+    publish.lay_out(*built, site)
+    before, rename = {name: (site / name).read_bytes() for name in files(site)}, Path.rename
+
+    def interrupted(path, target):
+        done = rename(path, target)
+        if path == site:
+            raise KeyboardInterrupt
+        return done
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        publish.lay_out(*built, site)
+    assert {name: (site / name).read_bytes() for name in files(site)} == before
+
+
 def test_a_killed_command_leaves_what_is_served(built, site):
     """Killed while it fills the new folder, by a signal that nothing can answer to."""
     publish.lay_out(*built, site)
@@ -244,8 +260,15 @@ def test_a_killed_command_leaves_what_is_served(built, site):
     assert publish.lay_out(*built, site) > 5_000
 
 
-@pytest.mark.parametrize("arguments, said", [([""], "make publish DIR=path"), (["--look", "."], "DIR=path"),
-                                             (["--look", "tests"], "expected an empty folder")])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        ([""], "make publish DIR=path"),
+        (["--look", "."], "DIR=path"),
+        (["--look", "tests"], "expected an empty folder"),
+        (["--look", "book/_build/site"], "make book removes"),
+    ],
+)
 def test_the_command_refuses_in_one_line_before_anything_is_built(arguments, said):
     tool = [sys.executable, str(ROOT / "tools" / "publish.py")]
     done = subprocess.run([*tool, *arguments], cwd=ROOT, capture_output=True, text=True)

@@ -38,7 +38,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
-from told import EXCLUDED, NUMBER, SWAPS, VERBAL, WORDS, read_notebook
+from told import EXCLUDED, NUMBER, SWAPS, VERBAL, WORDS, read_notebook, read_quiz
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_COPIED = {ROOT / name for name in ".venv .git node_modules build runs book/_build data/cache".split()}
@@ -296,7 +296,7 @@ def run(arguments: list[str] | None = None) -> int:
 
     notebook = read_notebook(path)
     quiz_file = quiz_of(path, notebook)
-    quiz = json.loads(quiz_file.read_text(encoding="utf-8")) if quiz_file else None
+    quiz = read_quiz(quiz_file) if quiz_file else None
     kept, left = figures(notebook, quiz, exceptions if options.all else EXCLUDED + exceptions)
     places = Counter(figure.place for figure in kept)
     if options.place:

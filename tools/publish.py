@@ -51,6 +51,8 @@ def summed(target: Path) -> set[str]:
 
 def check(target: Path) -> None:
     """ValueError for a folder that holds what `lay_out` did not write, and for a file."""
+    if BUILT.resolve() in (target.resolve(), *target.resolve().parents):
+        raise ValueError(f"expected a folder outside of {BUILT}, which make book removes, got {target}")
     if not target.exists():
         return
     if not target.is_dir():
@@ -99,9 +101,9 @@ def lay_out(html: Path, printed: Path, packed: Path, project: dict, target: Path
         linked = LINE.sub(DOWNLOADS.format(**called), start)
         (new / "index.html").write_text(linked, encoding="utf-8", newline="\n")
         count = write_sums(new, list(called.values()))
-        if target.exists():
-            target.rename(old)
         try:
+            if target.exists():
+                target.rename(old)
             new.rename(target)
         except BaseException:
             if old.exists() and not target.exists():

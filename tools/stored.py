@@ -21,8 +21,8 @@ def unpack(store: Path, runs: Path) -> dict[str, Any]:
 
 
 def count(text: str) -> int:
-    """How many seeds, or processes, as a command line says it: none would empty the stored results."""
-    if not text.isdecimal() or not 1 <= int(text) <= 10_000:
+    """How many seeds, processes or steps, as a command line says it: none would empty the stored results."""
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return int(text)
 

@@ -178,12 +178,20 @@ def read_notebook(path: Path):
         raise ValueError(f"{path}: expected a notebook ({said})") from None
 
 
+def read_quiz(path: Path) -> list:
+    """A quiz. ValueError, with its name, for what is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected a quiz in JSON ({error})") from None
+
+
 def all_unmarked(path: Path) -> list[str]:
     """The unmarked figures of a notebook and its quiz."""
     every = list(texts(read_notebook(path)))
     quiz = quiz_of(path)
     if quiz:
-        every += quiz_texts(json.loads(quiz.read_text(encoding="utf-8")))
+        every += quiz_texts(read_quiz(quiz))
     return [f"{one.place}: {figure}" for one in every for figure in unmarked(one.text)]
 
 

@@ -69,7 +69,7 @@ class Length(Constraint):
     def __init__(self, shortest: int = 0, longest: int | None = None):
         whole = isinstance(shortest, int) and isinstance(longest, int | None)
         if not whole or shortest < 0 or longest is not None and longest < shortest:
-            raise ValueError(f"expected a length from 0 up, shortest first, got {shortest} to {longest}")
+            raise ValueError(f"expected whole numbers from 0 up, shortest first, got {shortest} to {longest}")
         self.shortest, self.longest = shortest, longest
 
     def start(self) -> State:

@@ -54,9 +54,9 @@ class Vocabulary:
 
     def decode(self, indices: Iterable[int]) -> str:
         """Integers to text. IndexError for one that is no token's number, a negative one among them."""
-        numbers = list(indices)
-        if wrong := [i for i in numbers if not 0 <= i < len(self)]:
-            raise IndexError(f"expected integers in [0, {len(self)}), got {wrong[0]}")
+        numbers, V = indices.tolist() if hasattr(indices, "tolist") else list(indices), len(self)
+        if wrong := [i for i in numbers if not 0 <= i < V]:
+            raise IndexError(f"expected integers in [0, {V}), got {wrong[0]}")
         return self.separator.join(self.tokens[i] for i in numbers)
 
     def __len__(self) -> int:

@@ -81,8 +81,7 @@ def mackey_glass(count: int, steps: int, tau: float = 17.0, generator: Generator
     _check(count, steps)
     if not skip >= 0:
         raise ValueError(f"expected at least 0 units to skip, got {skip}")
-    parts = 10
-    delay = round(tau * parts) if 0 < tau < math.inf else 0
+    parts, delay = 10, round(10 * tau) if 0 < 10 * tau < math.inf else 0
     if not (delay >= 1 and math.isclose(tau * parts, delay)):
         raise ValueError(f"expected a delay of a multiple of {1 / parts}, got {tau}")
     step, last = 1 / parts, (skip + steps) * parts + delay

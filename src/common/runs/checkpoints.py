@@ -48,7 +48,8 @@ def _store(path: Path, content: dict) -> None:
 def restore(path: Path, expected: dict[str, Any], device: torch.device) -> dict[str, Any]:
     """What `save` wrote, its tensors on a device.
 
-    ValueError for a file of something else, and for the checkpoint of another training.
+    ValueError for a file of something else or one that does not add up, and for the checkpoint of another
+    training.
     """
     try:
         content = torch.load(path, weights_only=True, map_location=device)

@@ -37,8 +37,8 @@ class Run:
     """What is trained, on what, and how.
 
     ValueError for a model or a size that is not there, a value that is not of its size's kind (see
-    `sizes.checked_sizes`), a task that is none, and seeds that torch's generators do not take, or that are
-    the same twice.
+    `sizes.checked_sizes`), a warm-up longer than the training, a task that is none, and seeds that torch's
+    generators do not take, or that are the same twice.
 
     sizes: of the model, those that differ from its recipe's; a dict will do.
     data: the task's file, where it reads one; None is the list of names in use, or the corpus of reviews.
