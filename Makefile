@@ -104,7 +104,7 @@ setup: .venv/.project .venv/.vendor ## set up .venv/ and the browser files, and 
 	@touch $@
 
 .PHONY: cluster
-cluster: .venv/.cluster ## install Ray as well, and run its tests on a cluster of two nodes on this machine
+cluster: .venv/.cluster ## install Ray as well, and run its tests on a cluster that loses a node, on this machine
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest tests/test_sweep_ray.py
 
 # ---- the book -----------------------------------------------------------------

@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urljoin
@@ -188,14 +189,14 @@ def test_a_reader_gets_one_release_or_the_other_while_they_change(built, served,
     (other / "index.html").write_text(START.replace("One", "Two" * 100_000), encoding="utf-8")
     publish.lay_out(other, *built[1:], site)
     whole.add((site / "index.html").read_bytes())
-    publisher = threading.Thread(
-        target=lambda: [publish.lay_out(html, *built[1:], site) for html in (built[0], other) * 10]
-    )
-    publisher.start()
+    releases = [built[0], other] * 10
     got = set()
-    while publisher.is_alive():
-        with contextlib.suppress(urllib.error.HTTPError):  # between the two renames
-            got.add(urllib.request.urlopen(served).read())
+    with ThreadPoolExecutor() as pool:
+        publishing = pool.submit(lambda: [publish.lay_out(html, *built[1:], site) for html in releases])
+        while not publishing.done():
+            with contextlib.suppress(urllib.error.HTTPError):  # between the two renames
+                got.add(urllib.request.urlopen(served).read())
+        assert len(publishing.result()) == len(releases)
     assert got and got | {(site / "index.html").read_bytes()} <= whole
 
 
