@@ -1,11 +1,16 @@
 """What tests of several modules need: a small file system, and the corpora of part two."""
 
+import signal
 import subprocess
 
 import pytest
 import torch
 
 from common.data import corpora
+
+# a shell lets what it puts in the background (`make test &`) ignore interrupts, and so do all that it
+# starts; the tests interrupt what they start
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
