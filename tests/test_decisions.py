@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from test_workflows import TARGETS
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "decisions"
@@ -35,8 +36,7 @@ def test_a_page_names_files_and_commands_that_are_there(path):
     quoted = re.findall(r"`([^`\n]+)`", path.read_text(encoding="utf-8"))
     files = [name for name in quoted if re.fullmatch(r"[.\w-]+/[\w./-]*|[\w-]+\.(?:lock|toml)", name)]
     assert [name for name in files if not name.startswith(MADE) and not (ROOT / name).exists()] == []
-    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    assert {name[5:] for name in quoted if re.fullmatch(r"make [a-z-]+", name)} <= set(targets)
+    assert {name[5:] for name in quoted if re.fullmatch(r"make [a-z-]+", name)} <= TARGETS
 
 
 def test_the_numbers_that_pages_repeat_are_those_of_the_code():

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tomllib
 import unicodedata
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from common.models import MODELS
 from common.runs import command as command_line
 from common.runs import running, training
 from common.runs.lists import load_list
-from common.train import Config
+from common.train import OPTIMIZERS, SCHEDULES, Config
 
 SOURCE = Path(common.__file__).parents[1]
 SPLITS = ("train", "val", "test")
@@ -709,6 +709,24 @@ def test_new_names_need_a_run_of_names(finished, tmp_path, capsys):
 
 
 # bad input
+
+
+OTHERS = {"momentum": 0.5, "betas": (0.5, 0.5), "drop_at": 0.25, "drop_factor": 0.5}  # than by default
+
+
+@pytest.mark.parametrize("option", command_line.COUNTS_WITH)
+def test_an_option_counts_with_that_in_which_it_changes_something(option):
+    of, wanted = command_line.COUNTS_WITH[option]
+    names = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}[of]
+
+    def made(config):
+        return config.make_optimizer() if of == "optimizer" else [config.lr_at(n) for n in range(8)]
+
+    def changes(name):
+        plain = Config(steps=8, **{of: name})
+        return made(plain) != made(replace(plain, **{option: OTHERS[option]}))
+
+    assert [name for name in names if changes(name)] == list(wanted)
 
 
 def refused(capsys, *arguments):

@@ -349,7 +349,7 @@ def test_a_pupil_learns_from_no_teacher_of_another_plan(house, trained, capsys):
         (["tiny", "--names", "nowhere.txt"], "nowhere.txt is not the list"),
         (["tiny", "--workers", "0"], "at least 1 worker, got 0"),
         (["tiny", "--only", "nothing"], "expected keys"),
-        (["fly"], "fly.json: no such file; expected a plan among lecture, tiny"),
+        (["fly"], "expected the name of a plan among lecture, tiny, got 'fly'"),
     ],
     ids=str,
 )

@@ -200,8 +200,18 @@ def test_a_reader_gets_one_release_or_the_other_while_they_change(built, served,
     assert got and got | {(site / "index.html").read_bytes()} <= whole
 
 
-@pytest.mark.parametrize("fault", ["no PDF", "pages of another version", "a full disk", "no move"])
-def test_what_fails_leaves_the_release_before_and_nothing_beside_it(built, request, monkeypatch, site, fault):
+@pytest.mark.parametrize(
+    "fault, said",
+    [
+        ("no PDF", "No such file.*printed.pdf"),
+        ("pages of another version", "expected pages of version 9.9.9"),
+        ("a full disk", "No space left"),
+        ("no move", "No such file.*new"),
+    ],
+)
+def test_what_fails_leaves_the_release_before_and_nothing_beside_it(
+    built, request, monkeypatch, site, fault, said
+):
     if fault == "a full disk":
         site = request.getfixturevalue("small_disk") / "www"
     publish.lay_out(*built, site)
@@ -216,7 +226,6 @@ def test_what_fails_leaves_the_release_before_and_nothing_beside_it(built, reque
         monkeypatch.setattr(Path, "rename", lambda a, b: move(a, b / "no" if a.name == "new" else b))
     else:
         project = project | {"version": "9.9.9"}
-    said = "printed.pdf|expected pages of version 9.9.9|No space left|No such file.*new"
     with pytest.raises((OSError, ValueError), match=said):
         publish.lay_out(html, printed, packed, project, site)
     assert {name: (site / name).read_bytes() for name in files(site)} == before

@@ -566,15 +566,15 @@ def main() -> int:
     if missing:
         parser.error(f"no such notebook: {', '.join(missing)}")
     try:
-        for path in options.paths:
+        if options.check:
+            untidy = [path for path in paths if not is_normalised(path)]
+            for path in untidy:
+                print(f"not normalised: {shown(path)}")
+            return int(bool(untidy))
+        for path in paths:  # all, before one of them is changed
             read(path)
     except ValueError as error:
         parser.error(str(error))
-    if options.check:
-        untidy = [path for path in paths if not is_normalised(path)]
-        for path in untidy:
-            print(f"not normalised: {shown(path)}")
-        return int(bool(untidy))
     if options.normalise_only:
         for path in paths:
             nb = read(path)

@@ -18,7 +18,6 @@ import re
 import shutil
 import sys
 import tempfile
-import tomllib
 from pathlib import Path
 
 import pdf
@@ -36,8 +35,10 @@ DOWNLOADS = (
 
 def names(project: dict) -> dict[str, str]:
     """The names of the files to download, by their kind; `project` is that of pyproject.toml."""
-    stem = f"{project['name']}-{project['version']}"
-    return {"pdf": f"{stem}.pdf", "zip": f"{stem}-html.zip"}
+    return {
+        "pdf": f"{project['name']}-{project['version']}.pdf",
+        "zip": f"{zip_book.top_of(project)}.zip",
+    }
 
 
 def summed(target: Path) -> set[str]:
@@ -117,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("target", type=Path, metavar="DIR")
     parser.add_argument("--look", action="store_true", help="only say whether DIR may be written")
     given = parser.parse_args(arguments)
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = zip_book.read_project()
     try:
         if given.target == Path():
             raise ValueError("expected a folder: make publish DIR=path")

@@ -44,6 +44,16 @@ Code is under the MIT licence (LICENSE.txt), text under CC BY 4.0 (LICENSE-text.
 """
 
 
+def read_project() -> dict:
+    """The table [project] of pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def top_of(project: dict) -> str:
+    """The one folder that the ZIP holds; the ZIP itself has its name and .zip."""
+    return f"{project['name']}-{project['version']}-html"
+
+
 def packed_files(html: Path) -> dict[str, Path]:
     """The files that a reader needs, by their place under the top folder."""
     files = {path.relative_to(html).as_posix(): path for path in html.rglob("*") if path.is_file()}
@@ -54,8 +64,8 @@ def pack(html: Path, folder: Path) -> Path:
     """Write the ZIP of a built book into a folder, and return its path."""
     if not (html / "index.html").is_file():
         raise ValueError(f"expected a built book with an index.html, got {html}; run make book")
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    top = f"{project['name']}-{project['version']}-html"
+    project = read_project()
+    top = top_of(project)
     letter = LETTER.format(title="WaveNet, one layer at a time", version=project["version"])
     content = {
         "READ-ME-FIRST.txt": letter.replace("\n", "\r\n").encode(),  # Windows' old editors want both

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from bs4 import BeautifulSoup, NavigableString
 from bs4.element import Script
+from content_policy import state_policy
 from offline_pages import quiet_script
 from PIL import Image
 
@@ -52,6 +53,13 @@ def scripts_are_quiet(page):
     for script in page.find_all("script", src=None, type=None):
         if script.string:
             script.string = quiet_script(script.string)
+
+
+def printing_needs_no_handler(page):
+    """A page's policy forbids code in attributes (content_policy.py); book.js does the same."""
+    for button in page.select('[onclick="window.print()"]'):
+        del button["onclick"]
+        button["data-print"] = ""
 
 
 def checks_open_on_their_code(page):
@@ -167,6 +175,7 @@ MENDS = [
     bibliography_is_a_list,
     title_once,
     scripts_are_quiet,
+    printing_needs_no_handler,
     checks_open_on_their_code,
     signs_stay_with_their_formula,
     scatter_stays_with_its_sign,
@@ -204,6 +213,10 @@ def mend(app, exception):
         for mend_one in MENDS:
             mend_one(page)
         pictures_load_when_near(page, path.parent)
+        try:
+            state_policy(page)
+        except ValueError as error:
+            raise ValueError(f"{path.relative_to(app.outdir)}: {error}") from None
         path.write_text(str(page), encoding="utf-8")
 
 

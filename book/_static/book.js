@@ -88,6 +88,8 @@ function closeChecks(except) {
 document.addEventListener("click", (event) => closeChecks(event.target));
 document.addEventListener("keydown", (event) => event.key === "Escape" && closeChecks());
 
+document.addEventListener("click", (event) => event.target.closest("[data-print]") && window.print());
+
 // Search shows a passage of every page that it finds, which it fetches; a browser forbids
 // that on file://. There it shows the titles alone.
 if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;

@@ -15,7 +15,8 @@ from .models import predictions
 from .nn import Module, evaluating
 
 ENUMERATED = 50_000  # exact=True scores every name where there are no more of them than this
-COLDEST, HOTTEST = 1e-45, 1e30  # by which float32 can divide
+COLDEST, HOTTEST = 1e-45, 1e30  # within what float32 can hold
+LEAST_DIVISOR = torch.finfo(torch.float32).tiny  # what is smaller may be flushed to zero
 LONGEST = 10_000  # characters of a name at most
 AT_ONCE = 8_192  # names that the model is asked about in one call; more would need too much memory
 SCORED = 1_024  # names that are scored in one call
@@ -99,7 +100,7 @@ def probabilities(logits: Tensor, *, temperature: float = 1.0, top_k: int | None
     if top_k is not None and top_k < logits.shape[-1]:
         bar = centred.topk(top_k, dim=-1).values[..., -1:]
         centred = centred.masked_fill(centred < bar, -torch.inf)
-    p = torch.softmax(centred / max(temperature, 1.2e-38), dim=-1)  # less may be flushed to zero
+    p = torch.softmax(centred / max(temperature, LEAST_DIVISOR), dim=-1)
     if top_p is not None and top_p < 1:
         ordered, order = p.sort(dim=-1, descending=True, stable=True)
         before = ordered.cumsum(-1) - ordered  # what the likelier ones have together

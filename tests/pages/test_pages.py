@@ -115,6 +115,60 @@ def test_a_page_says_at_its_foot_of_which_version_it_is(html, rel):
     assert line.get_text() == f"Version {project['version']}."
 
 
+@every_page
+def test_a_page_states_what_may_run_in_it_before_anything_runs(html, rel):
+    text = (html / rel).read_text(encoding="utf-8")
+    (meta,) = parsed(html / rel).select('meta[http-equiv="Content-Security-Policy"]')
+    assert "default-src 'none'" in meta["content"]
+    assert text.index("Content-Security-Policy") < text.index("<script")
+
+
+# What could get into a page by a mistake in how text is inserted, and what it would want. The browser lets
+# the debugger, which runs this, use eval: but not after an await.
+SMUGGLED = """async () => {
+  const held = [], ran = [];
+  document.addEventListener("securitypolicyviolation", (event) =>
+    held.push(`${event.effectiveDirective} ${event.blockedURI.split("?")[0]}`));
+  globalThis.run = (what) => ran.push(what);
+  const place = document.querySelector("article").appendChild(document.createElement("div"));
+  place.innerHTML = `<img src="data:," onerror="run('handler')"><svg onload="run('svg')"></svg>
+    <iframe srcdoc="<script>parent.run('frame')</script>"></iframe>
+    <object data="data:text/html,<script>parent.run('object')</script>"></object>
+    <a href="javascript:run('address')">a</a>`;
+  place.querySelector("a").click();
+  const add = (name, values) => document.head.append(Object.assign(document.createElement(name), values));
+  add("script", { textContent: "run('tag')" });
+  add("script", { src: "data:text/javascript,run('data')" });
+  add("script", { src: "http://127.0.0.2:9/x.js" });
+  add("base", { href: "http://127.0.0.2:9/" });
+  await fetch("http://127.0.0.2:9/y?names").catch(() => {});
+  await new Promise((done) => setTimeout(done, 500));
+  try { (0, eval)("run('eval')"); } catch {}
+  return { ran, held, base: document.baseURI === location.href };
+}"""
+
+
+@pytest.mark.parametrize("where", ["a file", "a server"])
+@pytest.mark.parametrize("rel", ["playground.html", "wavenet/09_sound.html"])
+def test_a_page_runs_nothing_that_it_was_not_built_with(open_page, served, where, rel):
+    page = open_page(rel if where == "a file" else f"{served}/{rel}")
+    found = page.evaluate(SMUGGLED)
+    page.noise.expected = True  # the browser tells of each
+    assert found["ran"] == [] and found["base"]
+    assert set(found["held"]) >= {
+        "connect-src http://127.0.0.2:9/y", "script-src-elem http://127.0.0.2:9/x.js",
+        "script-src-elem inline", "script-src-elem data", "script-src-attr inline", "object-src data",
+        "frame-src about", "base-uri http://127.0.0.2:9/", "script-src eval",
+    }  # fmt: skip
+
+
+def test_the_button_that_prints_prints(open_page):
+    page = open_page("index.html")
+    page.evaluate("window.print = () => { document.body.dataset.printed = 'yes'; }")
+    page.evaluate("document.querySelector('[data-print]').click()")
+    assert page.evaluate("document.body.dataset.printed") == "yes"
+
+
 def test_titles_and_descriptions_differ(html):
     for of in (
         lambda p: p.title.get_text(),

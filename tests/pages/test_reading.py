@@ -73,7 +73,7 @@ def test_a_chapter_is_marked_as_opened_and_then_as_read(go):
     assert page.evaluate(f"{STORED}.pages['{FIRST}'].length > 1")
     assert page.evaluate(f"{STORED}.pages['{FIRST}']") is not True
     page.evaluate(READ, [0, 99])
-    page.wait_for_function(f"{STORED}.pages['{FIRST}'] === true")
+    page.wait_for_function(f"() => {STORED}.pages['{FIRST}'] === true")
     assert entry(page, "Three characters") == "1. Three characters, one hidden layer (read to the end)"
     assert entry(go(SECOND), "Three characters").endswith("(read to the end)")
     go(FIRST)
@@ -84,18 +84,18 @@ def test_a_chapter_is_marked_as_opened_and_then_as_read(go):
 def test_a_reader_can_read_a_chapter_in_two_sittings(go):
     page = go(FIRST)
     page.evaluate(READ, [0, 4])
-    page.wait_for_function(f"{STORED}.pages['{FIRST}'].length >= 4")
+    page.wait_for_function(f"() => {STORED}.pages['{FIRST}'].length >= 4")
     go("glossary")
     page = go(FIRST)
     page.evaluate(READ, [4, 99])
-    page.wait_for_function(f"{STORED}.pages['{FIRST}'] === true")
+    page.wait_for_function(f"() => {STORED}.pages['{FIRST}'] === true")
 
 
 def test_the_start_page_says_where_to_go_on(go):
     page = go("index")
     assert page.locator(".reading, .reading-mark").count() == 0, "nothing to say yet"
     go(FIRST).evaluate(READ, [0, 99])
-    page.wait_for_function(f"{STORED}.pages['{FIRST}'] === true")
+    page.wait_for_function(f"() => {STORED}.pages['{FIRST}'] === true")
     go("index")
     box = page.get_by_role("group", name="Your progress")
     assert (

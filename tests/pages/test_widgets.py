@@ -66,7 +66,7 @@ def open_live(open_page):
     def open_one(rel, **how):
         page = open_page(rel, **how)
         live = "[...document.querySelectorAll('.live-widget:not(.needs-kernel)')]"
-        page.wait_for_function(f"{live}.every((widget) => 'ready' in widget.dataset)")
+        page.wait_for_function(f"() => {live}.every((widget) => 'ready' in widget.dataset)")
         return page
 
     return open_one
@@ -707,10 +707,10 @@ def test_back_to_top_leaves_a_widget_alone(open_live):
     page.locator(".wn-convolution").evaluate(
         "(one) => one.scrollIntoView({ block: 'end', behavior: 'instant' })"
     )
-    page.wait_for_function("document.documentElement.hasAttribute('data-widget-below')")
+    page.wait_for_function("() => document.documentElement.hasAttribute('data-widget-below')")
     assert not shown()
     page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
-    page.wait_for_function("!document.documentElement.hasAttribute('data-widget-below')")
+    page.wait_for_function("() => !document.documentElement.hasAttribute('data-widget-below')")
     assert shown()
 
 
