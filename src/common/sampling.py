@@ -16,7 +16,6 @@ from .nn import Module, evaluating
 
 ENUMERATED = 50_000  # exact=True scores every name where there are no more of them than this
 COLDEST, HOTTEST = 1e-45, 1e30  # within what float32 can hold
-LEAST_DIVISOR = torch.finfo(torch.float32).tiny  # what is smaller may be flushed to zero
 LONGEST = 10_000  # characters of a name at most
 AT_ONCE = 8_192  # names that the model is asked about in one call; more would need too much memory
 SCORED = 1_024  # names that are scored in one call
@@ -100,7 +99,8 @@ def probabilities(logits: Tensor, *, temperature: float = 1.0, top_k: int | None
     if top_k is not None and top_k < logits.shape[-1]:
         bar = centred.topk(top_k, dim=-1).values[..., -1:]
         centred = centred.masked_fill(centred < bar, -torch.inf)
-    p = torch.softmax(centred / max(temperature, LEAST_DIVISOR), dim=-1)
+    # what is below the least normal number may be flushed to zero
+    p = torch.softmax(centred / max(temperature, torch.finfo(torch.float32).tiny), dim=-1)
     if top_p is not None and top_p < 1:
         ordered, order = p.sort(dim=-1, descending=True, stable=True)
         before = ordered.cumsum(-1) - ordered  # what the likelier ones have together
