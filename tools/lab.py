@@ -15,6 +15,7 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import chapters
@@ -45,28 +46,35 @@ def figure_names(nb) -> list[str]:
     return names
 
 
+def numbered() -> Iterator[tuple[nbformat.NotebookNode, str, str]]:
+    """All notebooks, with what stands before the number of a figure or an exercise, and where they are."""
+    known = chapters.chapters()
+    for path in notebooks.find_notebooks():
+        nb, chapter = notebooks.read(path), known.get(path.relative_to(BOOK).with_suffix("").as_posix())
+        if chapter:
+            yield nb, f"{chapter.number}.", chapter.part
+        else:
+            yield nb, "", f"“{nb.cells[0].source.splitlines()[0].removeprefix('# ')}”"
+
+
 def figure_words() -> dict[str, dict[str, str]]:
-    """{name: its number and what it shows} of the figures in all chapters, as the page numbers them."""
+    """{name: its number and what it shows} of the figures in all notebooks, as the page numbers them."""
     words = {}
-    for page, chapter in chapters.chapters().items():
-        path = BOOK / f"{page}.ipynb"
-        names = figure_names(notebooks.read(path)) if path.is_file() else []
-        for number, name in enumerate(names, start=1):
-            text = f"Fig. {chapter.number}.{number}"
-            words[name] = {"text": text, "title": f"{text} of {chapter.part}"}
+    for nb, before, where in numbered():
+        for number, name in enumerate(figure_names(nb), start=1):
+            text = f"Fig. {before}{number}"
+            words[name] = {"text": text, "title": f"{text} of {where}"}
     return words
 
 
 def exercise_words() -> dict[str, dict[str, str]]:
-    """{label: its number} of the exercises in all chapters, as the page numbers them."""
+    """{label: its number} of the exercises in all notebooks, as the page numbers them."""
     words = {}
-    for page, chapter in chapters.chapters().items():
-        path = BOOK / f"{page}.ipynb"
-        cells = notebooks.read(path).cells if path.is_file() else []
-        labels = EXERCISE.findall("\n".join(cell.source for cell in cells if cell.cell_type == "markdown"))
+    for nb, before, where in numbered():
+        labels = EXERCISE.findall("\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown"))
         for number, label in enumerate(labels, start=1):
-            text = f"Exercise {chapter.number}.{number}"
-            words[label] = {"text": text, "title": f"{text} of {chapter.part}"}
+            text = f"Exercise {before}{number}"
+            words[label] = {"text": text, "title": f"{text} of {where}"}
     return words
 
 

@@ -1,5 +1,6 @@
 """Chapter 5 in JupyterLab, as `make lab` starts it: opened in a real browser, run, and looked at."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -20,6 +21,7 @@ import reading
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = "wavenet/05_batchnorm_fix"
 SOURCE = ROOT / "book" / f"{PAGE}.ipynb"
+NOTEBOOKS = [path.relative_to(starter.BOOK).with_suffix("").as_posix() for path in notebooks.find_notebooks()]
 
 pytestmark = [
     pytest.mark.xdist_group("lab"),  # one server for all
@@ -112,20 +114,27 @@ def stored():
     return notebooks.read(SOURCE)
 
 
-@pytest.fixture(scope="module")
-def opened(browser, address):
-    """Chapter 5, opened; the tests below look at it in turn, and the last ones run it."""
-    context = browser.new_context(viewport={"width": 1400, "height": 14_000})
+@contextlib.contextmanager
+def in_lab(browser, address, name, height=14_000):
+    """A page on which JupyterLab has opened and drawn a notebook of the book."""
+    context = browser.new_context(viewport={"width": 1400, "height": height})
     context.set_default_timeout(60_000)
     page = context.new_page()
     page.errors = []
     page.on("pageerror", lambda error: page.errors.append(str(error)))
-    page.goto(f"{address}/lab/tree/{PAGE}.ipynb?reset")
+    page.goto(f"{address}/lab/tree/{name}.ipynb?reset")
     page.wait_for_function(DRAWN)
-    page.wait_for_selector(".book-caption")
     page.wait_for_timeout(1500)  # what comes late would mark the notebook as changed
     yield page
     context.close()
+
+
+@pytest.fixture(scope="module")
+def opened(browser, address):
+    """Chapter 5, opened; the tests below look at it in turn, and the last ones run it."""
+    with in_lab(browser, address, PAGE) as page:
+        page.wait_for_selector(".book-caption")
+        yield page
 
 
 def shot(page, name: str) -> None:
@@ -255,10 +264,36 @@ def test_in_the_dark(opened):
         assert opened.locator(f".jp-Notebook {kind}").first.evaluate(light), kind
 
 
+@pytest.mark.skipif("BOOK_LAB" not in os.environ, reason="takes minutes: BOOK_LAB=open, or BOOK_LAB=run")
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_every_notebook_reads_in_lab_and_runs(browser, address, name):
+    stored = notebooks.read(starter.BOOK / f"{name}.ipynb")
+    with in_lab(browser, address, name, height=40_000) as page:
+        assert not page.evaluate(DIRTY)
+        assert page.locator(".jp-Notebook .myst-aside").count() == count(stored, r":::\{margin\}")
+        assert page.evaluate(COVERED) == []
+        assert page.locator('.jp-Notebook [title$="Not Found"]').all_inner_texts() == []
+        said = page.locator(".jp-Notebook .book-reference").all_inner_texts()
+        assert len(said) >= count(stored, r"\{(?:cite|numref)[:a-z]*\}`")
+        text = page.locator(".jp-Notebook").inner_text()
+        assert "<!--" not in text and ".ipynb)" not in text
+        if os.environ["BOOK_LAB"] == "run":
+            page.set_default_timeout(600_000)
+            page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
+            page.wait_for_timeout(2000)
+            wanted = ("raises-exception",)
+            may = {cell.id for cell in stored.cells if {*wanted} & {*cell.metadata.get("tags", [])}}
+            cells = page.evaluate(CELLS)
+            assert {c["id"]: c["errors"] for c in cells if c["errors"] and c["id"] not in may} == {}
+            assert all(cell["count"] for cell in cells if cell["type"] == "code")
+            assert page.evaluate(COVERED) == []
+        assert not page.errors
+
+
 def test_the_words_are_those_of_the_page(html):
     """Numbers of figures and labels of citations, as Sphinx wrote them."""
     figures, cited, exercises = starter.figure_words(), starter.citation_words(), starter.exercise_words()
-    for path in sorted([*html.glob("wavenet/*.html"), *html.glob("rnn/*.html")]):
+    for path in [html / f"{name}.html" for name in NOTEBOOKS]:
         text = path.read_text(encoding="utf-8")
         figure = r'<figure[^>]* id="([^"]+)">.*?caption-number">([^<]+)<'
         for name, number in re.findall(figure, text, re.DOTALL):
