@@ -116,7 +116,8 @@ def sweep_is_whole(folder: Path) -> list[dict]:
 
 
 def end_of_sweep(folder: Path) -> object:
-    own = ("number", "state", "value", "params", "curve")
+    # a trial that was killed before it had its parameters leaves its number unused
+    own = ("state", "value", "params", "curve")
     return [{key: record[key] for key in own} for record in load(folder / "sweep")["trials"]]
 
 
