@@ -431,8 +431,9 @@ def test_exact_draws_from_the_model_given_the_constraint(monkeypatch, ways, most
     expected = {name: p / total for name, p in good.items() if p}
     count = 2_000 if most else 500  # what is rejected takes its time
     drawn = sample(
-        Fake(moody), ABC, 2, count, generator=generator(1), constraint=CONSTRAINT, exact=True, **ways
-    )
+        Fake(moody), ABC, 2, count, generator=generator(1), constraint=CONSTRAINT, exact=True,
+        max_length=3, **ways,
+    )  # fmt: skip
     close_to(drawn, expected, count)
     masked = masked_probabilities(Automaton(CONSTRAINT, ABC, 40), **ways)
     assert sum(abs(masked[name] - p) for name, p in expected.items()) / 2 > 0.1  # the test can tell

@@ -10,6 +10,7 @@ runs/rnn-02, a file a training, and is not trained again; when all of it is ther
 
 import argparse
 import sys
+from bisect import bisect_right
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import chain
@@ -104,7 +105,7 @@ def widest(variant: Variant, task: str) -> int:
     """The largest hidden size, in steps of four, with at most so many parameters."""
     sizes = range(8, 200, 4)
     count = lambda size: count_parameters(build(variant, task, size, 10, torch.Generator()))  # noqa: E731
-    return max(size for size in sizes if count(size) <= PARAMETERS)
+    return sizes[bisect_right(sizes, PARAMETERS, key=count) - 1]
 
 
 class Job(NamedTuple):

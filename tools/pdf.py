@@ -14,7 +14,6 @@ import posixpath
 import re
 import sys
 import time
-import tomllib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from html import escape
@@ -23,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 
 import browser
 import yaml
+import zip_book
 from bs4 import BeautifulSoup
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import BooleanObject, DictionaryObject, Fit, NameObject, TextStringObject
@@ -465,7 +465,7 @@ def main() -> None:
     try:
         about = about_the_book(
             yaml.safe_load((book / "_config.yml").read_text(encoding="utf-8")),
-            tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"],
+            zip_book.read_project(),
             (html / "index.html").read_text(encoding="utf-8"),
         )
         parts, styles = read_book(book, html, "../html")

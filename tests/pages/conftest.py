@@ -93,7 +93,7 @@ def open_page(browser, html):
             route.abort()
 
         context.route(lambda url: not local.match(url), stop)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)  # of a busy machine
         context.set_default_navigation_timeout(60_000)  # a page of several MB on a busy machine
         page = context.new_page()
         page.noise = noise

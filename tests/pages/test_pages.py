@@ -233,9 +233,9 @@ def test_no_launch_button_without_an_address(html):
 
 
 @every_page
-def test_page_works_offline_and_is_light(open_page, rel):
+def test_page_works_offline_is_light_and_accessible(open_page, axe, rel):
     """No request leaves the machine, nothing is in the console, and the files are few and small."""
-    page = open_page(rel)
+    page = open_page(rel, motion="reduce")
     page.wait_for_timeout(300)
     files = {file_of(url) for url in page.noise.loaded if url.startswith("file:")}
     sizes = {path: path.stat().st_size for path in files}
@@ -248,13 +248,10 @@ def test_page_works_offline_and_is_light(open_page, rel):
     assert lean <= 1.5 * MEGABYTE, f"{lean} bytes without widget data and faces; {largest}"
     assert total <= 4 * MEGABYTE, f"{total} bytes; {largest}"
 
-
-@every_page
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_page_is_accessible(open_page, axe, rel, theme):
-    page = open_page(rel, theme=theme, motion="reduce")
-    assert page.evaluate("document.documentElement.dataset.theme") == theme
-    assert axe(page) == []
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        page.wait_for_function("(theme) => document.documentElement.dataset.theme === theme", arg=theme)
+        assert axe(page) == [], theme
 
 
 TOO_WIDE = """() => {
