@@ -226,6 +226,18 @@ lock: .venv/.project ## write the requirements' locks and package-lock.json anew
 		|| { mv package-lock.json.old package-lock.json; exit 1; }
 	@rm -f package-lock.json.old
 
+# uv has an environment of its own: it is in no lock. A `make setup` after it changes nothing; `make distclean`
+# brings the locked versions back.
+UV = $(subst .venv,build/uv,$(PY))
+
+.PHONY: versions
+versions: .venv/.project ## install other versions than the locked ones (RESOLUTION=lowest-direct or highest)
+	@$(PY) -m venv build/uv
+	@$(UV) -m pip --disable-pip-version-check install --quiet uv
+	@$(UV) -m uv pip compile --quiet --python $(PY) --resolution $(or $(RESOLUTION),highest) \
+		--extra all --extra book --extra test --output-file build/versions.txt pyproject.toml
+	@$(UV) -m uv pip install --quiet --python $(PY) --requirement build/versions.txt
+
 .PHONY: licences
 licences: .venv/.project ## list the licences of what requirements.lock and npm install, in docs/licences.md
 	@$(PY) tools/licences.py

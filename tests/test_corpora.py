@@ -486,6 +486,9 @@ def test_installed_elsewhere_it_is_the_users_cache_folder(monkeypatch, tmp_path)
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "Local"))
     assert cache_folder() == tmp_path / "Local" / "wavenet-book" / "Cache"
+    monkeypatch.delenv("LOCALAPPDATA")
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert cache_folder() == tmp_path / "AppData" / "Local" / "wavenet-book" / "Cache"
 
 
 # ---- python -m common data -------------------------------------------------------------

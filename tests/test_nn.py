@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from safetensors.torch import load, save
 from small_tensors import EXACT, assert_all_close, double, generator, gradients, random
 
+import common.nn
 from common.nn import (
+    GRU,
     BatchNorm1d,
     CausalConv1d,
     Embedding,
@@ -233,7 +235,19 @@ def test_reprs_show_the_sizes():
     shown = [repr(layer) for layer in (Linear(6, 5), Linear(6, 5, bias=False), BatchNorm1d(5), Tanh())]
     assert shown == ["Linear(6, 5)", "Linear(6, 5, bias=False)", "BatchNorm1d(5)", "Tanh()"]
     assert repr(FlattenConsecutive(2)) == "FlattenConsecutive(2)"
+    layers = [GRU(3, 4, num_layers=n, bidirectional=n == 2, generator=generator()) for n in (1, 2)]
+    assert [layer.extra_repr() for layer in layers] == ["1 layer, forward", "2 layers, forward and backward"]
     assert repr(Sequential([Flatten()])) == "Sequential([\n    Flatten(),\n])"
+
+
+def test_layers_that_look_at_other_positions_say_so():
+    """Names share a row only in a model without one of them (`common.models.packing`)."""
+    kinds = [kind for kind in vars(common.nn).values() if isinstance(kind, type)]
+    apart = {kind for kind in kinds if issubclass(kind, Module) and not kind.packable}
+    assert {kind.__name__ for kind in apart} == {
+        "Cell", "Flatten", "FlattenConsecutive", "GRU", "GRUCell", "LSTM", "LSTMCell", "MultiheadAttention",
+        "PositionalEmbedding", "RNN", "RNNCell", "Recurrent", "VariationalDropout",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -259,6 +259,7 @@ def test_a_chrono_start_remembers_for_one_to_longest_steps():
 
 
 def test_starts_refuse_what_they_cannot_set():
+    nn.chrono_start(nn.GRU(3, 4), 2)
     with pytest.raises(ValueError, match="a memory of at least 2 steps, got 1"):
         nn.chrono_start(nn.GRU(3, 4), 1)
     with pytest.raises(ValueError, match="expected cells of an LSTM or a GRU, with biases, got RNNCell"):

@@ -302,14 +302,18 @@ def test_the_models_of_whole_names_say_how_they_look_at_other_positions():
 class Shift(Module):
     """Every position sees the one before it, and nobody is told."""
 
+    def __init__(self, share):
+        self.share = share
+
     def __call__(self, x):
-        return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], dim=1)
+        return x + self.share * torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], dim=1)
 
 
-def test_a_module_that_mixes_names_is_found_out():
+@pytest.mark.parametrize("share", [1, 0.01])
+def test_a_module_that_mixes_names_is_found_out(share):
     x, y = whole_names()
     model = Sequential(
-        [Embedding(27, 4, generator=generator()), Shift(), Linear(4, 27, generator=generator(1))]
+        [Embedding(27, 4, generator=generator()), Shift(share), Linear(4, 27, generator=generator(1))]
     )
     with pytest.raises(ValueError, match="or `packable = False` in it"):
         check_packing(model, x, y)
@@ -327,7 +331,7 @@ def test_the_models_of_the_book_mix_no_names(name):
 
 
 def test_windows_need_no_such_check():
-    check_packing(Sequential([Shift()]), torch.zeros((4, 3)), torch.zeros(4))
+    check_packing(Sequential([Shift(1)]), torch.zeros((4, 3)), torch.zeros(4))
 
 
 def test_a_model_that_draws_or_counts_in_training_is_checked_as_it_will_be_used():

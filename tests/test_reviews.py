@@ -171,7 +171,7 @@ def test_case_and_punctuation_do_not_count():
     assert similarity("WOW!", "wow...") == 1 and similarity("wow", "no") == 0
     assert similarity("one two three four", "one two three five") == 1 / 3
     assert near_duplicates(["...", "!", "a"]) == [(0, 1)], "texts without a word are alike"
-    for threshold in (0, 1.1):
+    for threshold in (0, -0.1, 1.1):
         with pytest.raises(ValueError, match="expected a threshold above 0 and at most 1"):
             near_duplicates(["a"], threshold)
 

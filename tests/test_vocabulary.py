@@ -53,6 +53,8 @@ def test_the_end_token_cannot_be_a_character():
         Vocabulary("ab.")
     with pytest.raises(ValueError, match="expected tokens without the special ones, got 'b'"):
         Vocabulary("ab", end="b")
+    with pytest.raises(ValueError, match="got 'a'"):  # the first of two
+        Vocabulary("abc", end="b", pad="a")
 
 
 def test_another_end_token_frees_the_full_stop():

@@ -55,6 +55,7 @@ def test_every_make_command_is_one_of_the_makefile(name):
     [
         ("publish", {"push": {"tags": ["v*"]}}, "make publish DIR=build/site"),
         ("links", {"schedule": [{"cron": "17 4 * * 1"}]}, "make linkcheck"),
+        ("versions", {"schedule": [{"cron": "43 3 * * 3"}]}, "make nbval"),
     ],
 )
 def test_what_is_published_and_checked_is_what_make_does(name, event, command):
