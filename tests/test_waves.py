@@ -43,6 +43,7 @@ def test_a_sum_of_sines_obeys_two_terms_a_sine(periods):
 def test_periods_that_no_step_can_show_are_refused(periods):
     with pytest.raises(ValueError, match="periods above 2 steps"):
         sums_of_sines(1, 5, periods)
+    sums_of_sines(1, 5, (2.1,))
 
 
 def test_a_wandering_period_stays_between_its_bounds_and_visits_both_ends():
