@@ -75,9 +75,10 @@ help: ## list the commands
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@touch $@
 
-.venv/.packages: .venv/.python requirements.lock
+.venv/.packages: .venv/.python requirements-pure.lock requirements.lock
 	@rm -f $@
 	@echo "Installing requirements.lock into .venv (once; a few minutes) ..."
+	@$(PIP) install --quiet --progress-bar off --no-deps --require-hashes --only-binary :all: -r requirements-pure.lock
 	@$(PIP) install --quiet --progress-bar off -r requirements.lock
 	@touch $@
 

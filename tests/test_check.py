@@ -19,6 +19,7 @@ pytestmark = pytest.mark.skipif(
 )
 FILES = {
     "pyproject.toml": "[tool.pytest.ini_options]\npythonpath = ['src']\n",
+    "requirements-pure.lock": "",
     "requirements.lock": "",
     "README.md": "A house.\n",
     "src/common/__init__.py": "",

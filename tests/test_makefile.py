@@ -33,7 +33,7 @@ def beside(tmp_path):
     for stamp in (".python", ".packages", ".project", ".cluster", ".vendor"):  # set up long ago
         (folder / ".venv").mkdir(exist_ok=True)
         (folder / ".venv" / stamp).write_text(str(folder), encoding="utf-8")
-    for file in ("requirements.lock", "pyproject.toml"):
+    for file in ("requirements-pure.lock", "requirements.lock", "pyproject.toml"):
         (folder / file).touch()
         os.utime(folder / file, (0, 0))
     (folder / ".venv" / "bin").mkdir()

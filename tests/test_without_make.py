@@ -63,7 +63,7 @@ def test_the_book_is_built_from_nothing_as_by_make(fresh):
 
 def test_it_works_from_any_folder_and_needs_no_package(tmp_path):
     here = dry("test", tmp_path)
-    assert here == dry("test") and len(here) == 8
+    assert here == dry("test") and len(here) == 9
     alone = [sys.executable, "-I", "-S", TOOL, "book", "--dry-run"]
     assert subprocess.run(alone, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 
@@ -106,14 +106,14 @@ def asked(root: Path, *arguments: str, **environment: str) -> tuple[int, list[st
 def test_it_sets_up_once_and_again_when_a_lock_changes(copied):
     (copied / "book" / "_build").mkdir()
     code, first = asked(copied, "book")
-    assert code == 0 and len(first) == 4  # three steps of the set-up, and the book
+    assert code == 0 and len(first) == 5  # four steps of the set-up, and the book
     assert all(line.startswith(f"{copied}|") for line in first)
     assert not (copied / "book" / "_build").exists()
     assert [line.partition("|-c ")[1] for line in asked(copied, "book")[1]] == ["|-c "]
     assert asked(copied, "setup") == (0, [])
     (copied / "requirements.lock").write_text("", encoding="utf-8")
     again = asked(copied, "unit", OMP_NUM_THREADS="3")[1]
-    assert len(again) == 4 and again[-1].startswith(f"{copied}|3|-m pytest")
+    assert len(again) == 5 and again[-1].startswith(f"{copied}|3|-m pytest")
     assert asked(copied, "unit")[1][0].startswith(f"{copied}|1|-m pytest")
 
 

@@ -23,7 +23,9 @@ PIP = [PY, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
 PYTEST = [PY, "-m", "pytest"]
 
 VENV = [sys.executable, "-m", "venv", "--clear", ".venv"]
+HASHED = "--progress-bar off --no-deps --require-hashes --only-binary :all: -r requirements-pure.lock".split()
 SETUP = [
+    [*PIP, *HASHED],
     [*PIP, "--progress-bar", "off", "-r", "requirements.lock"],
     [*PIP, "--no-deps", "--no-build-isolation", "-e", "."],
     [PY, "tools/vendor.py"],
@@ -48,7 +50,9 @@ STEPS = {
 }
 
 STAMP = ROOT / ".venv" / ".without_make"
-RESTS_ON = ("requirements.lock", "pyproject.toml", "package-lock.json", "tools/vendor.py")
+RESTS_ON = (
+    "requirements-pure.lock", "requirements.lock", "pyproject.toml", "package-lock.json", "tools/vendor.py"
+)  # fmt: skip
 VENDORED = ROOT / "book" / "extra" / "_static" / "vendor" / "katex" / "katex.min.css"
 
 
