@@ -266,7 +266,10 @@ def test_a_cache_folder_that_cannot_be_written_can_be_read(toy, monkeypatch, sma
     remount("ro")
     with pytest.raises(OSError) as error:
         fetch("toy")
-    assert "Read-only file system" in sentence(error) and "COMMON_CACHE" in str(error.value)
+    assert f"cannot be kept ({path.parent / '.toy'}" in sentence(error) and "Read-only file system)" in str(
+        error.value
+    )
+    assert "COMMON_CACHE" in str(error.value)
 
 
 def test_a_full_disk_leaves_nothing_half_written(monkeypatch, tmp_path, small_disk, links_alone):

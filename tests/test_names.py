@@ -127,6 +127,7 @@ def test_an_alphabet_of_ones_own(written):
     assert load_names(path, "".join(names)) == names
     with pytest.raises(ValueError, match="line 2: expected a name of 'ZoéAnneMarieœdipe', got 'Anne-Marie'"):
         load_names(path, "ZoéAnneMarieœdipe")
+    assert load_names(written("ab\n"), "ab") == ["ab"], "a name may hold every letter"
 
 
 def test_the_variable_NAMES_names_the_list(written, monkeypatch):

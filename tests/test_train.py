@@ -409,9 +409,10 @@ def test_a_teacher_takes_part_in_the_loss(tmp_path):
     hard = F.cross_entropy(logits, wanted)
     taught = -(soft[batch][y[batch] != IGNORE_INDEX] * logits.log_softmax(-1)).sum(-1).mean()
     assert loss.item() == pytest.approx(float(0.7 * hard + 0.3 * taught))
-    for examples, wrong in ((Examples(x, y, soft), Config(steps=1)), (Examples(x, y), config)):
-        with pytest.raises(ValueError, match="expected a teacher's probabilities where distill is above 0"):
-            composed_steps(model, examples, g, wrong, 0, 1)
+    wanted = "a teacher's probabilities where distill is above 0, and none where it is 0"
+    for given, own, got in ((soft, Config(steps=1), "some and distill = 0.0"), (None, config, "none and")):
+        with pytest.raises(ValueError, match=f"expected {wanted}, got {got}"):
+            composed_steps(model, Examples(x, y, given), g, own, 0, 1)
     with pytest.raises(ValueError, match="expected a teacher's probabilities for targets of shape"):
         Examples(x, y, soft[:-1])
 

@@ -1,6 +1,7 @@
 """Waves to forecast: what a generator gives, and that chaos is integrated as exactly as it says."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -78,10 +79,12 @@ def euler(start: float, units: int, tau: int, parts: int) -> list[float]:
 
 def test_chaos_is_integrated_as_another_method_in_tiny_steps_has_it():
     start = torch.empty(1, dtype=torch.float64).uniform_(0.5, 1.3, generator=seeded(3)).item()
-    coarse, fine = (euler(start, 210, 17, parts)[200:210] for parts in (100, 200))
-    exact = [2 * b - a for a, b in zip(coarse, fine, strict=True)]  # Euler's error halves with its step
-    ours = mackey_glass(1, 10, generator=seeded(3), skip=200)[0].tolist()
-    assert ours == pytest.approx(exact, abs=2e-3)
+    found = [euler(start, 60, 17, parts)[40:60] for parts in (50, 100, 200, 400)]
+    for order in (1, 2, 3):  # with half the step the largest part of the error is 2^order times smaller
+        pairs = [zip(coarse, fine, strict=True) for coarse, fine in pairwise(found)]
+        found = [[(2**order * fine - coarse) / (2**order - 1) for coarse, fine in pair] for pair in pairs]
+    ours = mackey_glass(1, 20, generator=seeded(3), skip=40)[0].tolist()
+    assert ours == pytest.approx(found[0], abs=3e-5)  # with one slope of the method wrong: 4e-4
 
 
 def test_with_a_delay_of_4_it_comes_to_rest_and_with_17_it_does_not():
