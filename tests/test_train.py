@@ -415,6 +415,8 @@ def test_a_teacher_takes_part_in_the_loss(tmp_path):
             composed_steps(model, Examples(x, y, given), g, own, 0, 1)
     with pytest.raises(ValueError, match="expected a teacher's probabilities for targets of shape"):
         Examples(x, y, soft[:-1])
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Examples(x, y, soft).soft_targets = None
 
 
 def test_a_model_that_mixes_names_is_not_trained():

@@ -39,8 +39,8 @@ def test_an_unknown_character_is_named():
 
 @pytest.mark.parametrize("index", [4, 99, -1, -100])
 def test_an_unknown_number_is_refused(index):
-    with pytest.raises(IndexError):
-        Vocabulary("abc").decode([1, index])
+    with pytest.raises(IndexError, match=rf"expected integers in \[0, 4\), got {index}"):
+        Vocabulary("abc").decode([1, index, 7])
 
 
 def test_no_characters_are_refused():

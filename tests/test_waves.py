@@ -47,6 +47,11 @@ def test_periods_that_no_step_can_show_are_refused(periods):
     sums_of_sines(1, 5, (2.1,))
 
 
+def test_wandering_waves_begin_anywhere():
+    start = wandering(1_000, 1, generator=seeded(0)).mean().item()
+    assert abs(start) < 3 * 0.5**0.5 / 1_000**0.5  # three standard errors of a sine's mean
+
+
 def test_a_wandering_period_stays_between_its_bounds_and_visits_both_ends():
     waves = wandering(40, 2_000, (12.0, 40.0), generator=seeded(0)).double()
     rising = (waves[:, :-1] < 0) & (waves[:, 1:] >= 0)
