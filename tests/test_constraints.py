@@ -178,3 +178,8 @@ def test_a_constraint_remembers_no_more_than_it_needs():
     for character in "emil":
         state = other.step(state, character)
     assert state == NotIn.FREE
+
+
+def test_a_length_may_be_given_from_one_side():
+    assert Length(longest=2).meets("ab") and not Length(longest=2).meets("abc")
+    assert Length(2).meets("abc") and not Length(2).meets("a")

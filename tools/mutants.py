@@ -229,23 +229,29 @@ def tests_of(mutant: dict, covered: dict) -> list[str]:
 
 
 class Chosen:
-    """A plugin of pytest: the chosen tests in the chosen order, and the name of the one that failed."""
+    """A plugin of pytest: the chosen tests in the chosen order, and the name of the one that failed.
 
-    def __init__(self, tests: list[str]):
+    also: files of which all tests are chosen.
+    """
+
+    def __init__(self, tests: list[str], also: list[str]):
         self.order = {test: i for i, test in enumerate(tests)}
+        self.also = also
         self.failed = ""
 
     def pytest_collection_modifyitems(self, items):
-        items[:] = sorted(
-            (item for item in items if item.nodeid in self.order), key=lambda item: self.order[item.nodeid]
-        )
+        for item in items:
+            if item.nodeid.partition("::")[0] in self.also:
+                self.order.setdefault(item.nodeid, len(self.order))
+        chosen = [item for item in items if item.nodeid in self.order]
+        items[:] = sorted(chosen, key=lambda item: self.order[item.nodeid])
 
     def pytest_runtest_logreport(self, report):
         if report.failed and not self.failed:
             self.failed = report.nodeid
 
 
-def child(mutant: dict, tests: list[str], place: Path, out: Path) -> None:
+def child(tests: list[str], also: list[str], place: Path, out: Path) -> None:
     """Runs in a process of its own: what came out is written to `out`."""
     import pytest
 
@@ -256,14 +262,14 @@ def child(mutant: dict, tests: list[str], place: Path, out: Path) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.chdir(place)
-    chosen = Chosen(tests)
-    files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
+    chosen = Chosen(tests, also)
+    files = list(dict.fromkeys([*(test.partition("::")[0] for test in tests), *also]))
     code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", *files], plugins=[chosen])
     out.write_text(json.dumps({"code": int(code), "by": chosen.failed}), encoding="utf-8")
     os._exit(0)
 
 
-def worker(number: int, workers: int) -> None:
+def worker(number: int, workers: int, also: list[str]) -> None:
     """Every `workers`-th change. PyTorch is loaded once; each change gets a process forked from here."""
     import hypothesis  # noqa: F401
     import numpy  # noqa: F401
@@ -289,7 +295,7 @@ def worker(number: int, workers: int) -> None:
         part = out.with_suffix(".part")
         path.write_text(mutant["source"], encoding="utf-8")
         try:
-            came = run_one(mutant, tests, place, part, 40 + 4 * expected) if tests else {"what": "no test"}
+            came = run_one(tests, also, place, part, 40 + 4 * expected + 60 * len(also))
         finally:
             path.write_text(original, encoding="utf-8")
         part.unlink(missing_ok=True)
@@ -297,12 +303,12 @@ def worker(number: int, workers: int) -> None:
         print(mutant["id"], mutant["module"], mutant["line"], came["what"], came.get("by", ""), flush=True)
 
 
-def run_one(mutant: dict, tests: list[str], place: Path, part: Path, limit: float) -> dict:
+def run_one(tests: list[str], also: list[str], place: Path, part: Path, limit: float) -> dict:
     begun = time.monotonic()
     pid = os.fork()
     if not pid:
         try:
-            child(mutant, tests, place, part)
+            child(tests, also, place, part)
         finally:
             os._exit(3)
     ended = 0
@@ -325,12 +331,21 @@ def run_one(mutant: dict, tests: list[str], place: Path, part: Path, limit: floa
     return {"what": what, "by": came["by"] or f"pytest {came['code']}", "seconds": took}
 
 
-def run(workers: int) -> None:
+def run(workers: int, also: list[str]) -> None:
     (HOME / "results").mkdir(parents=True, exist_ok=True)
     running = []
     for number in range(workers):
         place = copy(HOME / f"copy{number}")
-        command = [sys.executable, __file__, "worker", str(number), "--workers", str(workers)]
+        command = [
+            sys.executable,
+            __file__,
+            "worker",
+            str(number),
+            "--workers",
+            str(workers),
+            "--also",
+            *also,
+        ]
         running.append(subprocess.Popen(command, env=surroundings(place)))
     for one in running:
         one.wait()
@@ -380,19 +395,22 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=500, help="how many places")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument(
+        "--also", nargs="*", default=[], help="files with tests that `cover` does not know yet"
+    )
     chosen = parser.parse_args()
     if chosen.what == "cover":
         cover(chosen.workers)
     elif chosen.what == "sample":
         sample(chosen.n, chosen.seed)
     elif chosen.what == "run":
-        run(chosen.workers)
+        run(chosen.workers, chosen.also)
     elif chosen.what == "show":
         show()
     elif chosen.what == "again":
         again(chosen.which)
     else:
-        worker(chosen.which[0], chosen.workers)
+        worker(chosen.which[0], chosen.workers, chosen.also)
 
 
 if __name__ == "__main__":
