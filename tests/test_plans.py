@@ -229,7 +229,7 @@ def house(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(runner, "PLANS", tmp_path / "plans")
     monkeypatch.setattr(runner, "RUNS", tmp_path / "runs")
-    monkeypatch.setattr(runner, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr(runner, "pool", Here)
     monkeypatch.setattr(runner, "run", partial(train_run, compile=False))
     (tmp_path / "plans").mkdir()
     results.mkdir(parents=True)
@@ -378,7 +378,7 @@ def test_when_a_run_fails_what_has_not_begun_stays_so(house, monkeypatch, capsys
                 future.set_exception(ValueError(f"{job.folder}: no space"))
             return future
 
-    monkeypatch.setattr(runner, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(runner, "pool", Pool)
     planned(house, TINY | {"entries": {"one": {"seeds": [0, 1, 2, 3]}}})
     assert "no space" in refused(capsys, "tiny", "--workers", workers)
     assert begun == ["0", "1"][:workers]

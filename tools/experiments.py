@@ -11,15 +11,15 @@ it or nothing. The test split of the entries that are marked "final" is opened w
 import argparse
 import sys
 from collections.abc import Iterable
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
 from dataclasses import asdict
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
 import collect
 import tables
 import torch
+from workers import pool
 
 from common.data import SHIPPED_NAMES
 from common.evaluate import spread
@@ -125,11 +125,11 @@ def train(job: Job) -> None:
 def train_all(waiting: Iterable[Job], workers: int) -> None:
     """Train what is not finished, so many at once. When one fails, what has not begun stays so."""
     waiting = [job for job in waiting if not finished(job)]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with pool(workers) as executor:
         running = set()
         while waiting or running:
             while waiting and len(running) < workers:
-                running.add(pool.submit(train, waiting.pop(0)))
+                running.add(executor.submit(train, waiting.pop(0)))
             ended, running = wait(running, return_when=FIRST_COMPLETED)
             for one in ended:
                 one.result()

@@ -1,6 +1,6 @@
 """Kill commands with SIGKILL at random moments, give the same command again, and look at the end.
 
-    python tools/kills.py                                    all 60, about half an hour on one processor
+    python tools/kills.py                                    all 60, an hour or more on a busy machine
     python tools/kills.py --only sweep "training, compiled"  some kinds
     python tools/kills.py --json FILE                        store the table, too
 
@@ -152,7 +152,12 @@ def notebook(folder: Path) -> list:
 
 
 def notebook_is_whole(folder: Path) -> None:
-    json.loads((folder / "book" / "tensors.ipynb").read_text(encoding="utf-8"))
+    """It has all of its outputs, or none, as before."""
+    has, wanted = (
+        [bool(cell.get("outputs")) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+        for path in (folder / "book" / "tensors.ipynb", ROOT / "book" / "tensors.ipynb")
+    )
+    assert has == wanted or not any(has), "some of the outputs"
 
 
 def building(folder: Path) -> list:
@@ -191,11 +196,14 @@ def finish(kind: Kind, folder: Path, where: Path) -> None:
         raise RuntimeError(f"the command ended with {status}: {(folder / 'said.txt').read_text()[-500:]}")
 
 
-def kill(process: subprocess.Popen, after: float, with_all: bool) -> bool:
-    """Wait, and kill it, alone or with its session; whether it still ran. AssertionError if others stay."""
+def kill(process: subprocess.Popen, after: float, with_all: bool) -> list[float]:
+    """Wait, and kill it, alone or with its session; if it still ran, the seconds that others lived on.
+
+    AssertionError if some stay, which are killed then.
+    """
     try:
         process.wait(after)
-        return False
+        return []
     except subprocess.TimeoutExpired:
         pass
     others = psutil.Process(process.pid).children(recursive=True)
@@ -207,15 +215,20 @@ def kill(process: subprocess.Popen, after: float, with_all: bool) -> bool:
     else:
         process.kill()
     process.wait()
+    began = time.monotonic()
     _, alive = psutil.wait_procs(others, timeout=LEFT)
-    alive = [one.name() for one in alive if one.status() != psutil.STATUS_ZOMBIE]
-    assert not alive, f"left behind: {alive}"
-    return True
+    names = []
+    for one in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            names += [one.name()] if one.status() != psutil.STATUS_ZOMBIE else []
+            one.kill()
+    assert not names, f"left behind: {names}"
+    return [time.monotonic() - began]
 
 
-def moment(kind: Kind, folder: Path, where: Path, chance: random.Random, took: float) -> int:
-    """One or two kills, then the same command to its end; how many of them found it at work."""
-    hit, seen = 0, []
+def moment(kind: Kind, folder: Path, where: Path, chance: random.Random, took: float) -> list[float]:
+    """One or two kills, then the same command to its end; what lived on after those that found it at work."""
+    lived, seen = [], []
 
     def look() -> None:
         now = kind.whole(folder) or []
@@ -223,15 +236,15 @@ def moment(kind: Kind, folder: Path, where: Path, chance: random.Random, took: f
         seen[:] = now
 
     for _ in range(chance.choice([1, 1, 2])):
-        hit += kill(start(kind, folder, where), chance.uniform(0, took), chance.random() < 0.5)
+        lived += kill(start(kind, folder, where), chance.uniform(0, took), chance.random() < 0.5)
         look()
     finish(kind, folder, where)
     look()
-    return hit
+    return lived
 
 
 def tried(kind: Kind, seed: int, say: Callable[[str], None]) -> dict:
-    """All moments of a kind: {"moments", "hit", "seconds", "failed": [why]}."""
+    """All moments of a kind: {"moments", "hit", "seconds", "lived_on", "failed": [why]}."""
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="kills-") as name:
         top = Path(name)
@@ -257,16 +270,19 @@ def tried(kind: Kind, seed: int, say: Callable[[str], None]) -> dict:
         began = time.monotonic()
         finish(kind, folder, where)
         took, wanted = time.monotonic() - began, kind.end(folder)
-        failed, hit = [], 0
+        failed, lived = [], []
         for number in range(kind.kills):
             folder, where = fresh(number)
             try:
-                hit += moment(kind, folder, where, chance, took)
+                lived += moment(kind, folder, where, chance, took)
                 assert kind.end(folder) == wanted, "the end differs from the undisturbed one"
             except Exception as error:  # whatever a damaged file makes of itself
                 failed.append(f"{number}: {type(error).__name__}: {error}")
                 say(failed[-1])
-    return {"moments": kind.kills, "hit": hit, "seconds": round(took, 1), "failed": failed}
+    return {
+        "moments": kind.kills, "hit": len(lived), "seconds": round(took, 1),
+        "lived_on": round(max(lived, default=0.0), 1), "failed": failed,
+    }  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -281,7 +297,7 @@ def main(arguments: list[str] | None = None) -> int:
         table[name] = found = tried(KINDS[name], options.seed, lambda line: print(f"  {line}", flush=True))
         print(
             f"  {found['moments']} moments, {found['hit']} kills of a command of {found['seconds']} s; "
-            f"{len(found['failed'])} failed", flush=True,
+            f"others lived on for {found['lived_on']} s at most; {len(found['failed'])} failed", flush=True,
         )  # fmt: skip
         if options.json:
             write_json(options.json, table)

@@ -12,9 +12,8 @@ import argparse
 import sys
 from bisect import bisect_right
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from itertools import chain
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from stored import count
 from taught import definitions
+from workers import pool
 
 import common.data
 import common.nn
@@ -161,8 +161,8 @@ def train(job: Job) -> Job:
 
 def train_all(jobs: list[Job], workers: int) -> None:
     waiting = [job for job in jobs if not job.path.exists()]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(train, job) for job in waiting]):
+    with pool(workers) as executor:
+        for done in as_completed([executor.submit(train, job) for job in waiting]):
             job = done.result()
             shown = {name: value for name, value in job.result.items() if name in ("val", "test")}
             print(job.task, job.delay, job.key, f"{job.rate:g}", job.seed, shown, flush=True)

@@ -7,7 +7,7 @@
 
 Every notebook runs in a fresh kernel, in its own folder, and keeps the state of
 its widgets, so that the static page can show them. A notebook is written only
-when all of its cells have run: an error leaves the file as it was.
+when all of its cells have run: an error, an interrupt or a kill leaves the file as it was.
 
 What each took goes into data/costs.json, from there into the sentence at the top of the
 chapter ("The cells run in about three minutes") and into the table of book/costs.md.
@@ -29,9 +29,8 @@ import re
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, as_completed
 from datetime import date
-from multiprocessing import get_context
 from pathlib import Path
 
 import chapters
@@ -40,6 +39,7 @@ import reading
 import stored
 import told
 import yaml
+from workers import pool
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
@@ -536,8 +536,8 @@ def execute_all(paths: list[Path], workers: int) -> int:
     LISTED.write_text("", encoding="utf-8")
     os.environ["TOLD"] = str(LISTED)
     failed, seconds = 0, {}
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        running = {pool.submit(execute, path): path for path in paths}
+    with pool(workers) as executor:
+        running = {executor.submit(execute, path): path for path in paths}
         for number, future in enumerate(as_completed(running), start=1):
             name = shown(running[future])
             try:
@@ -584,7 +584,14 @@ def main() -> int:
         for path in [] if options.paths else find_pages():
             write(path, normalised_page(path))
         return 0
-    failed = execute_all(paths, options.workers)
+    try:
+        failed = execute_all(paths, options.workers)
+    except BrokenExecutor:
+        print("error: a process that ran notebooks was killed; what it ran is as it was", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; what had not ended is as it was", file=sys.stderr)
+        return 130
     if failed:
         print(f"{failed} of {len(paths)} notebooks failed and were left as they were.")
     return int(bool(failed))

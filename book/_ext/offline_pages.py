@@ -7,7 +7,6 @@
 - The faces that every page begins with are asked for before the style sheet that names them is read.
 """
 
-import atexit
 import json
 import os
 import re
@@ -47,11 +46,14 @@ def use_own_node() -> None:
     katex.KaTeXServer.start_server_process = katex.KaTeXServer.start_network_socket
 
 
-def popen_until_exit(*arguments, **options) -> subprocess.Popen:
-    """A process that ends with this one: KaTeX's server stayed behind when its start failed."""
-    process = subprocess.Popen(*arguments, **options)
-    atexit.register(process.kill)
-    return process
+def popen_until_exit(command: list[str], **options) -> subprocess.Popen:
+    """A process of node that ends with this one, even one that is killed, for its input ends then.
+
+    KaTeX's server stayed behind for good; so it did when its start failed.
+    """
+    node, *rest = command
+    until = 'data:text/javascript,process.stdin.on("end",process.exit).resume()'
+    return subprocess.Popen([node, "--import", until, *rest], **options)
 
 
 def quiet_script(text: str) -> str:
