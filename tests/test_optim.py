@@ -111,6 +111,7 @@ def test_muon_is_for_the_matrices_inside():
         (lambda: SGD(momentum=-0.1), "SGD: expected momentum of at least 0, got -0.1"),
         (lambda: SGD(momentum=float("nan")), "expected momentum of at least 0, got nan"),
         (lambda: SGD(weight_decay=float("inf")), "expected weight_decay of at least 0, got inf"),
+        (lambda: RMSprop(alpha=1.0), r"RMSprop: expected alpha in \[0, 1\), got 1.0"),
         (lambda: RMSprop(eps=-1e-8), "RMSprop: expected eps of at least 0, got -1e-08"),
         (lambda: Adam(betas=(0.9, 1.0)), r"Adam: expected betas in \[0, 1\), got \(0.9, 1.0\)"),
         (lambda: AdamW((-0.5, 0.9)), r"AdamW: expected betas in \[0, 1\), got \(-0.5, 0.9\)"),

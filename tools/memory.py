@@ -105,7 +105,7 @@ def widest(variant: Variant, task: str) -> int:
     """The largest hidden size, in steps of four, with at most so many parameters."""
     sizes = range(8, 200, 4)
     count = lambda size: count_parameters(build(variant, task, size, 10, torch.Generator()))  # noqa: E731
-    return sizes[bisect_right(sizes, PARAMETERS, key=count) - 1]
+    return sizes[: bisect_right(sizes, PARAMETERS, key=count)][-1]
 
 
 class Job(NamedTuple):

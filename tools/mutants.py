@@ -7,7 +7,7 @@
     python tools/mutants.py again ID ...      forget what came out of these; with no ID, of those not noticed
 
 The changes are those of cosmic-ray, a library for this; coverage says which tests to run. Neither is in a
-lock: both are installed into build/mutants/site on first use. A place is drawn evenly among all that can be
+lock: both are installed into build/mutants on first use. A place is drawn evenly among all that can be
 changed, then one of its changes: a binary operator would otherwise count eleven times. Annotations are left
 out, for nothing runs them. A change is noticed where a test fails or never ends. The tests that run a changed
 line are run from the most special on (those that run few lines of the core), up to 40 seconds of them. Every
@@ -32,7 +32,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / "build" / "mutants"
-SITE, COVER, SAMPLE = HOME / "site", HOME / "cover.json", HOME / "sample.json"
+COVER, SAMPLE, KEPT = HOME / "cover.json", HOME / "sample.json", HOME / "results"
 ABOVE = {"fast", "runs", "pages"}  # rooms that are not the core (tests/test_house.py)
 SECONDS = 40  # of tests for one change, as they took without it
 GIGABYTES = 8
@@ -46,13 +46,16 @@ def core() -> list[Path]:
     return [package / path for path in found if path.parts[0] not in ABOVE and path.name != "__main__.py"]
 
 
-def needs(*packages: str) -> None:
-    """Packages that no lock has, behind all others."""
-    if not SITE.is_dir():
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(SITE)]
-        subprocess.run([*command, "coverage", "pytest-cov"], check=True)
-        subprocess.run([*[part for part in command if part != "--no-deps"], "cosmic-ray"], check=True)
-    sys.path.append(str(SITE))
+def needs(name: str, *packages: str) -> Path:
+    """A folder with packages that no lock has; they are installed on first use, whole or not at all."""
+    folder = HOME / name
+    if not folder.is_dir():
+        part = HOME / f"{name}.part"
+        shutil.rmtree(part, ignore_errors=True)
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(part)]
+        subprocess.run([*command, *packages], check=True)
+        part.rename(folder)
+    return folder
 
 
 def copy(place: Path) -> Path:
@@ -73,7 +76,7 @@ def copy(place: Path) -> Path:
 
 def surroundings(place: Path) -> dict[str, str]:
     """Of a process whose `common` is the copy's."""
-    path = os.pathsep.join([str(place / "src"), str(SITE)])
+    path = str(place / "src")
     return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
@@ -82,7 +85,7 @@ def surroundings(place: Path) -> dict[str, str]:
 
 def cover(workers: int) -> None:
     """Write down, for every line of the core, the tests that run it, and how long every test takes."""
-    needs()
+    site = needs("coverage", "--no-deps", "coverage", "pytest-cov")
     place = copy(HOME / "covered")
     data = HOME / "cover.db"
     settings = HOME / "cover.ini"
@@ -95,9 +98,12 @@ def cover(workers: int) -> None:
     ]  # fmt: skip
     log = HOME / "cover.log"
     with open(log, "w", encoding="utf-8") as said:
-        done = subprocess.run(command, cwd=place, env=surroundings(place), stdout=said, stderr=said)
+        own = surroundings(place)
+        own["PYTHONPATH"] += os.pathsep + str(site)
+        done = subprocess.run(command, cwd=place, env=own, stdout=said, stderr=said)
     if done.returncode:
         sys.exit(f"the unit tests fail without any change: see {log}")
+    sys.path.append(str(site))
     keep(data, log, place)
 
 
@@ -144,7 +150,8 @@ def annotations(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
 
 
 def sample(n: int, seed: int) -> None:
-    needs()
+    """Draw the changes; what came out of others is forgotten. Each is a whole module, as it stands today."""
+    sys.path.append(str(needs("cosmic-ray", "cosmic-ray")))
     import cosmic_ray.plugins as plugins
     from cosmic_ray.ast import ast_nodes, get_ast
     from cosmic_ray.mutating import mutate_code
@@ -181,7 +188,8 @@ def sample(n: int, seed: int) -> None:
             {"id": len(mutants), "module": str(path.relative_to(ROOT)), "line": start[0],
              "operator": operator, "source": changed}
         )  # fmt: skip
-    SAMPLE.parent.mkdir(parents=True, exist_ok=True)
+    HOME.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(KEPT, ignore_errors=True)
     SAMPLE.write_text(json.dumps({"seed": seed, "places": len(places), "mutants": mutants}), encoding="utf-8")
     print(f"{len(mutants)} of {len(places)} places, seed {seed}: {SAMPLE}")
 
@@ -284,8 +292,11 @@ def worker(number: int, workers: int, also: list[str]) -> None:
             for test in tests:
                 covered["weight"][test] += 1
     place = HOME / f"copy{number}"
+    unchanged = run_one(covered["tests"][:20], also, place, KEPT / f"unchanged{number}", 600)
+    if unchanged["what"] != "survived":  # what fails without a change would be taken for a kill
+        sys.exit(f"without any change: {unchanged}")
     for mutant in json.loads(SAMPLE.read_text(encoding="utf-8"))["mutants"]:
-        out = HOME / "results" / f"{mutant['id']}.json"
+        out = KEPT / f"{mutant['id']}.json"
         if mutant["id"] % workers != number or out.exists():
             continue
         tests = tests_of(mutant, covered)
@@ -314,7 +325,7 @@ def run_one(tests: list[str], also: list[str], place: Path, part: Path, limit: f
     ended = 0
     while not ended and time.monotonic() - begun < limit:
         time.sleep(0.1)
-        ended, _ = os.waitpid(pid, os.WNOHANG)
+        ended, status = os.waitpid(pid, os.WNOHANG)
     try:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -324,7 +335,8 @@ def run_one(tests: list[str], also: list[str], place: Path, part: Path, limit: f
         return {"what": "killed", "by": f"no end in {limit:.0f} s"}
     took = round(time.monotonic() - begun, 1)
     if not part.exists():
-        return {"what": "killed", "by": "the process died", "seconds": took}
+        what = "killed" if os.WIFSIGNALED(status) else "error"  # of this tool
+        return {"what": what, "by": "the process died", "seconds": took}
     came = json.loads(part.read_text(encoding="utf-8"))
     # 4: the change broke what every test imports; 5: nothing was run
     what = {0: "survived", 5: "no test"}.get(came["code"], "killed")
@@ -332,20 +344,11 @@ def run_one(tests: list[str], also: list[str], place: Path, part: Path, limit: f
 
 
 def run(workers: int, also: list[str]) -> None:
-    (HOME / "results").mkdir(parents=True, exist_ok=True)
+    KEPT.mkdir(parents=True, exist_ok=True)
     running = []
     for number in range(workers):
         place = copy(HOME / f"copy{number}")
-        command = [
-            sys.executable,
-            __file__,
-            "worker",
-            str(number),
-            "--workers",
-            str(workers),
-            "--also",
-            *also,
-        ]
+        command = [sys.executable, __file__, "worker", str(number), f"--workers={workers}", "--also", *also]
         running.append(subprocess.Popen(command, env=surroundings(place)))
     for one in running:
         one.wait()
@@ -354,7 +357,7 @@ def run(workers: int, also: list[str]) -> None:
 
 def came_out() -> tuple[dict, dict]:
     drawn = json.loads(SAMPLE.read_text(encoding="utf-8"))
-    results = (HOME / "results").glob("*.json")
+    results = KEPT.glob("*.json")
     return drawn, {int(path.stem): json.loads(path.read_text(encoding="utf-8")) for path in results}
 
 
@@ -364,12 +367,10 @@ def show() -> None:
     for mutant in drawn["mutants"]:
         came = found.get(mutant["id"], {"what": "not run"})
         counts[came["what"]] = counts.get(came["what"], 0) + 1
-        if came["what"] in ("survived", "no test"):
+        if came["what"] not in ("killed", "not run"):
             print(f"\n#{mutant['id']} {mutant['operator'].rpartition('/')[2]}, {came['tests']} tests")
             print(difference(mutant))
     print(", ".join(f"{n} {what}" for what, n in sorted(counts.items())), f"of {len(drawn['mutants'])}")
-    killers = sorted({came["by"] for came in found.values() if "::" in came.get("by", "")})
-    (HOME / "killers.txt").write_text("\n".join(killers) + "\n", encoding="utf-8")
 
 
 def difference(mutant: dict) -> str:
@@ -383,7 +384,7 @@ def difference(mutant: dict) -> str:
 def again(which: list[int]) -> None:
     for number, came in came_out()[1].items():
         if number in which or not which and came["what"] != "killed":
-            (HOME / "results" / f"{number}.json").unlink()
+            (KEPT / f"{number}.json").unlink()
 
 
 def main() -> None:
