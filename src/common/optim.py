@@ -28,9 +28,8 @@ class Optimizer:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             for number in value if isinstance(value, tuple | list) else (value,):
-                share = name in ("alpha", "betas")  # of what was there before, in an average
-                if not (0 <= number < (1 if share else math.inf)):
-                    wanted = "in [0, 1)" if share else "of at least 0"
+                if not (0 <= number < (1 if name in ("alpha", "betas") else math.inf)):
+                    wanted = "in [0, 1)" if name in ("alpha", "betas") else "of at least 0"
                     raise ValueError(f"{type(self).__name__}: expected {name} {wanted}, got {value}")
 
     def init(self, p: Tensor) -> State:
