@@ -315,6 +315,7 @@ def worker(number: int, workers: int, also: list[str]) -> None:
 
 
 def run_one(tests: list[str], also: list[str], place: Path, part: Path, limit: float) -> dict:
+    part.unlink(missing_ok=True)
     begun = time.monotonic()
     pid = os.fork()
     if not pid:
