@@ -49,6 +49,15 @@ def test_every_mark_is_read():
         assert set(groups(str(Path("tests", "pages", path.name)).replace("\\", "/")).values()) == marks
 
 
+def test_a_page_is_one_workers():
+    tests = [
+        "test_look.py::test_focus[wavenet/05_fix.html]",
+        "test_pages.py::test_wide[wavenet/05_fix.html-dark]",
+    ]
+    assert {Together._split_scope(None, f"tests/pages/{test}") for test in tests} == {"wavenet/05_fix.html"}
+    assert Together._split_scope(None, "tests/pages/test_look.py::test_it[360]").endswith("test_it[360]")
+
+
 @pytest.mark.parametrize("more", ["", "@small", "[a]", "[a]@small"])
 def test_a_name_with_its_group_is_known(more):
     name = f"tests/pages/test_pages.py::test_only_terms_show_a_definition{more}"

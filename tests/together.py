@@ -13,13 +13,16 @@ ROOT = Path(__file__).resolve().parents[1]
 class Together(LoadScopeScheduling):
     """What `--dist loadgroup` says: the tests of one `xdist_group` go to one worker, all others one by one.
 
-    pytest 9.2 no longer takes the name of the group from xdist, without a word (pytest-xdist issue 1386), and
-    what a group shares was then built by every worker. Here the marks are read from the files.
+    So do the tests of one page, which is parsed once then. pytest 9.2 no longer takes the name of the group
+    from xdist, without a word (pytest-xdist issue 1386), and what a group shares was then built by every
+    worker. Here the marks are read from the files.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, name = nodeid.partition("::")
-        return groups(file).get(re.split(r"[\[@]", name)[0], nodeid)  # where xdist adds it: name[id]@group
+        page = re.search(r"[\[-]([\w/]+\.html)[-\]]", name)
+        alone = page[1] if page else nodeid
+        return groups(file).get(re.split(r"[\[@]", name)[0], alone)  # where xdist adds it: name[id]@group
 
 
 @functools.cache

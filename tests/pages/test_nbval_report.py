@@ -13,6 +13,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
+pytestmark = pytest.mark.xdist_group("report")  # one failed run for all that look at its report
+
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "nbval-report.html"
 DRAW = """from IPython.display import Image

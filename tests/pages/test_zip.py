@@ -14,6 +14,8 @@ from bs4 import BeautifulSoup
 from fontTools.misc.timeTools import epoch_diff
 from fontTools.ttLib import TTFont
 
+pytestmark = pytest.mark.xdist_group("packed")  # once for all
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
